@@ -1,0 +1,312 @@
+//! The seam that everything else works with: a model is a chain of segments,
+//! `embed → block 0 → … → block N-1 → head`.
+//!
+//! A segment is a function from the hidden state and some [`SharedInputs`] to a hidden state. A plain
+//! forward pass walks the chain once; whatever saves memory or spreads work walks it differently.
+
+use std::ops::Range;
+
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Int, Tensor};
+
+use crate::batch::{BatchPositions, TokenBatch};
+use crate::chatglm::ChatGlm;
+use crate::chatglm2::ChatGlm2;
+use crate::config::ModelConfig;
+use crate::error::Result;
+use crate::layers::rotary::RotaryPrecision;
+use crate::layers::{AttentionMask, GlmBackend, KvCache, LayerCache, Projection, RotaryTable};
+use crate::peft::{PrefixEncoder, PrefixKeyValues, PrefixShape};
+
+/// What every block of a walk reads beside the hidden state.
+#[derive(Debug, Clone)]
+pub struct SharedInputs<B: Backend> {
+    /// Angles of the queries and keys of this walk.
+    pub rotary: RotaryTable<B>,
+    /// Which keys each query sees.
+    pub mask: AttentionMask<B>,
+    /// Keys and values before all others.
+    pub prefix: Option<PrefixKeyValues<B>>,
+}
+
+impl<B: Backend> SharedInputs<B> {
+    /// The keys and values that a layer attends to: prefix, cached ones and its own.
+    ///
+    /// # Shapes
+    /// - `key`, `value`: `[batch, tokens, kv_heads, head_dim]`
+    /// - results: `[batch, prefix + cached + tokens, kv_heads, head_dim]`
+    pub(crate) fn extend(
+        &self,
+        layer: usize,
+        key: Tensor<B, 4>,
+        value: Tensor<B, 4>,
+        cache: Option<&mut LayerCache<B>>,
+    ) -> (Tensor<B, 4>, Tensor<B, 4>) {
+        let batch = key.dims()[0];
+        let prefix = self
+            .prefix
+            .as_ref()
+            .map(|prefix| prefix.layer(layer, batch));
+        match (cache, prefix) {
+            (None, None) => (key, value),
+            (None, Some((prefix_key, prefix_value))) => (
+                Tensor::cat(vec![prefix_key, key], 1),
+                Tensor::cat(vec![prefix_value, value], 1),
+            ),
+            (Some(cache), prefix) => {
+                if let (true, Some((key, value))) = (cache.is_empty(), prefix) {
+                    cache.append(key, value);
+                }
+                cache.append(key, value)
+            }
+        }
+    }
+}
+
+/// How a model is built around its configuration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BuildOptions {
+    /// Type of the frozen weights and of the activations.
+    pub dtype: DType,
+    /// Precision in which the published code computes the rotary table.
+    pub rotary: RotaryPrecision,
+}
+
+impl BuildOptions {
+    /// Weights, activations and rotary table in float32.
+    pub fn float32() -> Self {
+        Self {
+            dtype: DType::F32,
+            rotary: RotaryPrecision::FLOAT32,
+        }
+    }
+}
+
+/// The segments of one architecture.
+pub(crate) trait Architecture<B: GlmBackend> {
+    fn embed(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3>;
+    fn num_blocks(&self) -> usize;
+    fn block(
+        &self,
+        index: usize,
+        hidden: Tensor<B, 3>,
+        shared: &SharedInputs<B>,
+        cache: Option<&mut LayerCache<B>>,
+    ) -> Tensor<B, 3>;
+    fn final_norm(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3>;
+    fn lm_head(&self) -> &Projection<B>;
+    fn positions(&self, batch: &TokenBatch) -> Result<BatchPositions>;
+    fn rotary(&self, positions: &BatchPositions, range: Range<usize>) -> RotaryTable<B>;
+    fn prefix_encoder(&self) -> Option<&PrefixEncoder<B>>;
+    fn dtype(&self) -> DType;
+    fn device(&self) -> B::Device;
+}
+
+/// A causal language model of either architecture.
+// One model exists per process; the difference in size of the variants is nothing to it.
+#[allow(clippy::large_enum_variant)]
+#[derive(Module, Debug)]
+pub enum CausalLm<B: Backend> {
+    /// ChatGLM-6B.
+    ChatGlm(ChatGlm<B>),
+    /// ChatGLM2-6B, ChatGLM3-6B and GLM-4-9B.
+    ChatGlm2(ChatGlm2<B>),
+}
+
+impl<B: Backend> CausalLm<B> {
+    /// A model whose weights are yet to be loaded; until then it takes no memory for them.
+    pub fn unset(config: &ModelConfig, options: &BuildOptions, device: &B::Device) -> Self {
+        match config {
+            ModelConfig::ChatGlm(config) => Self::ChatGlm(ChatGlm::unset(config, options, device)),
+            ModelConfig::ChatGlm2(config) => {
+                Self::ChatGlm2(ChatGlm2::unset(config, options, device))
+            }
+        }
+    }
+
+    /// Attaches a prefix encoder, in place of one that may be there.
+    #[must_use]
+    pub fn with_prefix(mut self, encoder: PrefixEncoder<B>) -> Self {
+        *self.prefix_slot() = Some(encoder);
+        self
+    }
+
+    /// Where the prefix encoder is attached.
+    pub fn prefix_slot(&mut self) -> &mut Option<PrefixEncoder<B>> {
+        match self {
+            Self::ChatGlm(model) => &mut model.transformer.prefix_encoder,
+            Self::ChatGlm2(model) => &mut model.transformer.prefix_encoder,
+        }
+    }
+
+    /// The linear layers of the blocks, which can carry LoRA, each with its path.
+    pub fn projections_mut(&mut self) -> Vec<(String, &mut Projection<B>)> {
+        match self {
+            Self::ChatGlm(model) => model.projections_mut(),
+            Self::ChatGlm2(model) => model.projections_mut(),
+        }
+    }
+}
+
+/// Sizes of the prefix encoder that a configuration asks for.
+pub fn prefix_shape(config: &ModelConfig, pre_seq_len: usize, projection: bool) -> PrefixShape {
+    let common = config.common();
+    let kv_width = common.num_layers * 2 * config.kv_heads() * config.head_dim();
+    PrefixShape {
+        pre_seq_len,
+        projection,
+        embedding_width: match config {
+            ModelConfig::ChatGlm(_) => common.hidden_size,
+            ModelConfig::ChatGlm2(_) => kv_width,
+        },
+        hidden: common.hidden_size,
+        layers: common.num_layers,
+        kv_heads: config.kv_heads(),
+        head_dim: config.head_dim(),
+    }
+}
+
+impl<B: GlmBackend> CausalLm<B> {
+    fn architecture(&self) -> &dyn Architecture<B> {
+        match self {
+            Self::ChatGlm(model) => model,
+            Self::ChatGlm2(model) => model,
+        }
+    }
+
+    /// Type of the activations.
+    pub fn dtype(&self) -> DType {
+        self.architecture().dtype()
+    }
+
+    /// Device of the first segment.
+    pub fn device(&self) -> B::Device {
+        self.architecture().device()
+    }
+
+    /// The first segment: word embeddings.
+    ///
+    /// # Shapes
+    /// - `ids`: `[batch, tokens]`; result: `[batch, tokens, hidden]`
+    pub fn embed(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        self.architecture().embed(ids)
+    }
+
+    /// Number of blocks.
+    pub fn num_blocks(&self) -> usize {
+        self.architecture().num_blocks()
+    }
+
+    /// Segment `index + 1`: one block. With a cache, the tokens are appended to those that it holds.
+    ///
+    /// # Shapes
+    /// - `hidden` and result: `[batch, tokens, hidden]`
+    pub fn block(
+        &self,
+        index: usize,
+        hidden: Tensor<B, 3>,
+        shared: &SharedInputs<B>,
+        cache: Option<&mut LayerCache<B>>,
+    ) -> Tensor<B, 3> {
+        self.architecture().block(index, hidden, shared, cache)
+    }
+
+    /// The norm after the last block.
+    pub fn final_norm(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.architecture().final_norm(hidden)
+    }
+
+    /// The last segment: norm and output layer.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[batch, tokens, hidden]`; result: logits `[batch, tokens, vocabulary]`
+    pub fn head(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        let architecture = self.architecture();
+        architecture
+            .lm_head()
+            .forward(architecture.final_norm(hidden))
+    }
+
+    /// Where the tokens of a batch stand, and those that will follow them.
+    ///
+    /// # Errors
+    /// If a row lacks the tokens that its positions depend on (ChatGLM-6B: a mask token and `<sop>`).
+    pub fn positions(&self, batch: &TokenBatch) -> Result<BatchPositions> {
+        self.architecture().positions(batch)
+    }
+
+    /// What the blocks need for the tokens at a range of indexes.
+    pub fn shared_inputs(
+        &self,
+        positions: &BatchPositions,
+        range: Range<usize>,
+    ) -> SharedInputs<B> {
+        let prefix = self
+            .architecture()
+            .prefix_encoder()
+            .map(|encoder| encoder.forward(self.dtype()));
+        let prefix_len = prefix.as_ref().map_or(0, PrefixKeyValues::len);
+        SharedInputs {
+            rotary: self.architecture().rotary(positions, range.clone()),
+            mask: AttentionMask::new(positions.mask(range, prefix_len), &self.device()),
+            prefix,
+        }
+    }
+
+    /// Walks the blocks.
+    ///
+    /// # Shapes
+    /// - `hidden` and result: `[batch, tokens, hidden]`
+    pub fn blocks(
+        &self,
+        hidden: Tensor<B, 3>,
+        shared: &SharedInputs<B>,
+        cache: Option<&mut KvCache<B>>,
+    ) -> Tensor<B, 3> {
+        match cache {
+            None => (0..self.num_blocks()).fold(hidden, |hidden, index| {
+                self.block(index, hidden, shared, None)
+            }),
+            Some(cache) => cache
+                .layers
+                .iter_mut()
+                .enumerate()
+                .fold(hidden, |hidden, (index, layer)| {
+                    self.block(index, hidden, shared, Some(layer))
+                }),
+        }
+    }
+
+    /// The plain forward pass.
+    ///
+    /// # Shapes
+    /// - result: logits `[batch, tokens, vocabulary]`
+    ///
+    /// # Errors
+    /// As [`positions`](Self::positions).
+    pub fn forward(&self, batch: &TokenBatch) -> Result<Tensor<B, 3>> {
+        let positions = self.positions(batch)?;
+        let shared = self.shared_inputs(&positions, 0..batch.width());
+        let hidden = self.embed(batch.ids(&self.device()));
+        Ok(self.head(self.blocks(hidden, &shared, None)))
+    }
+
+    /// The hidden states as the published code reports them: the embeddings, the output of every block
+    /// but the last, and the last one's after the final norm; each `[batch, tokens, hidden]`.
+    ///
+    /// # Errors
+    /// As [`positions`](Self::positions).
+    pub fn hidden_states(&self, batch: &TokenBatch) -> Result<Vec<Tensor<B, 3>>> {
+        let positions = self.positions(batch)?;
+        let shared = self.shared_inputs(&positions, 0..batch.width());
+        let mut states = vec![self.embed(batch.ids(&self.device()))];
+        for index in 0..self.num_blocks() {
+            let next = self.block(index, states[index].clone(), &shared, None);
+            states.push(next);
+        }
+        let last = states.pop().map(|state| self.final_norm(state));
+        states.extend(last);
+        Ok(states)
+    }
+}

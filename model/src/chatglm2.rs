@@ -1,0 +1,368 @@
+//! ChatGLM2-6B, ChatGLM3-6B and GLM-4-9B.
+//!
+//! What sets them apart: RMS norms, residuals from the stream itself, keys and values shared by groups of
+//! heads, rotary positions on interleaved pairs of half of each head, SwiGLU, causal attention for
+//! prompt and answer alike. ChatGLM3 differs in tokenizer and prompt only; GLM-4 in its sizes and in
+//! `rope_ratio`.
+
+use std::ops::Range;
+
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Int, Tensor};
+
+use crate::batch::{BatchPositions, RowPositions, TokenBatch};
+use crate::causal_lm::{Architecture, BuildOptions, SharedInputs};
+use crate::config::ChatGlm2Config;
+use crate::error::Result;
+use crate::layers::ops::{unwrap, wrap};
+use crate::layers::rotary::{RotaryPrecision, inverse_frequencies};
+use crate::layers::{
+    AttentionScale, Embedding, GlmBackend, LayerCache, Projection, RmsNorm, RotaryPairs,
+    RotaryTable, attention,
+};
+use crate::peft::PrefixEncoder;
+
+/// The whole model.
+#[derive(Module, Debug)]
+pub struct ChatGlm2<B: Backend> {
+    /// Embeddings, encoder and output layer.
+    pub transformer: Transformer<B>,
+    #[module(skip)]
+    dtype: DType,
+    #[module(skip)]
+    rotary: RotarySettings,
+}
+
+/// What the rotary table depends on.
+#[derive(Debug, Clone)]
+struct RotarySettings {
+    head_dim: usize,
+    base: f64,
+    precision: RotaryPrecision,
+}
+
+/// Embeddings, encoder and output layer.
+#[derive(Module, Debug)]
+pub struct Transformer<B: Backend> {
+    /// Word embeddings, one level down as in the published files.
+    pub embedding: WordEmbedding<B>,
+    /// Blocks and final norm.
+    pub encoder: Encoder<B>,
+    /// Output layer, not tied to the embeddings.
+    pub output_layer: Projection<B>,
+    /// The prefix of P-Tuning v2, if one is attached.
+    pub prefix_encoder: Option<PrefixEncoder<B>>,
+}
+
+/// Word embeddings.
+#[derive(Module, Debug)]
+pub struct WordEmbedding<B: Backend> {
+    /// The table.
+    pub word_embeddings: Embedding<B>,
+}
+
+/// Blocks and final norm.
+#[derive(Module, Debug)]
+pub struct Encoder<B: Backend> {
+    /// The blocks.
+    pub layers: Vec<Block<B>>,
+    /// The norm after the last block, where `post_layer_norm` is set.
+    pub final_layernorm: Option<RmsNorm<B>>,
+}
+
+impl<B: Backend> ChatGlm2<B> {
+    /// A model whose weights are yet to be loaded.
+    pub fn unset(config: &ChatGlm2Config, options: &BuildOptions, device: &B::Device) -> Self {
+        let common = &config.common;
+        let (width, dtype) = (common.hidden_size, options.dtype);
+        let norm = || RmsNorm::unset(width, common.layernorm_epsilon, dtype, device);
+        let layers = (0..common.num_layers).map(|_| Block::unset(config, dtype, device));
+        Self {
+            transformer: Transformer {
+                embedding: WordEmbedding {
+                    word_embeddings: Embedding::unset(common.vocab_size, width, dtype, device),
+                },
+                encoder: Encoder {
+                    layers: layers.collect(),
+                    final_layernorm: config.post_layer_norm.then(norm),
+                },
+                output_layer: Projection::unset([width, common.vocab_size], false, dtype, device),
+                prefix_encoder: None,
+            },
+            dtype,
+            rotary: RotarySettings {
+                head_dim: config.kv_channels,
+                base: config.rotary_base(),
+                precision: options.rotary,
+            },
+        }
+    }
+
+    /// The linear layers of the blocks, each with its path.
+    pub(crate) fn projections_mut(&mut self) -> Vec<(String, &mut Projection<B>)> {
+        let layers = self.transformer.encoder.layers.iter_mut().enumerate();
+        layers
+            .flat_map(|(index, block)| {
+                let path = |name: &str| format!("transformer.encoder.layers.{index}.{name}");
+                let (attention, mlp) = (&mut block.self_attention, &mut block.mlp);
+                [
+                    (
+                        path("self_attention.query_key_value"),
+                        &mut attention.query_key_value,
+                    ),
+                    (path("self_attention.dense"), &mut attention.dense),
+                    (path("mlp.dense_h_to_4h"), &mut mlp.dense_h_to_4h),
+                    (path("mlp.dense_4h_to_h"), &mut mlp.dense_4h_to_h),
+                ]
+            })
+            .collect()
+    }
+}
+
+impl<B: GlmBackend> Architecture<B> for ChatGlm2<B> {
+    fn embed(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        self.transformer
+            .embedding
+            .word_embeddings
+            .forward(ids, self.dtype)
+    }
+
+    fn num_blocks(&self) -> usize {
+        self.transformer.encoder.layers.len()
+    }
+
+    fn block(
+        &self,
+        index: usize,
+        hidden: Tensor<B, 3>,
+        shared: &SharedInputs<B>,
+        cache: Option<&mut LayerCache<B>>,
+    ) -> Tensor<B, 3> {
+        self.transformer.encoder.layers[index].forward(index, hidden, shared, cache)
+    }
+
+    fn final_norm(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        match &self.transformer.encoder.final_layernorm {
+            Some(norm) => norm.forward(hidden),
+            None => hidden,
+        }
+    }
+
+    fn lm_head(&self) -> &Projection<B> {
+        &self.transformer.output_layer
+    }
+
+    fn positions(&self, batch: &TokenBatch) -> Result<BatchPositions> {
+        let rows = 0..batch.rows().len();
+        let rows = rows.map(|row| RowPositions::causal(batch.start(row)));
+        Ok(BatchPositions::new(rows.collect()))
+    }
+
+    fn rotary(&self, positions: &BatchPositions, range: Range<usize>) -> RotaryTable<B> {
+        self.rotary.table(positions, range, &self.device())
+    }
+
+    fn prefix_encoder(&self) -> Option<&PrefixEncoder<B>> {
+        self.transformer.prefix_encoder.as_ref()
+    }
+
+    fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    fn device(&self) -> B::Device {
+        self.transformer
+            .embedding
+            .word_embeddings
+            .weight
+            .lazy_device()
+    }
+}
+
+impl RotarySettings {
+    /// Only the first half of each head turns.
+    fn table<B: Backend>(
+        &self,
+        positions: &BatchPositions,
+        range: Range<usize>,
+        device: &B::Device,
+    ) -> RotaryTable<B> {
+        // ChatGLM2 in half precision has frequencies and positions in half precision as well.
+        let rounding = self.precision.angles;
+        let frequencies = inverse_frequencies(self.head_dim / 2, self.base, rounding);
+        let tokens = range.len();
+        let angles: Vec<f32> = positions
+            .positions(range)
+            .flat_map(|(position, _)| {
+                let position = rounding.round(position as f32);
+                frequencies.iter().map(move |frequency| position * frequency)
+            })
+            .collect();
+        let shape = [positions.rows().len(), tokens, frequencies.len()];
+        RotaryTable::new(
+            &angles,
+            shape,
+            RotaryPairs::Interleaved,
+            self.precision,
+            device,
+        )
+    }
+}
+
+/// One block.
+#[derive(Module, Debug)]
+pub struct Block<B: Backend> {
+    /// Before the attention.
+    pub input_layernorm: RmsNorm<B>,
+    /// Attention.
+    pub self_attention: SelfAttention<B>,
+    /// Before the MLP.
+    pub post_attention_layernorm: RmsNorm<B>,
+    /// MLP.
+    pub mlp: Mlp<B>,
+    residual_after_norm: bool,
+}
+
+impl<B: Backend> Block<B> {
+    fn unset(config: &ChatGlm2Config, dtype: DType, device: &B::Device) -> Self {
+        let common = &config.common;
+        let norm = || RmsNorm::unset(common.hidden_size, common.layernorm_epsilon, dtype, device);
+        Self {
+            input_layernorm: norm(),
+            self_attention: SelfAttention::unset(config, dtype, device),
+            post_attention_layernorm: norm(),
+            mlp: Mlp::unset(config, dtype, device),
+            residual_after_norm: config.apply_residual_connection_post_layernorm,
+        }
+    }
+}
+
+impl<B: GlmBackend> Block<B> {
+    fn forward(
+        &self,
+        index: usize,
+        hidden: Tensor<B, 3>,
+        shared: &SharedInputs<B>,
+        cache: Option<&mut LayerCache<B>>,
+    ) -> Tensor<B, 3> {
+        let normalized = self.input_layernorm.forward(hidden.clone());
+        let residual = self.residual(hidden, &normalized);
+        let hidden = residual
+            + self
+                .self_attention
+                .forward(index, normalized, shared, cache);
+        let normalized = self.post_attention_layernorm.forward(hidden.clone());
+        let residual = self.residual(hidden, &normalized);
+        residual + self.mlp.forward(normalized)
+    }
+
+    fn residual(&self, hidden: Tensor<B, 3>, normalized: &Tensor<B, 3>) -> Tensor<B, 3> {
+        match self.residual_after_norm {
+            true => normalized.clone(),
+            false => hidden,
+        }
+    }
+}
+
+/// Attention whose keys and values serve groups of heads.
+#[derive(Module, Debug)]
+pub struct SelfAttention<B: Backend> {
+    /// Joint projection, `[heads·d | groups·d | groups·d]`; without multi-query attention `[q | k | v]`
+    /// within each head.
+    pub query_key_value: Projection<B>,
+    /// Output projection.
+    pub dense: Projection<B>,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    split_per_head: bool,
+}
+
+impl<B: Backend> SelfAttention<B> {
+    fn unset(config: &ChatGlm2Config, dtype: DType, device: &B::Device) -> Self {
+        let common = &config.common;
+        let (width, heads) = (common.hidden_size, common.num_attention_heads);
+        let bias = config.add_bias_linear;
+        Self {
+            query_key_value: Projection::unset(
+                [width, config.qkv_width()],
+                bias || config.add_qkv_bias,
+                dtype,
+                device,
+            ),
+            dense: Projection::unset([heads * config.kv_channels, width], bias, dtype, device),
+            heads,
+            kv_heads: config.kv_heads(),
+            head_dim: config.kv_channels,
+            split_per_head: config.multi_query_groups.is_none(),
+        }
+    }
+}
+
+impl<B: GlmBackend> SelfAttention<B> {
+    fn forward(
+        &self,
+        index: usize,
+        hidden: Tensor<B, 3>,
+        shared: &SharedInputs<B>,
+        cache: Option<&mut LayerCache<B>>,
+    ) -> Tensor<B, 3> {
+        let [query, key, value] = self.split(self.query_key_value.forward(hidden));
+        let query = shared.rotary.apply(query);
+        let key = shared.rotary.apply(key);
+        let (key, value) = shared.extend(index, key, value, cache);
+        let scale = AttentionScale::new(self.head_dim, 1.0);
+        self.dense
+            .forward(attention(query, key, value, &shared.mask, scale))
+    }
+
+    /// `[batch, tokens, joint width]` → queries, keys and values, each
+    /// `[batch, tokens, heads or kv_heads, head_dim]`.
+    fn split(&self, mixed: Tensor<B, 3>) -> [Tensor<B, 4>; 3] {
+        let [batch, tokens, _] = mixed.dims();
+        let d = self.head_dim;
+        if self.split_per_head {
+            let mixed = mixed.reshape([batch, tokens, self.heads, 3 * d]);
+            return [0, 1, 2].map(|part| mixed.clone().narrow(3, part * d, d));
+        }
+        // All heads are d wide, so the flat parts are ranges of heads.
+        let heads = mixed.reshape([batch, tokens, self.heads + 2 * self.kv_heads, d]);
+        [
+            heads.clone().narrow(2, 0, self.heads),
+            heads.clone().narrow(2, self.heads, self.kv_heads),
+            heads.narrow(2, self.heads + self.kv_heads, self.kv_heads),
+        ]
+    }
+}
+
+/// SwiGLU between two linear layers.
+#[derive(Module, Debug)]
+pub struct Mlp<B: Backend> {
+    /// To `[gate | up]`, twice the inner width.
+    pub dense_h_to_4h: Projection<B>,
+    /// Back.
+    pub dense_4h_to_h: Projection<B>,
+}
+
+impl<B: Backend> Mlp<B> {
+    fn unset(config: &ChatGlm2Config, dtype: DType, device: &B::Device) -> Self {
+        let (width, inner) = (config.common.hidden_size, config.ffn_hidden_size);
+        let bias = config.add_bias_linear;
+        Self {
+            dense_h_to_4h: Projection::unset([width, 2 * inner], bias, dtype, device),
+            dense_4h_to_h: Projection::unset([inner, width], bias, dtype, device),
+        }
+    }
+}
+
+impl<B: GlmBackend> Mlp<B> {
+    fn forward(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        let inner = self.dense_h_to_4h.forward(hidden);
+        let [batch, tokens, width] = inner.dims();
+        let rows: Tensor<B, 2> = inner.reshape([batch * tokens, width]);
+        let activated: Tensor<B, 2> = wrap(B::glm_swiglu(unwrap(rows)));
+        self.dense_4h_to_h
+            .forward(activated.reshape([batch, tokens, width / 2]))
+    }
+}

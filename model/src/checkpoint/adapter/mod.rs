@@ -1,0 +1,96 @@
+//! Adapter directories: LoRA as PEFT writes it, and the official P-Tuning v2 prefix.
+
+mod lora;
+mod lora_config;
+mod meta;
+mod pattern;
+mod prefix;
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::atomic::AtomicFile;
+use super::source::read_small;
+use crate::error::{Error, Result};
+
+pub use lora::{LoraAdapter, LoraPair, write_lora_adapter};
+pub use lora_config::LoraConfig;
+pub use meta::AdapterMeta;
+pub use pattern::{Patterns, TargetModules};
+pub use prefix::{PrefixAdapter, write_prefix_adapter};
+
+/// File of PEFT's settings.
+const ADAPTER_CONFIG: &str = "adapter_config.json";
+/// File of a model's settings, among them those of a prefix.
+const CONFIG: &str = "config.json";
+/// Largest settings file that is read.
+const MAX_JSON: u64 = 4 << 20;
+
+/// What an adapter directory holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdapterKind {
+    /// A PEFT directory with `adapter_config.json`.
+    Lora,
+    /// An official ptuning directory: `pre_seq_len` in its `config.json`.
+    Prefix,
+}
+
+impl AdapterKind {
+    /// Tells what a directory holds, by its settings file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Directory`] if it is neither, telling what was looked for; [`Error::Json`] if `config.json`
+    /// cannot be parsed.
+    pub fn detect(dir: &Path) -> Result<Self> {
+        if !dir.is_dir() {
+            return Err(Error::directory(dir, "not a directory; an adapter is one"));
+        }
+        if dir.join(ADAPTER_CONFIG).exists() {
+            return Ok(Self::Lora);
+        }
+        let config = dir.join(CONFIG);
+        if config.exists() && read_object(&config)?.get("pre_seq_len").is_some_and(|value| !value.is_null()) {
+            return Ok(Self::Prefix);
+        }
+        let detail = "no adapter here: looked for `adapter_config.json` (LoRA as PEFT writes it) and for \
+                      `pre_seq_len` in `config.json` (P-Tuning v2)";
+        Err(Error::directory(dir, detail))
+    }
+}
+
+/// Reads a JSON file that holds an object.
+fn read_object(path: &Path) -> Result<Map<String, Value>> {
+    let bytes = read_small(path, MAX_JSON)?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::json(path, error))
+}
+
+/// Writes a JSON file, indented as Python's tools write theirs.
+fn write_json(path: &Path, value: &Value) -> Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| Error::json(path, error))?;
+    bytes.push(b'\n');
+    AtomicFile::write(path, &bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        let put = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
+        let message = AdapterKind::detect(dir).expect_err("empty").to_string();
+        assert!(message.contains("adapter_config.json") && message.contains("pre_seq_len"));
+        put("config.json", r#"{"pre_seq_len": null}"#);
+        assert!(AdapterKind::detect(dir).is_err());
+        put("config.json", r#"{"pre_seq_len": 128}"#);
+        assert_eq!(AdapterKind::detect(dir).unwrap(), AdapterKind::Prefix);
+        put("adapter_config.json", "{}");
+        assert_eq!(AdapterKind::detect(dir).unwrap(), AdapterKind::Lora);
+        assert!(AdapterKind::detect(&dir.join("config.json")).is_err());
+    }
+}

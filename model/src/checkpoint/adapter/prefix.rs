@@ -1,0 +1,282 @@
+//! The P-Tuning v2 prefix encoder of an official ptuning directory.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::super::dtype::DType;
+use super::super::reader::Checkpoint;
+use super::super::source::{RawTensor, TensorInfo};
+use super::super::writer::write_safetensors;
+use super::{CONFIG, read_object, write_json};
+use crate::error::{Error, Result, WeightFault};
+
+/// Path of the prefix encoder in every model of the family.
+const PATH: &str = "transformer.prefix_encoder.";
+/// Its parameters without a projection, and those that a projection adds.
+const EMBEDDING: &str = "embedding.weight";
+const PROJECTION: [&str; 4] = ["trans.0.weight", "trans.0.bias", "trans.2.weight", "trans.2.bias"];
+
+/// A prefix encoder as the official scripts save it: settings in `config.json`, weights alone or inside a
+/// full checkpoint.
+#[derive(Debug)]
+pub struct PrefixAdapter {
+    dir: PathBuf,
+    config: Map<String, Value>,
+    pre_seq_len: usize,
+    prefix_projection: bool,
+    weights: Checkpoint,
+    tensors: Vec<TensorInfo>,
+}
+
+impl PrefixAdapter {
+    /// Opens a directory with `config.json` and weights in any layout that [`Checkpoint::open`] knows. Of a
+    /// full checkpoint, `transformer.prefix_encoder.*` is taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] if `pre_seq_len` or `prefix_projection` cannot be used or contradicts the embedding;
+    /// [`Error::Weights`] with every tensor of the prefix encoder that is missing, unknown or of a wrong
+    /// type; otherwise as [`Checkpoint::open`].
+    pub fn open(dir: &Path) -> Result<Self> {
+        let config_path = dir.join(CONFIG);
+        let config = read_object(&config_path)?;
+        let pre_seq_len = read_length(&config, &config_path)?;
+        let prefix_projection = read_projection(&config, &config_path)?;
+        let weights = Checkpoint::open(dir)?;
+        let tensors: Vec<_> = weights
+            .entries()
+            .filter(|info| info.name.starts_with(PATH))
+            .cloned()
+            .collect();
+        let faults = faults(&tensors, prefix_projection);
+        if !faults.is_empty() {
+            return Err(Error::Weights {
+                path: dir.to_path_buf(),
+                faults,
+            });
+        }
+        let adapter = Self {
+            dir: dir.to_path_buf(),
+            config,
+            pre_seq_len,
+            prefix_projection,
+            weights,
+            tensors,
+        };
+        adapter.check_rows()?;
+        Ok(adapter)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The directory's `config.json`: the base model's, with the keys of the prefix.
+    pub fn config(&self) -> &Map<String, Value> {
+        &self.config
+    }
+
+    /// The number of prefix positions.
+    pub fn pre_seq_len(&self) -> usize {
+        self.pre_seq_len
+    }
+
+    /// Whether an MLP follows the embedding.
+    pub fn prefix_projection(&self) -> bool {
+        self.prefix_projection
+    }
+
+    /// The tensors of the prefix encoder under their full names.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// Reads one of [`Self::tensors`] in the given floating type.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoint::read_as`].
+    pub fn read(&self, name: &str, dtype: DType) -> Result<RawTensor> {
+        self.weights.read_as(name, dtype)
+    }
+
+    fn check_rows(&self) -> Result<()> {
+        let name = format!("{PATH}{EMBEDDING}");
+        let rows = self.weights.get(&name).and_then(|info| info.shape.first().copied());
+        if rows == Some(self.pre_seq_len) {
+            return Ok(());
+        }
+        let expected = format!("{}, the rows of `{name}`", rows.unwrap_or(0));
+        Err(Error::key(self.dir.join(CONFIG), "pre_seq_len", self.pre_seq_len, expected))
+    }
+}
+
+fn read_length(config: &Map<String, Value>, path: &Path) -> Result<usize> {
+    let value = config.get("pre_seq_len").unwrap_or(&Value::Null);
+    match value.as_u64().and_then(|len| usize::try_from(len).ok()) {
+        Some(len) if len > 0 => Ok(len),
+        _ => Err(Error::key(path, "pre_seq_len", value, "the number of prefix positions")),
+    }
+}
+
+fn read_projection(config: &Map<String, Value>, path: &Path) -> Result<bool> {
+    match config.get("prefix_projection") {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(other) => Err(Error::key(path, "prefix_projection", other, "true or false")),
+    }
+}
+
+/// The names, under [`PATH`], of the parameters of a prefix encoder.
+fn expected_names(prefix_projection: bool) -> Vec<&'static str> {
+    let mut names = vec![EMBEDDING];
+    if prefix_projection {
+        names.extend(PROJECTION);
+    }
+    names
+}
+
+fn faults(tensors: &[TensorInfo], prefix_projection: bool) -> Vec<WeightFault> {
+    let mut missing = expected_names(prefix_projection);
+    let mut faults = Vec::new();
+    for info in tensors {
+        let key = info.name.clone();
+        match missing.iter().position(|name| info.name.strip_prefix(PATH) == Some(name)) {
+            None => faults.push(WeightFault::Unused { key }),
+            Some(at) => {
+                missing.swap_remove(at);
+                if !info.dtype.is_float() {
+                    let found = info.dtype.to_string();
+                    faults.push(WeightFault::Type { key, found });
+                }
+            }
+        }
+    }
+    let missing = missing.into_iter().map(|name| WeightFault::Missing {
+        key: format!("{PATH}{name}"),
+    });
+    faults.extend(missing);
+    faults
+}
+
+/// Writes a prefix encoder in the official layout into an existing directory: `model.safetensors` with the
+/// given tensors under their full names, then `config.json`, which is `base_config` with `pre_seq_len` and
+/// `prefix_projection`.
+///
+/// # Errors
+///
+/// [`Error::Weights`] if the tensors are not those of such an encoder; [`Error::Request`] if bytes do not match
+/// a shape; [`Error::Io`] if the directory cannot be written to.
+pub fn write_prefix_adapter(
+    dir: &Path,
+    base_config: &Map<String, Value>,
+    pre_seq_len: usize,
+    prefix_projection: bool,
+    tensors: &[(&str, RawTensor)],
+) -> Result<()> {
+    let tensors: Vec<_> = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            let info = TensorInfo::new(*name, tensor.dtype, tensor.shape.clone());
+            (info, tensor.bytes.as_slice())
+        })
+        .collect();
+    let infos: Vec<_> = tensors.iter().map(|(info, _)| info.clone()).collect();
+    let faults = faults(&infos, prefix_projection);
+    if !faults.is_empty() {
+        let path = dir.to_path_buf();
+        return Err(Error::Weights { path, faults });
+    }
+    write_safetensors(&dir.join("model.safetensors"), &tensors)?;
+    let mut config = base_config.clone();
+    config.insert("pre_seq_len".into(), pre_seq_len.into());
+    config.insert("prefix_projection".into(), prefix_projection.into());
+    write_json(&dir.join(CONFIG), &Value::Object(config))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn tensor(shape: &[usize]) -> RawTensor {
+        RawTensor {
+            dtype: DType::F32,
+            shape: shape.to_vec(),
+            bytes: vec![1; 4 * shape.iter().product::<usize>()],
+        }
+    }
+
+    fn base() -> Map<String, Value> {
+        [("model_type".to_owned(), "chatglm".into())].into_iter().collect()
+    }
+
+    fn named(name: &str) -> String {
+        format!("{PATH}{name}")
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (embedding, w0, b0) = (named(EMBEDDING), named(PROJECTION[0]), named(PROJECTION[1]));
+        let (w2, b2) = (named(PROJECTION[2]), named(PROJECTION[3]));
+        let tensors = [
+            (embedding.as_str(), tensor(&[5, 4])),
+            (&w0, tensor(&[3, 4])),
+            (&b0, tensor(&[3])),
+            (&w2, tensor(&[8, 3])),
+            (&b2, tensor(&[8])),
+        ];
+        write_prefix_adapter(folder.path(), &base(), 5, true, &tensors).unwrap();
+        let adapter = PrefixAdapter::open(folder.path()).unwrap();
+        assert_eq!((adapter.pre_seq_len(), adapter.prefix_projection()), (5, true));
+        assert_eq!(adapter.config()["model_type"], "chatglm");
+        assert_eq!(adapter.tensors().len(), 5);
+        assert_eq!(adapter.read(&embedding, DType::F32).unwrap(), tensors[0].1);
+    }
+
+    fn directory(config: &str, tensors: &[(&str, &[usize])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(CONFIG), config).unwrap();
+        let owned: Vec<_> = tensors.iter().map(|(name, shape)| (*name, tensor(shape))).collect();
+        let tensors: Vec<_> = owned
+            .iter()
+            .map(|(name, tensor)| (TensorInfo::new(*name, tensor.dtype, tensor.shape.clone()), &tensor.bytes[..]))
+            .collect();
+        write_safetensors(&folder.path().join("model.safetensors"), &tensors).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_full_checkpoint_is_filtered() {
+        let name = named(EMBEDDING);
+        let folder = directory(r#"{"pre_seq_len": 5}"#, &[("lm_head.weight", &[2, 2]), (&name, &[5, 4])]);
+        let adapter = PrefixAdapter::open(folder.path()).unwrap();
+        assert_eq!(adapter.tensors(), [TensorInfo::new(name, DType::F32, [5, 4])]);
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let (embedding, extra) = (named(EMBEDDING), named(PROJECTION[0]));
+        for (config, tensors, parts) in [
+            (r#"{"pre_seq_len": 6}"#, vec![(embedding.as_str(), &[5, 4][..])], vec!["found 6", "expected 5"]),
+            (r#"{"pre_seq_len": 0}"#, vec![], vec!["`pre_seq_len`"]),
+            (r#"{}"#, vec![], vec!["`pre_seq_len`"]),
+            (r#"{"pre_seq_len": 5, "prefix_projection": 1}"#, vec![], vec!["`prefix_projection`"]),
+            (r#"{"pre_seq_len": 5}"#, vec![(&extra, &[5, 4])], vec!["not part", "trans.0", "missing", "embedding"]),
+            (
+                r#"{"pre_seq_len": 5, "prefix_projection": true}"#,
+                vec![(&embedding, &[5, 4]), (&extra, &[3, 4])],
+                vec!["trans.0.bias", "trans.2.weight", "trans.2.bias"],
+            ),
+        ] {
+            let folder = directory(config, &tensors);
+            let message = PrefixAdapter::open(folder.path()).expect_err(config).to_string();
+            for part in parts {
+                assert!(message.contains(part), "{message:?} lacks {part:?}");
+            }
+        }
+    }
+}

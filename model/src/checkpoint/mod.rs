@@ -1,0 +1,37 @@
+//! Checkpoint files: what published model and adapter directories hold, read and written one tensor
+//! at a time.
+//!
+//! Reading starts at [`Checkpoint::open`] (a model directory) or [`Checkpoint::open_file`] (one file);
+//! writing at [`ShardPlan`] and [`ShardWriter`]; adapters at [`AdapterKind::detect`]. Nothing here knows
+//! a model or a backend: names, types, shapes and bytes go in and out.
+//!
+//! Files are not trusted. Every length is held against the size of the file before memory is asked
+//! for, pickles are parsed into inert values and never executed, and an index cannot choose a path.
+
+mod adapter;
+mod atomic;
+mod dtype;
+mod index;
+mod natural;
+mod pickle;
+mod reader;
+mod safetensors;
+mod side_files;
+mod size;
+mod source;
+mod torch;
+mod writer;
+mod zip;
+
+pub use adapter::{
+    AdapterKind, AdapterMeta, LoraAdapter, LoraConfig, LoraPair, Patterns, PrefixAdapter,
+    TargetModules, write_lora_adapter, write_prefix_adapter,
+};
+pub use atomic::{AtomicDir, AtomicFile, Existing};
+pub use dtype::DType;
+pub use natural::natural_order;
+pub use reader::{Checkpoint, Layout};
+pub use side_files::copy_side_files;
+pub use size::parse_size;
+pub use source::{RawTensor, TensorInfo};
+pub use writer::{ShardPlan, ShardWriter, write_safetensors};

@@ -1,0 +1,294 @@
+//! One file of weights: which tensors it holds, where their bytes lie, and reading one of them.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::dtype::{Converter, DType};
+use super::{safetensors, torch};
+use crate::error::{Error, Result, WeightFault};
+
+/// Bytes read at a time while a tensor is converted.
+const CHUNK: usize = 1 << 20;
+
+/// What a file says of a tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// The name, as stored.
+    pub name: String,
+    /// The element type, as stored.
+    pub dtype: DType,
+    /// The shape; empty for a scalar.
+    pub shape: Vec<usize>,
+}
+
+impl TensorInfo {
+    /// Describes a tensor.
+    pub fn new(name: impl Into<String>, dtype: DType, shape: impl Into<Vec<usize>>) -> Self {
+        Self {
+            name: name.into(),
+            dtype,
+            shape: shape.into(),
+        }
+    }
+
+    /// Number of elements (the largest number there is, should it overflow).
+    pub fn elements(&self) -> usize {
+        self.shape
+            .iter()
+            .fold(1, |count: usize, &dim| count.saturating_mul(dim))
+    }
+
+    /// Bytes as stored (the largest number there is, should it overflow).
+    pub fn bytes(&self) -> usize {
+        self.dtype.bytes_of(&self.shape).unwrap_or(usize::MAX)
+    }
+}
+
+/// A tensor in memory: little-endian elements in row-major order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawTensor {
+    /// The element type.
+    pub dtype: DType,
+    /// The shape; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// The elements, `dtype.size()` bytes each.
+    pub bytes: Vec<u8>,
+}
+
+/// A tensor and its place in a file. Whoever makes one has checked that its bytes lie inside the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub(crate) info: TensorInfo,
+    /// Offset of the first element in the file.
+    pub(crate) start: u64,
+    /// Steps between neighbours along each dimension, in elements, unless the tensor is row-major.
+    pub(crate) strides: Option<Vec<usize>>,
+}
+
+/// What a parser found in a file.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) slots: Vec<Slot>,
+    /// Names of values that are no tensors.
+    pub(crate) skipped: Vec<String>,
+}
+
+/// An open file of weights.
+#[derive(Debug)]
+pub(crate) struct WeightFile {
+    pub(crate) path: PathBuf,
+    pub(crate) contents: Contents,
+    file: File,
+}
+
+impl WeightFile {
+    /// Opens a file and reads what it holds, not the tensors themselves.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let (file, len) = open_regular(path)?;
+        let mut start = [0; 512];
+        let start_len = len.min(start.len() as u64) as usize;
+        let start = &mut start[..start_len];
+        read_at(&file, 0, start).map_err(|error| Error::io(path, error))?;
+        let contents = match Kind::of(path, start) {
+            Ok(Kind::Safetensors) => safetensors::contents(&file, len, path)?,
+            Ok(Kind::Torch) => torch::contents(&file, len, path)?,
+            Err(detail) => return Err(Error::malformed(path, detail)),
+        };
+        Ok(Self {
+            path: path.to_path_buf(),
+            contents,
+            file,
+        })
+    }
+
+    /// Reads a tensor as it is stored.
+    pub(crate) fn read(&self, slot: &Slot) -> Result<RawTensor> {
+        let info = &slot.info;
+        let bytes = match &slot.strides {
+            None => {
+                let mut bytes = self.allocate(info, info.dtype)?;
+                bytes.resize(info.bytes(), 0);
+                self.fill(info, slot.start, &mut bytes)?;
+                bytes
+            }
+            Some(strides) => self.gather(slot, strides)?,
+        };
+        Ok(RawTensor {
+            dtype: info.dtype,
+            shape: info.shape.clone(),
+            bytes,
+        })
+    }
+
+    /// Reads a tensor in another floating type.
+    pub(crate) fn read_as(&self, slot: &Slot, target: DType) -> Result<RawTensor> {
+        let info = &slot.info;
+        if target == info.dtype {
+            return self.read(slot);
+        }
+        let Some(mut converter) = Converter::new(info.dtype, target) else {
+            return Err(Error::Weights {
+                path: self.path.clone(),
+                faults: vec![WeightFault::Type {
+                    key: info.name.clone(),
+                    found: info.dtype.to_string(),
+                }],
+            });
+        };
+        let mut bytes = self.allocate(info, target)?;
+        if let Some(strides) = &slot.strides {
+            for chunk in self.gather(slot, strides)?.chunks(CHUNK) {
+                converter.append(chunk, &mut bytes);
+            }
+        } else {
+            let mut buffer = vec![0; CHUNK.min(info.bytes())];
+            let mut done = 0;
+            while done < info.bytes() {
+                let chunk_len = CHUNK.min(info.bytes() - done);
+                let chunk = &mut buffer[..chunk_len];
+                self.fill(info, slot.start + done as u64, chunk)?;
+                converter.append(chunk, &mut bytes);
+                done += chunk_len;
+            }
+        }
+        Ok(RawTensor {
+            dtype: target,
+            shape: info.shape.clone(),
+            bytes,
+        })
+    }
+
+    /// Reads a tensor that is not row-major: the stretch of the file that it spans, then element by
+    /// element. Rare (a transposed parameter that was saved as it was), so memory is not spared.
+    fn gather(&self, slot: &Slot, strides: &[usize]) -> Result<Vec<u8>> {
+        let info = &slot.info;
+        let mut bytes = self.allocate(info, info.dtype)?;
+        if info.elements() == 0 {
+            return Ok(bytes);
+        }
+        let size = info.dtype.size();
+        let last: usize = info.shape.iter().zip(strides).map(|(dim, stride)| (dim - 1) * stride).sum();
+        let mut span = reserve((last + 1) * size).ok_or_else(|| self.too_large(info))?;
+        span.resize((last + 1) * size, 0);
+        self.fill(info, slot.start, &mut span)?;
+        let mut position = vec![0; info.shape.len()];
+        let mut at = 0;
+        for _ in 0..info.elements() {
+            bytes.extend_from_slice(&span[at * size..(at + 1) * size]);
+            // Count up like an odometer, keeping `at` in step.
+            for axis in (0..position.len()).rev() {
+                position[axis] += 1;
+                at += strides[axis];
+                if position[axis] < info.shape[axis] {
+                    break;
+                }
+                at -= position[axis] * strides[axis];
+                position[axis] = 0;
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn allocate(&self, info: &TensorInfo, dtype: DType) -> Result<Vec<u8>> {
+        dtype
+            .bytes_of(&info.shape)
+            .and_then(reserve)
+            .ok_or_else(|| self.too_large(info))
+    }
+
+    fn too_large(&self, info: &TensorInfo) -> Error {
+        let detail = format!("tensor `{}` of shape {:?} does not fit into memory", info.name, info.shape);
+        Error::malformed(&self.path, detail)
+    }
+
+    fn fill(&self, info: &TensorInfo, start: u64, buffer: &mut [u8]) -> Result<()> {
+        read_at(&self.file, start, buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                let detail = format!("tensor `{}` is cut off: the file became shorter", info.name);
+                Error::malformed(&self.path, detail)
+            }
+            _ => Error::io(&self.path, error),
+        })
+    }
+}
+
+fn reserve(len: usize) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).ok()?;
+    Some(bytes)
+}
+
+enum Kind {
+    Safetensors,
+    Torch,
+}
+
+impl Kind {
+    /// Tells the format by how the file starts; the reason, if it cannot be read.
+    fn of(path: &Path, start: &[u8]) -> std::result::Result<Self, String> {
+        if start.starts_with(b"PK\x03\x04") {
+            return Ok(Self::Torch);
+        }
+        if start.starts_with(b"version https://git-lfs") {
+            return Err("this is a Git LFS pointer, not the weights; fetch them with `git lfs pull`".into());
+        }
+        let legacy = start.starts_with(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19");
+        if legacy || start.get(257..262) == Some(b"ustar") {
+            return Err("saved in the format of PyTorch before 1.6; convert it in Python with \
+                        torch.save(torch.load(FILE, map_location=\"cpu\"), FILE)"
+                .into());
+        }
+        if path.extension().is_some_and(|extension| extension == "safetensors") {
+            return Ok(Self::Safetensors);
+        }
+        Err("neither a torch.save archive (it does not start with `PK`) nor a .safetensors file; \
+             it may be truncated"
+            .into())
+    }
+}
+
+/// Opens a regular file for reading, with its length. Anything else could block or never end.
+pub(crate) fn open_regular(path: &Path) -> Result<(File, u64)> {
+    let metadata = std::fs::metadata(path).map_err(|error| Error::io(path, error))?;
+    if !metadata.is_file() {
+        return Err(Error::malformed(path, "not a regular file"));
+    }
+    let file = File::open(path).map_err(|error| Error::io(path, error))?;
+    Ok((file, metadata.len()))
+}
+
+/// Reads a whole small file; one of more than `limit` bytes is refused.
+pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let (file, len) = open_regular(path)?;
+    if len > limit {
+        let detail = format!("{len} bytes, more than the {limit} that such a file can have");
+        return Err(Error::malformed(path, detail));
+    }
+    let mut bytes = vec![0; len as usize];
+    read_at(&file, 0, &mut bytes).map_err(|error| Error::io(path, error))?;
+    Ok(bytes)
+}
+
+/// Fills `buffer` from the given offset, without moving the file's cursor: threads can share the file.
+#[cfg(unix)]
+pub(crate) fn read_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+/// Fills `buffer` from the given offset. Every read here names its offset, so a moved cursor does no harm.
+#[cfg(windows)]
+pub(crate) fn read_at(file: &File, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                offset += count as u64;
+                buffer = &mut buffer[count..];
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,478 @@
+//! The published `config.json` as typed settings.
+//!
+//! All families say `"model_type": "chatglm"`; they are told apart by their keys. Every switch of the
+//! published configurations either acts or is refused by name; keys that only describe the file
+//! (`torch_dtype`, `auto_map`, …) are known and inert, and an unknown key is reported, not obeyed.
+
+use std::fmt;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, KeyFault, Result};
+
+/// Keys that describe a file or its training and change nothing that is computed here.
+const INERT: &[&str] = &[
+    "_name_or_path",
+    "architectures",
+    "attention_softmax_in_fp32", // the softmax is always computed in float32
+    "apply_query_key_layer_scaling", // divides and multiplies by the same factor
+    "auto_map",
+    "bias_dropout_fusion",
+    "bos_token_id",
+    "classifier_dropout",
+    "eos_token_id",
+    "gmask_token_id",
+    "is_encoder_decoder",
+    "mask_token_id",
+    "max_sequence_length",
+    "model_type",
+    "name_or_path",
+    "num_hidden_layers",
+    "pad_token_id",
+    "pre_seq_len",
+    "prefix_projection",
+    "seq_length",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+    "vocab_size",
+];
+
+/// What the two architectures have in common.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommonConfig {
+    /// Rows of the embedding and of the head.
+    pub vocab_size: usize,
+    /// Width of the stream.
+    pub hidden_size: usize,
+    /// Number of blocks.
+    pub num_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Added to the (mean) square in the norms.
+    pub layernorm_epsilon: f64,
+    /// Longest sequence that the model was made for; longer ones are computed with a warning.
+    pub max_positions: usize,
+    /// Ids that end a generation.
+    pub eos_token_ids: Vec<u32>,
+    /// Id that pads a batch.
+    pub pad_token_id: u32,
+    /// Prefix tokens of P-Tuning v2, where the directory says that it holds a prefix encoder.
+    pub pre_seq_len: Option<usize>,
+    /// Whether the prefix passes an MLP.
+    pub prefix_projection: bool,
+}
+
+/// ChatGLM-6B.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatGlmConfig {
+    /// Shared settings.
+    pub common: CommonConfig,
+    /// Width inside the MLP.
+    pub inner_hidden_size: usize,
+    /// `<sop>`: the first token that attends causally.
+    pub bos_token_id: u32,
+    /// `[MASK]`.
+    pub mask_token_id: u32,
+    /// `[gMASK]`.
+    pub gmask_token_id: u32,
+}
+
+/// ChatGLM2-6B, ChatGLM3-6B and GLM-4-9B.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatGlm2Config {
+    /// Shared settings.
+    pub common: CommonConfig,
+    /// Width inside the MLP.
+    pub ffn_hidden_size: usize,
+    /// Dimension of a head.
+    pub kv_channels: usize,
+    /// Groups that share keys and values; `None` without multi-query attention, where
+    /// `query_key_value` is split per head.
+    pub multi_query_groups: Option<usize>,
+    /// A bias on every linear layer but the head.
+    pub add_bias_linear: bool,
+    /// A bias on `query_key_value`.
+    pub add_qkv_bias: bool,
+    /// A norm after the last block.
+    pub post_layer_norm: bool,
+    /// Residuals start from the normalised stream.
+    pub apply_residual_connection_post_layernorm: bool,
+    /// Multiplies the rotary base of 10000 (GLM-4); absent before.
+    pub rope_ratio: Option<f64>,
+}
+
+impl ChatGlm2Config {
+    /// Heads of the keys and values.
+    pub fn kv_heads(&self) -> usize {
+        self.multi_query_groups
+            .unwrap_or(self.common.num_attention_heads)
+    }
+
+    /// Width of the joint query, key and value projection.
+    pub fn qkv_width(&self) -> usize {
+        (self.common.num_attention_heads + 2 * self.kv_heads()) * self.kv_channels
+    }
+
+    /// Base of the rotary frequencies.
+    pub fn rotary_base(&self) -> f64 {
+        10_000.0 * self.rope_ratio.unwrap_or(1.0)
+    }
+}
+
+/// The configuration of either architecture.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ModelConfig {
+    /// ChatGLM-6B.
+    ChatGlm(ChatGlmConfig),
+    /// ChatGLM2-6B, ChatGLM3-6B and GLM-4-9B.
+    ChatGlm2(ChatGlm2Config),
+}
+
+impl ModelConfig {
+    /// Reads `config.json` of a model directory.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not a JSON object, or a key is missing, wrong or unsupported:
+    /// all such keys are named together.
+    pub fn from_dir(dir: &Path) -> Result<Self> {
+        let path = dir.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
+        Self::from_json(&text, &path)
+    }
+
+    /// Parses the text of a `config.json`; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`from_dir`](Self::from_dir).
+    pub fn from_json(text: &str, path: &Path) -> Result<Self> {
+        let map: Map<String, Value> =
+            serde_json::from_str(text).map_err(|source| Error::json(path, source))?;
+        let mut keys = Keys::new(&map);
+        let config = if is_first_generation(&map) {
+            Self::ChatGlm(ChatGlmConfig::parse(&mut keys))
+        } else {
+            Self::ChatGlm2(ChatGlm2Config::parse(&mut keys))
+        };
+        keys.finish(path)?;
+        Ok(config)
+    }
+
+    /// What both architectures share.
+    pub fn common(&self) -> &CommonConfig {
+        match self {
+            Self::ChatGlm(config) => &config.common,
+            Self::ChatGlm2(config) => &config.common,
+        }
+    }
+
+    /// The same, to change.
+    pub fn common_mut(&mut self) -> &mut CommonConfig {
+        match self {
+            Self::ChatGlm(config) => &mut config.common,
+            Self::ChatGlm2(config) => &mut config.common,
+        }
+    }
+
+    /// Heads of the keys and values.
+    pub fn kv_heads(&self) -> usize {
+        match self {
+            Self::ChatGlm(config) => config.common.num_attention_heads,
+            Self::ChatGlm2(config) => config.kv_heads(),
+        }
+    }
+
+    /// Dimension of a head.
+    pub fn head_dim(&self) -> usize {
+        match self {
+            Self::ChatGlm(config) => config.common.hidden_size / config.common.num_attention_heads,
+            Self::ChatGlm2(config) => config.kv_channels,
+        }
+    }
+}
+
+/// ChatGLM-6B alone has an inner_hidden_size or two-dimensional positions.
+fn is_first_generation(map: &Map<String, Value>) -> bool {
+    map.contains_key("inner_hidden_size") || map.contains_key("position_encoding_2d")
+}
+
+impl ChatGlmConfig {
+    fn parse(keys: &mut Keys<'_>) -> Self {
+        keys.require("position_encoding_2d", &[Value::Bool(true)]);
+        let vocab_size = keys.size("vocab_size");
+        let common = CommonConfig::parse(keys, vocab_size, "max_sequence_length", 2048);
+        if common.num_attention_heads > 0
+            && common.hidden_size % (4 * common.num_attention_heads) != 0
+        {
+            keys.fault(
+                "hidden_size",
+                common.hidden_size,
+                "a multiple of 4 · num_attention_heads",
+            );
+        }
+        Self {
+            inner_hidden_size: keys.size_or("inner_hidden_size", 4 * common.hidden_size),
+            bos_token_id: keys.token("bos_token_id"),
+            mask_token_id: keys.token("mask_token_id"),
+            gmask_token_id: keys.token("gmask_token_id"),
+            common,
+        }
+    }
+}
+
+impl ChatGlm2Config {
+    fn parse(keys: &mut Keys<'_>) -> Self {
+        let vocab_size = keys.size("padded_vocab_size");
+        let common = CommonConfig::parse(keys, vocab_size, "seq_length", 2048);
+        keys.require("rmsnorm", &[Value::Bool(true)]);
+        keys.require("original_rope", &[Value::Bool(true)]);
+        keys.require("fp32_residual_connection", &[Value::Bool(false)]);
+        keys.require("interleaved_qkv", &[Value::Bool(false)]);
+        let heads = common.num_attention_heads;
+        let multi_query = keys.flag("multi_query_attention", false);
+        let groups = keys.size_or("multi_query_group_num", 1);
+        if multi_query && (groups == 0 || !heads.is_multiple_of(groups)) {
+            keys.fault(
+                "multi_query_group_num",
+                groups,
+                "a divisor of num_attention_heads",
+            );
+        }
+        let kv_channels = keys.size_or("kv_channels", common.hidden_size / heads.max(1));
+        if kv_channels % 4 != 0 {
+            keys.fault("kv_channels", kv_channels, "a multiple of 4");
+        }
+        Self {
+            ffn_hidden_size: keys.size("ffn_hidden_size"),
+            kv_channels,
+            multi_query_groups: multi_query.then_some(groups),
+            add_bias_linear: keys.flag("add_bias_linear", false),
+            add_qkv_bias: keys.flag("add_qkv_bias", false),
+            post_layer_norm: keys.flag("post_layer_norm", true),
+            apply_residual_connection_post_layernorm: keys
+                .flag("apply_residual_connection_post_layernorm", false),
+            rope_ratio: keys.number("rope_ratio"),
+            common,
+        }
+    }
+}
+
+impl CommonConfig {
+    fn parse(keys: &mut Keys<'_>, vocab_size: usize, length: &str, default_length: usize) -> Self {
+        keys.require("model_type", &[Value::from("chatglm")]);
+        keys.require("tie_word_embeddings", &[Value::Bool(false)]);
+        keys.require("quantization_bit", &[Value::from(0)]);
+        keys.require("attention_dropout", &[Value::from(0.0), Value::from(0)]);
+        keys.require("hidden_dropout", &[Value::from(0.0), Value::from(0)]);
+        let hidden_size = keys.size("hidden_size");
+        let num_attention_heads = keys.size("num_attention_heads");
+        if num_attention_heads > 0 && !hidden_size.is_multiple_of(num_attention_heads) {
+            keys.fault(
+                "hidden_size",
+                hidden_size,
+                "a multiple of num_attention_heads",
+            );
+        }
+        let pad_token_id = keys.optional_token("pad_token_id");
+        Self {
+            vocab_size,
+            hidden_size,
+            num_layers: keys.size("num_layers"),
+            num_attention_heads,
+            layernorm_epsilon: keys.number("layernorm_epsilon").unwrap_or(1e-5),
+            max_positions: keys.size_or(length, default_length),
+            eos_token_ids: keys.tokens("eos_token_id"),
+            pad_token_id: pad_token_id.unwrap_or(0),
+            pre_seq_len: keys.optional_size("pre_seq_len").filter(|&len| len > 0),
+            prefix_projection: keys.flag("prefix_projection", false),
+        }
+    }
+}
+
+/// Reads keys one by one and collects every fault.
+struct Keys<'a> {
+    map: &'a Map<String, Value>,
+    read: Vec<String>,
+    faults: Vec<KeyFault>,
+}
+
+impl<'a> Keys<'a> {
+    fn new(map: &'a Map<String, Value>) -> Self {
+        Self {
+            map,
+            read: Vec::new(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// The value of a key; null counts as absent, as it does in Python.
+    fn get(&mut self, key: &str) -> Option<&'a Value> {
+        self.read.push(key.to_string());
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    fn fault(&mut self, key: &str, found: impl fmt::Display, expected: &str) {
+        self.faults.push(KeyFault {
+            key: key.to_string(),
+            found: found.to_string(),
+            expected: expected.to_string(),
+        });
+    }
+
+    /// A value read by `parse`; one that does not parse is a fault and counts as absent.
+    fn read<T>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        parse: impl Fn(&Value) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.get(key)?;
+        let parsed = parse(value);
+        if parsed.is_none() {
+            self.fault(key, value, expected);
+        }
+        parsed
+    }
+
+    fn optional_size(&mut self, key: &str) -> Option<usize> {
+        // Larger sizes than 2^31 are no model and would only overflow later products.
+        self.read(key, "an integer from 0 to 2147483647", |value| {
+            value
+                .as_u64()
+                .filter(|&n| n <= i32::MAX as u64)
+                .map(|n| n as usize)
+        })
+    }
+
+    /// A size that must be there and not be zero.
+    fn size(&mut self, key: &str) -> usize {
+        let faults = self.faults.len();
+        match self.optional_size(key) {
+            Some(0) => self.fault(key, 0, "a positive integer"),
+            Some(size) => return size,
+            None if self.faults.len() == faults => self.fault(key, "nothing", "a positive integer"),
+            None => {}
+        }
+        1
+    }
+
+    fn size_or(&mut self, key: &str, default: usize) -> usize {
+        self.optional_size(key).unwrap_or(default)
+    }
+
+    fn flag(&mut self, key: &str, default: bool) -> bool {
+        self.read(key, "true or false", Value::as_bool)
+            .unwrap_or(default)
+    }
+
+    fn number(&mut self, key: &str) -> Option<f64> {
+        self.read(key, "a positive number", |value| {
+            value.as_f64().filter(|&x| x > 0.0)
+        })
+    }
+
+    fn optional_token(&mut self, key: &str) -> Option<u32> {
+        self.read(key, "a token id", token)
+    }
+
+    fn token(&mut self, key: &str) -> u32 {
+        let faults = self.faults.len();
+        let found = self.optional_token(key);
+        if found.is_none() && self.faults.len() == faults {
+            self.fault(key, "nothing", "a token id");
+        }
+        found.unwrap_or(0)
+    }
+
+    /// One id or a list of ids.
+    fn tokens(&mut self, key: &str) -> Vec<u32> {
+        self.read(key, "a token id or a list of them", |value| match value {
+            Value::Array(values) => values.iter().map(token).collect(),
+            value => Some(vec![token(value)?]),
+        })
+        .unwrap_or_default()
+    }
+
+    /// Refuses a switch whose other values are not supported.
+    fn require(&mut self, key: &str, supported: &[Value]) {
+        let Some(value) = self.get(key) else { return };
+        if !supported.contains(value) {
+            self.fault(
+                key,
+                value,
+                &format!("{} (nothing else is supported)", supported[0]),
+            );
+        }
+    }
+
+    fn finish(self, path: &Path) -> Result<()> {
+        let unknown = self
+            .map
+            .keys()
+            .filter(|key| !self.read.contains(key) && !INERT.contains(&key.as_str()));
+        for key in unknown {
+            tracing::warn!(
+                "{}: key `{key}` is unknown and has no effect",
+                path.display()
+            );
+        }
+        match self.faults.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Config {
+                path: path.to_path_buf(),
+                faults: self.faults,
+            }),
+        }
+    }
+}
+
+fn token(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|id| u32::try_from(id).ok())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    const SECOND: &str = r#"{"model_type": "chatglm", "padded_vocab_size": 160, "hidden_size": 64,
+        "num_layers": 3, "num_attention_heads": 4, "kv_channels": 16, "ffn_hidden_size": 96,
+        "multi_query_attention": true, "multi_query_group_num": 2, "add_qkv_bias": true"#;
+
+    fn parse(rest: &str) -> Result<ModelConfig> {
+        ModelConfig::from_json(&format!("{SECOND}{rest}}}"), Path::new("config.json"))
+    }
+
+    #[test]
+    fn second_generation() {
+        let ModelConfig::ChatGlm2(config) =
+            parse(r#", "rope_ratio": 500, "eos_token_id": [7, 8]"#).unwrap()
+        else {
+            panic!("taken for ChatGLM-6B");
+        };
+        assert_eq!(config.qkv_width(), 128);
+        assert_eq!(config.rotary_base(), 5e6);
+        assert_eq!(config.common.eos_token_ids, [7, 8]);
+        assert!(config.post_layer_norm);
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let error = parse(r#", "rmsnorm": false, "num_layers": "x", "tie_word_embeddings": true"#);
+        let message = error.unwrap_err().to_string();
+        for key in ["rmsnorm", "num_layers", "tie_word_embeddings"] {
+            assert!(message.contains(&format!("`{key}`")), "{message}");
+        }
+    }
+
+    #[test]
+    fn absurd_sizes_are_refused() {
+        let message = parse(r#", "seq_length": 1e300"#).unwrap_err().to_string();
+        assert!(message.contains("seq_length"), "{message}");
+        let message = parse(r#", "hidden_size": 99999999999"#)
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("hidden_size"), "{message}");
+    }
+}

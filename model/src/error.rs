@@ -1,0 +1,237 @@
+//! The one error type of this crate: what was wrong, where, and what would have been right.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong between a model directory and a generated token.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or directory could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+
+    /// A JSON file is not valid JSON, or not of the expected form; the source names line and column.
+    #[error("{}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said, with line and column.
+        source: serde_json::Error,
+    },
+
+    /// A key of a JSON file has a value that glmtune cannot use.
+    #[error("{}: key `{key}`: found {found}, expected {expected}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// The value found, or "nothing".
+        found: String,
+        /// What would be right.
+        expected: String,
+    },
+
+    /// Several keys of a configuration are missing, wrong or not supported: all faults together.
+    #[error("{}:{}", path.display(), KeyFaultList(faults))]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Every fault found.
+        faults: Vec<KeyFault>,
+    },
+
+    /// A binary file is truncated, hostile or of an unknown form.
+    #[error("{}: {detail}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+
+    /// Tensors of a checkpoint do not fit the model: all faults together.
+    #[error("{}: {} tensor(s) do not fit the model:{}", path.display(), faults.len(), FaultList(faults))]
+    Weights {
+        /// The model or adapter directory.
+        path: PathBuf,
+        /// Every fault found.
+        faults: Vec<WeightFault>,
+    },
+
+    /// A directory lacks what it needs, or two of its files contradict each other.
+    #[error("{}: {detail}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What is missing and what would be right.
+        detail: String,
+    },
+
+    /// A text could not be encoded, or a tokenizer could not be built.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+
+    /// The request itself was wrong.
+    #[error("{0}")]
+    Request(String),
+}
+
+impl Error {
+    /// An [`Error::Io`] at `path`.
+    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.as_ref().to_path_buf(),
+            source,
+        }
+    }
+
+    /// An [`Error::Json`] at `path`.
+    pub fn json(path: impl AsRef<Path>, source: serde_json::Error) -> Self {
+        Self::Json {
+            path: path.as_ref().to_path_buf(),
+            source,
+        }
+    }
+
+    /// An [`Error::Malformed`] at `path`.
+    pub fn malformed(path: impl AsRef<Path>, detail: impl Into<String>) -> Self {
+        Self::Malformed {
+            path: path.as_ref().to_path_buf(),
+            detail: detail.into(),
+        }
+    }
+
+    /// An [`Error::Directory`] at `path`.
+    pub fn directory(path: impl AsRef<Path>, detail: impl Into<String>) -> Self {
+        Self::Directory {
+            path: path.as_ref().to_path_buf(),
+            detail: detail.into(),
+        }
+    }
+
+    /// An [`Error::Key`] of the file at `path`.
+    pub fn key(
+        path: impl AsRef<Path>,
+        key: impl Into<String>,
+        found: impl fmt::Display,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Key {
+            path: path.as_ref().to_path_buf(),
+            key: key.into(),
+            found: found.to_string(),
+            expected: expected.into(),
+        }
+    }
+
+    /// Whether the request was wrong (exit status 2), as opposed to a failure while running (1).
+    pub fn is_request(&self) -> bool {
+        match self {
+            Self::Request(_)
+            | Self::Key { .. }
+            | Self::Config { .. }
+            | Self::Directory { .. }
+            | Self::Json { .. } => true,
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            Self::Malformed { .. } | Self::Weights { .. } | Self::Tokenizer(_) => false,
+        }
+    }
+}
+
+/// One key of a configuration that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFault {
+    /// The key.
+    pub key: String,
+    /// The value found, or "nothing".
+    pub found: String,
+    /// What would be right.
+    pub expected: String,
+}
+
+struct KeyFaultList<'a>(&'a [KeyFault]);
+
+impl fmt::Display for KeyFaultList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|fault| {
+            let KeyFault {
+                key,
+                found,
+                expected,
+            } = fault;
+            write!(f, "\n  key `{key}`: found {found}, expected {expected}")
+        })
+    }
+}
+
+/// One tensor that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WeightFault {
+    /// The model has the parameter, the files do not.
+    Missing {
+        /// The parameter's path.
+        key: String,
+    },
+    /// The files have the tensor, the model does not.
+    Unused {
+        /// The tensor's name.
+        key: String,
+    },
+    /// The shapes differ.
+    Shape {
+        /// The parameter's path.
+        key: String,
+        /// Shape in the file.
+        found: Vec<usize>,
+        /// Shape in the model.
+        expected: Vec<usize>,
+    },
+    /// The type is not one of f16, bf16 and f32.
+    Type {
+        /// The parameter's path.
+        key: String,
+        /// Type in the file.
+        found: String,
+    },
+}
+
+impl fmt::Display for WeightFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { key } => write!(f, "missing: {key}"),
+            Self::Unused { key } => write!(f, "not part of the model: {key}"),
+            Self::Shape {
+                key,
+                found,
+                expected,
+            } => write!(
+                f,
+                "wrong shape: {key} is {found:?} in the file, {expected:?} in the model"
+            ),
+            Self::Type { key, found } => {
+                write!(
+                    f,
+                    "wrong type: {key} is {found}; f16, bf16 and f32 can be read"
+                )
+            }
+        }
+    }
+}
+
+struct FaultList<'a>(&'a [WeightFault]);
+
+impl fmt::Display for FaultList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+    }
+}

@@ -1,0 +1,115 @@
+//! Keys and values of the tokens seen so far, so that each new token costs one step.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, s};
+
+/// Room grows by this many tokens at a time.
+const GROWTH: usize = 256;
+
+/// The cache of one layer.
+#[derive(Debug, Clone)]
+pub struct LayerCache<B: Backend> {
+    key: Option<Tensor<B, 4>>,
+    value: Option<Tensor<B, 4>>,
+    len: usize,
+}
+
+impl<B: Backend> Default for LayerCache<B> {
+    fn default() -> Self {
+        Self {
+            key: None,
+            value: None,
+            len: 0,
+        }
+    }
+}
+
+impl<B: Backend> LayerCache<B> {
+    /// Adds keys and values and returns all so far.
+    ///
+    /// # Shapes
+    /// - `key`, `value`: `[batch, tokens, groups, head_dim]`
+    /// - results: `[batch, all tokens, groups, head_dim]`
+    pub fn append(
+        &mut self,
+        key: Tensor<B, 4>,
+        value: Tensor<B, 4>,
+    ) -> (Tensor<B, 4>, Tensor<B, 4>) {
+        let start = self.len;
+        self.len += key.dims()[1];
+        let keys = store(self.key.take(), key, start);
+        let values = store(self.value.take(), value, start);
+        let seen = (
+            keys.clone().narrow(1, 0, self.len),
+            values.clone().narrow(1, 0, self.len),
+        );
+        self.key = Some(keys);
+        self.value = Some(values);
+        seen
+    }
+
+    /// Tokens held, prefix included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is held yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Keeps only the given rows of the batch, in the given order.
+    fn select(&mut self, rows: &Tensor<B, 1, burn::tensor::Int>) {
+        for part in [&mut self.key, &mut self.value] {
+            *part = part.take().map(|tensor| tensor.select(0, rows.clone()));
+        }
+    }
+}
+
+/// Writes `new` at token `start` of a buffer, which is enlarged if it is too small.
+fn store<B: Backend>(
+    buffer: Option<Tensor<B, 4>>,
+    new: Tensor<B, 4>,
+    start: usize,
+) -> Tensor<B, 4> {
+    let [batch, tokens, groups, head_dim] = new.dims();
+    let needed = start + tokens;
+    let buffer = match buffer {
+        Some(buffer) if buffer.dims()[1] >= needed => buffer,
+        old => {
+            let room = needed.next_multiple_of(GROWTH);
+            let larger = Tensor::zeros(
+                [batch, room, groups, head_dim],
+                (&new.device(), new.dtype()),
+            );
+            match old {
+                Some(old) => larger.slice_assign(s![.., 0..start], old.narrow(1, 0, start)),
+                None => larger,
+            }
+        }
+    };
+    buffer.slice_assign(s![.., start..needed], new)
+}
+
+/// The caches of all layers.
+#[derive(Debug, Clone)]
+pub struct KvCache<B: Backend> {
+    /// One per layer.
+    pub layers: Vec<LayerCache<B>>,
+}
+
+impl<B: Backend> KvCache<B> {
+    /// Empty caches for a number of layers.
+    pub fn new(layers: usize) -> Self {
+        Self {
+            layers: (0..layers).map(|_| LayerCache::default()).collect(),
+        }
+    }
+
+    /// Keeps only the given rows of the batch, in the given order (rows that ended leave).
+    pub fn select(&mut self, rows: &[usize], device: &B::Device) {
+        let rows: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
+        let rows = Tensor::from_data(rows.as_slice(), device);
+        self.layers.iter_mut().for_each(|layer| layer.select(&rows));
+    }
+}

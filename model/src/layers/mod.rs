@@ -1,0 +1,49 @@
+//! Layers that both architectures share: projections, norms, rotary embedding, masks, attention and
+//! the key/value cache. Nothing here keeps state between calls: positions, masks, prefixes and caches
+//! are arguments.
+
+pub mod attention;
+pub mod embedding;
+pub mod kv_cache;
+pub mod mask;
+pub mod norm;
+pub mod ops;
+pub mod projection;
+pub mod rotary;
+
+pub use attention::attention;
+pub use embedding::Embedding;
+pub use kv_cache::{KvCache, LayerCache};
+pub use mask::{AttentionMask, MaskSpec};
+pub use norm::{LayerNorm, RmsNorm};
+pub use ops::{AttentionScale, GlmBackend};
+pub use projection::Projection;
+pub use rotary::{RotaryPairs, RotaryTable};
+
+use burn::module::Param;
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Shape, Tensor};
+
+/// A parameter whose values come later, from a file or an initialisation: until then it costs no
+/// memory. Reading it before that gives zeros.
+pub(crate) fn unset<B: Backend, const D: usize>(
+    shape: [usize; D],
+    dtype: DType,
+    device: &B::Device,
+) -> Param<Tensor<B, D>> {
+    let shape = Shape::new(shape);
+    let init_shape = shape.clone();
+    Param::uninitialized(
+        burn::module::ParamId::new(),
+        move |device, require_grad| {
+            let tensor = Tensor::zeros(init_shape.clone(), (device, dtype));
+            match require_grad {
+                true => tensor.require_grad(),
+                false => tensor,
+            }
+        },
+        device.clone(),
+        false,
+        shape,
+    )
+}

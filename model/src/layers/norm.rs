@@ -1,0 +1,84 @@
+//! The two norms of the family.
+
+use burn::module::{Module, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
+
+use super::ops::{GlmBackend, unwrap, wrap};
+use super::unset;
+
+/// Root-mean-square norm, computed in float32 (ChatGLM2 and later).
+#[derive(Module, Debug)]
+pub struct RmsNorm<B: Backend> {
+    /// Scale, `[width]`.
+    pub weight: Param<Tensor<B, 1>>,
+    /// Added to the mean square.
+    pub epsilon: f64,
+}
+
+impl<B: Backend> RmsNorm<B> {
+    /// A norm over `width` elements whose weight is yet to be loaded.
+    pub fn unset(width: usize, epsilon: f64, dtype: DType, device: &B::Device) -> Self {
+        Self {
+            weight: unset([width], dtype, device),
+            epsilon,
+        }
+    }
+}
+
+impl<B: GlmBackend> RmsNorm<B> {
+    /// Normalises the last axis.
+    ///
+    /// # Shapes
+    /// - `x` and result: `[batch, tokens, width]`
+    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let shape = x.dims();
+        let rows = x.reshape([-1, shape[2] as i32]);
+        let output: Tensor<B, 2> = wrap(B::glm_rms_norm(
+            unwrap(rows),
+            unwrap(self.weight.val()),
+            self.epsilon,
+        ));
+        output.reshape(shape)
+    }
+}
+
+/// Layer norm with bias, computed in float32 (ChatGLM-6B).
+#[derive(Module, Debug)]
+pub struct LayerNorm<B: Backend> {
+    /// Scale, `[width]`.
+    pub weight: Param<Tensor<B, 1>>,
+    /// Shift, `[width]`.
+    pub bias: Param<Tensor<B, 1>>,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+impl<B: Backend> LayerNorm<B> {
+    /// A norm over `width` elements whose weights are yet to be loaded.
+    pub fn unset(width: usize, epsilon: f64, dtype: DType, device: &B::Device) -> Self {
+        Self {
+            weight: unset([width], dtype, device),
+            bias: unset([width], dtype, device),
+            epsilon,
+        }
+    }
+}
+
+impl<B: GlmBackend> LayerNorm<B> {
+    /// Normalises the last axis.
+    ///
+    /// # Shapes
+    /// - `x` and result: `[batch, tokens, width]`
+    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let shape = x.dims();
+        let rows = x.reshape([-1, shape[2] as i32]);
+        let output: Tensor<B, 2> = wrap(B::glm_layer_norm(
+            unwrap(rows),
+            unwrap(self.weight.val()),
+            unwrap(self.bias.val()),
+            self.epsilon,
+        ));
+        output.reshape(shape)
+    }
+}

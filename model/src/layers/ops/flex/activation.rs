@@ -1,0 +1,104 @@
+//! Gated activation and GELU, one pass each.
+
+use burn::tensor::{Shape, TensorMetadata};
+use rayon::prelude::*;
+
+use super::Float;
+use super::simd::{sigmoid, tanh, vectorized};
+use super::values::{Values, from_vec};
+
+/// Elements that one task computes.
+const CHUNK: usize = 1 << 13;
+const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+const GELU_CUBIC: f32 = 0.044_715;
+
+/// `silu(gate) · up`, `[rows, 2·width]` → `[rows, width]`.
+pub fn swiglu(x: Float) -> Float {
+    let (shape, dtype) = (x.shape(), x.dtype());
+    let width = shape[1] / 2;
+    let x = Values::of(x);
+    let mut out = vec![0.0; shape[0] * width];
+    if width > 0 {
+        let rows = out.par_chunks_mut(width).zip(x.par_chunks(2 * width));
+        rows.for_each(|(out, x)| {
+            let (gate, up) = x.split_at(width);
+            vectorized(|| {
+                for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
+                    *out = sigmoid(gate) * gate * up;
+                }
+            });
+        });
+    }
+    from_vec(out, Shape::new([shape[0], width]), dtype)
+}
+
+/// Gradient of [`swiglu`].
+pub fn swiglu_backward(x: Float, grad: Float) -> Float {
+    let (shape, dtype) = (x.shape(), x.dtype());
+    let width = shape[1] / 2;
+    let (x, grad) = (Values::of(x), Values::of(grad));
+    let mut out = vec![0.0; shape[0] * 2 * width];
+    if width > 0 {
+        let rows = out
+            .par_chunks_mut(2 * width)
+            .zip(x.par_chunks(2 * width))
+            .zip(grad.par_chunks(width));
+        rows.for_each(|((out, x), grad)| {
+            let (gate, up) = x.split_at(width);
+            let (grad_gate, grad_up) = out.split_at_mut(width);
+            vectorized(|| {
+                for i in 0..width {
+                    let sigmoid = sigmoid(gate[i]);
+                    let slope = sigmoid * (1.0 + gate[i] * (1.0 - sigmoid));
+                    grad_gate[i] = grad[i] * up[i] * slope;
+                    grad_up[i] = grad[i] * sigmoid * gate[i];
+                }
+            });
+        });
+    }
+    from_vec(out, shape, dtype)
+}
+
+/// `tanh(sqrt(2/π)·(x + 0.044715·x³))`.
+#[inline(always)]
+fn inner(x: f32) -> f32 {
+    tanh(SQRT_2_OVER_PI * x * (1.0 + GELU_CUBIC * x * x))
+}
+
+/// GELU by the tanh formula.
+pub fn gelu_tanh(x: Float) -> Float {
+    let (shape, dtype) = (x.shape(), x.dtype());
+    let x = Values::of(x);
+    let mut out = vec![0.0; x.len()];
+    let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
+    chunks.for_each(|(out, x)| {
+        vectorized(|| {
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = 0.5 * x * (1.0 + inner(x));
+            }
+        });
+    });
+    from_vec(out, shape, dtype)
+}
+
+/// Gradient of [`gelu_tanh`].
+pub fn gelu_tanh_backward(x: Float, grad: Float) -> Float {
+    let (shape, dtype) = (x.shape(), x.dtype());
+    let (x, grad) = (Values::of(x), Values::of(grad));
+    let mut out = vec![0.0; x.len()];
+    let chunks = out
+        .par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .zip(grad.par_chunks(CHUNK));
+    chunks.for_each(|((out, x), grad)| {
+        vectorized(|| {
+            for ((out, &x), &grad) in out.iter_mut().zip(x).zip(grad) {
+                let inner = inner(x);
+                let argument_slope = SQRT_2_OVER_PI * (1.0 + 3.0 * GELU_CUBIC * x * x);
+                let slope = 1.0 + inner + x * (1.0 - inner * inner) * argument_slope;
+                *out = 0.5 * grad * slope;
+            }
+        });
+    });
+    from_vec(out, shape, dtype)
+}

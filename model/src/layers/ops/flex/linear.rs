@@ -1,0 +1,252 @@
+//! Products with a weight of `[out, in]`.
+//!
+//! Few rows (generation) are bound by reading the weight: one scalar product per output, 16-bit weights
+//! widened in registers' reach. Many rows go to `gemm`; 16-bit weights are widened a panel at a time, so
+//! that no float32 copy of a weight ever exists.
+
+use burn::tensor::{Shape, TensorMetadata};
+use burn_flex::FlexTensor;
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+use super::Float;
+use super::simd::{dot, vectorized};
+use super::values::{Halves, Shared, Values, from_vec};
+
+/// Up to this many rows, scalar products beat packing the weight for a matrix product.
+const FEW_ROWS: usize = 4;
+/// Outputs per task of scalar products.
+const OUTPUTS: usize = 64;
+/// Elements of a widened panel (1 MiB of float32, which stays in the second-level cache).
+const PANEL: usize = 1 << 18;
+/// Products smaller than this many multiplications are not worth waking other threads.
+const PARALLEL_FROM: usize = 1 << 20;
+
+/// The sizes of a product.
+#[derive(Clone, Copy)]
+struct Sizes {
+    rows: usize,
+    input: usize,
+    output: usize,
+}
+
+impl Sizes {
+    fn parallelism(&self) -> Parallelism {
+        match self.rows * self.input * self.output >= PARALLEL_FROM {
+            true => Parallelism::Rayon(0),
+            false => Parallelism::None,
+        }
+    }
+}
+
+/// See [`GlmBackend::glm_linear`](crate::layers::GlmBackend::glm_linear).
+pub fn linear(x: Float, weight: Float, bias: Option<Float>) -> Float {
+    let dtype = x.dtype();
+    let weight = weight.to_contiguous();
+    let sizes = Sizes {
+        rows: x.shape()[0],
+        input: x.shape()[1],
+        output: weight.shape()[0],
+    };
+    let x = Values::of(x);
+    let bias = bias.map(Values::of);
+    let mut out = vec![0.0; sizes.rows * sizes.output];
+    if sizes.rows > FEW_ROWS {
+        match Halves::of(&weight) {
+            Some(halves) => panels(&x, halves, sizes, &mut out),
+            None => product(&x, weight.storage(), sizes, &mut out),
+        }
+        if let Some(bias) = bias {
+            add_bias(&mut out, &bias);
+        }
+    } else {
+        scalar_products(&x, &weight, bias.as_deref(), sizes, &mut out);
+    }
+    from_vec(out, Shape::new([sizes.rows, sizes.output]), dtype)
+}
+
+fn add_bias(out: &mut [f32], bias: &[f32]) {
+    out.par_chunks_mut(bias.len().max(1)).for_each(|row| {
+        vectorized(|| {
+            for (out, bias) in row.iter_mut().zip(bias) {
+                *out += bias;
+            }
+        });
+    });
+}
+
+/// `out = x · weightᵀ` in float32.
+fn product(x: &[f32], weight: &[f32], sizes: Sizes, out: &mut [f32]) {
+    let Sizes {
+        rows,
+        input,
+        output,
+    } = sizes;
+    debug_assert!(x.len() == rows * input && weight.len() == output * input);
+    // SAFETY: the strides below walk exactly the `rows·input`, `output·input` and `rows·output`
+    // elements of the three slices.
+    unsafe {
+        gemm::gemm(
+            rows,
+            output,
+            input,
+            out.as_mut_ptr(),
+            1,
+            output as isize,
+            false,
+            x.as_ptr(),
+            1,
+            input as isize,
+            weight.as_ptr(),
+            input as isize,
+            1,
+            0.0f32,
+            1.0f32,
+            false,
+            false,
+            false,
+            sizes.parallelism(),
+        );
+    }
+}
+
+/// `out = x · weightᵀ`, the weight widened a panel of outputs at a time.
+fn panels(x: &[f32], weight: Halves<'_>, sizes: Sizes, out: &mut [f32]) {
+    let Sizes {
+        rows,
+        input,
+        output,
+    } = sizes;
+    let height = (PANEL / input.max(1)).clamp(1, output.max(1));
+    let shared = Shared::new(out);
+    (0..output.div_ceil(height))
+        .into_par_iter()
+        .for_each(|index| {
+            let from = index * height;
+            let height = height.min(output - from);
+            let mut panel = vec![0.0; height * input];
+            weight.widen_into(from * input, &mut panel);
+            // SAFETY: this task writes columns `from … from + height` of every row of `out`, which no
+            // other task touches; the strides stay within the slices.
+            unsafe {
+                gemm::gemm(
+                    rows,
+                    height,
+                    input,
+                    shared.at(from),
+                    1,
+                    output as isize,
+                    false,
+                    x.as_ptr(),
+                    1,
+                    input as isize,
+                    panel.as_ptr(),
+                    input as isize,
+                    1,
+                    0.0f32,
+                    1.0f32,
+                    false,
+                    false,
+                    false,
+                    Parallelism::None,
+                );
+            }
+        });
+}
+
+/// One scalar product per row and output.
+fn scalar_products(
+    x: &[f32],
+    weight: &FlexTensor,
+    bias: Option<&[f32]>,
+    sizes: Sizes,
+    out: &mut [f32],
+) {
+    let Sizes {
+        rows,
+        input,
+        output,
+    } = sizes;
+    let halves = Halves::of(weight);
+    let shared = Shared::new(out);
+    let task = |index: usize| {
+        let mut buffer = vec![0.0; if halves.is_some() { input } else { 0 }];
+        for column in index * OUTPUTS..output.min((index + 1) * OUTPUTS) {
+            let line: &[f32] = match halves {
+                Some(halves) => {
+                    halves.widen_into(column * input, &mut buffer);
+                    &buffer
+                }
+                None => &weight.storage::<f32>()[column * input..(column + 1) * input],
+            };
+            let start = bias.map_or(0.0, |bias| bias[column]);
+            for row in 0..rows {
+                let x = &x[row * input..(row + 1) * input];
+                let value = start + vectorized(|| dot(x, line));
+                // SAFETY: within `out`, and no other task has this column.
+                unsafe { *shared.at(row * output + column) = value };
+            }
+        }
+    };
+    let tasks = output.div_ceil(OUTPUTS);
+    match rows * input * output >= PARALLEL_FROM {
+        true => (0..tasks).into_par_iter().for_each(task),
+        false => (0..tasks).for_each(task),
+    }
+}
+
+/// `grad · weight`: see
+/// [`GlmBackend::glm_linear_backward_input`](crate::layers::GlmBackend::glm_linear_backward_input).
+pub fn backward_input(grad: Float, weight: Float) -> Float {
+    let dtype = grad.dtype();
+    let weight = weight.to_contiguous();
+    let sizes = Sizes {
+        rows: grad.shape()[0],
+        input: weight.shape()[1],
+        output: weight.shape()[0],
+    };
+    let grad = Values::of(grad);
+    let mut out = vec![0.0; sizes.rows * sizes.input];
+    match Halves::of(&weight) {
+        None => accumulate(&grad, 0, weight.storage(), sizes, &mut out),
+        Some(halves) => {
+            let height = (PANEL * 4 / sizes.input.max(1)).clamp(1, sizes.output.max(1));
+            for from in (0..sizes.output).step_by(height) {
+                let height = height.min(sizes.output - from);
+                let mut panel = vec![0.0; height * sizes.input];
+                halves.widen_into(from * sizes.input, &mut panel);
+                accumulate(&grad, from, &panel, sizes, &mut out);
+            }
+        }
+    }
+    from_vec(out, Shape::new([sizes.rows, sizes.input]), dtype)
+}
+
+/// `out += grad[:, from … from + height] · panel`, where `panel` is `[height, input]`.
+fn accumulate(grad: &[f32], from: usize, panel: &[f32], sizes: Sizes, out: &mut [f32]) {
+    let height = panel.len() / sizes.input.max(1);
+    // SAFETY: `from + height` is at most `output`, so the strides stay within the slices.
+    unsafe {
+        gemm::gemm(
+            sizes.rows,
+            sizes.input,
+            height,
+            out.as_mut_ptr(),
+            1,
+            sizes.input as isize,
+            true,
+            grad.as_ptr().add(from),
+            1,
+            sizes.output as isize,
+            panel.as_ptr(),
+            1,
+            sizes.input as isize,
+            1.0f32,
+            1.0f32,
+            false,
+            false,
+            false,
+            sizes.parallelism(),
+        );
+    }
+}

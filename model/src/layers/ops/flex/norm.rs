@@ -1,0 +1,104 @@
+//! Norms, one pass per row.
+
+use burn::tensor::{Shape, TensorMetadata};
+use rayon::prelude::*;
+
+use super::Float;
+use super::simd::{sum, vectorized};
+use super::values::{Values, from_vec};
+
+/// Rows that one task of a backward pass works on; each task sums the weight's gradient on its own.
+const ROWS: usize = 64;
+
+/// See [`GlmBackend::glm_rms_norm`](crate::layers::GlmBackend::glm_rms_norm).
+pub fn rms_norm(x: Float, weight: Float, epsilon: f64) -> Float {
+    let (shape, dtype) = (x.shape(), x.dtype());
+    let width = shape[1];
+    let (x, weight) = (Values::of(x), Values::of(weight));
+    let mut out = vec![0.0; x.len()];
+    let rows = out
+        .par_chunks_mut(width.max(1))
+        .zip(x.par_chunks(width.max(1)));
+    rows.for_each(|(out, x)| {
+        vectorized(|| {
+            let inverse = inverse_rms(x, epsilon);
+            for i in 0..width {
+                out[i] = x[i] * inverse * weight[i];
+            }
+        });
+    });
+    from_vec(out, shape, dtype)
+}
+
+#[inline(always)]
+fn inverse_rms(x: &[f32], epsilon: f64) -> f32 {
+    let mean = sum(x.len(), |i| x[i] * x[i]) / x.len() as f32;
+    1.0 / (mean + epsilon as f32).sqrt()
+}
+
+/// See [`GlmBackend::glm_rms_norm_backward`](crate::layers::GlmBackend::glm_rms_norm_backward).
+pub fn rms_norm_backward(x: Float, weight: Float, epsilon: f64, grad: Float) -> (Float, Float) {
+    let (shape, dtype, weight_dtype) = (x.shape(), x.dtype(), weight.dtype());
+    let width = shape[1];
+    let (x, weight, grad) = (Values::of(x), Values::of(weight), Values::of(grad));
+    let mut grad_x = vec![0.0; x.len()];
+    let block = (ROWS * width).max(1);
+    let partial: Vec<Vec<f32>> = grad_x
+        .par_chunks_mut(block)
+        .zip(x.par_chunks(block))
+        .zip(grad.par_chunks(block))
+        .map(|((grad_x, x), grad)| {
+            let mut grad_weight = vec![0.0f32; width];
+            let rows = grad_x
+                .chunks_mut(width)
+                .zip(x.chunks(width))
+                .zip(grad.chunks(width));
+            for ((grad_x, x), grad) in rows {
+                vectorized(|| {
+                    let inverse = inverse_rms(x, epsilon);
+                    let along = sum(width, |i| grad[i] * weight[i] * x[i]) * inverse / width as f32;
+                    for i in 0..width {
+                        let normalized = x[i] * inverse;
+                        grad_weight[i] += grad[i] * normalized;
+                        grad_x[i] = (grad[i] * weight[i] - normalized * along) * inverse;
+                    }
+                });
+            }
+            grad_weight
+        })
+        .collect();
+    // Summed in the order of the rows, so that the result does not depend on the threads.
+    let mut grad_weight = vec![0.0; width];
+    for part in partial {
+        grad_weight
+            .iter_mut()
+            .zip(part)
+            .for_each(|(sum, value)| *sum += value);
+    }
+    (
+        from_vec(grad_x, shape, dtype),
+        from_vec(grad_weight, Shape::new([width]), weight_dtype),
+    )
+}
+
+/// See [`GlmBackend::glm_layer_norm`](crate::layers::GlmBackend::glm_layer_norm).
+pub fn layer_norm(x: Float, weight: Float, bias: Float, epsilon: f64) -> Float {
+    let (shape, dtype) = (x.shape(), x.dtype());
+    let width = shape[1];
+    let (x, weight, bias) = (Values::of(x), Values::of(weight), Values::of(bias));
+    let mut out = vec![0.0; x.len()];
+    let rows = out
+        .par_chunks_mut(width.max(1))
+        .zip(x.par_chunks(width.max(1)));
+    rows.for_each(|(out, x)| {
+        vectorized(|| {
+            let mean = sum(width, |i| x[i]) / width as f32;
+            let variance = sum(width, |i| (x[i] - mean) * (x[i] - mean)) / width as f32;
+            let inverse = 1.0 / (variance + epsilon as f32).sqrt();
+            for i in 0..width {
+                out[i] = (x[i] - mean) * inverse * weight[i] + bias[i];
+            }
+        });
+    });
+    from_vec(out, shape, dtype)
+}

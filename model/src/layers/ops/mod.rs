@@ -1,0 +1,215 @@
+//! The leaf operations: the few that decide speed and memory, behind one extension of Burn's
+//! `Backend`.
+//!
+//! Every method has a default made of Burn's own operations ([`default`]), [`autodiff`] gives each a
+//! hand-written backward pass, and a backend may replace any of them by a fused kernel (`flex` does).
+//! Model files call the functions of [`crate::layers`], which read the same whichever is behind.
+//!
+//! Whatever the type of the tensors, norms, softmax and activations are computed in float32 and the
+//! result is rounded to the input's type.
+
+mod autodiff;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
+pub mod default;
+#[cfg(feature = "flex")]
+mod flex;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Tensor, TensorPrimitive};
+
+use super::mask::AttentionMask;
+use super::rotary::{Direction, RotaryPairs};
+
+/// What [`GlmBackend::glm_attention`] returns.
+#[derive(Debug, Clone)]
+pub struct AttentionOutput<B: Backend> {
+    /// Context, `[batch, queries, heads, head_dim]`, in the type of the queries.
+    pub output: FloatTensor<B>,
+    /// Logarithm of the sum of the exponentiated scores, `[batch, heads, queries]`, float32: with it
+    /// the backward pass recomputes the probabilities instead of keeping them.
+    pub log_sum_exp: FloatTensor<B>,
+}
+
+/// The operands of one attention, as the forward pass saw them.
+#[derive(Debug, Clone)]
+pub struct AttentionInput<B: Backend> {
+    /// Queries, `[batch, queries, heads, head_dim]`.
+    pub query: FloatTensor<B>,
+    /// Keys, `[batch, keys, groups, head_dim]`; group `g` serves heads `g·heads/groups …`.
+    pub key: FloatTensor<B>,
+    /// Values, `[batch, keys, groups, head_dim]`.
+    pub value: FloatTensor<B>,
+    /// Which keys each query sees.
+    pub mask: AttentionMask<B>,
+    /// Scale of the scores.
+    pub scale: AttentionScale,
+}
+
+/// How scores are scaled: `post · mask(pre · q·kᵀ)`.
+///
+/// ChatGLM-6B divides by the layer's number before the product, which keeps half precision in range,
+/// and multiplies it back in float32 before the softmax.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionScale {
+    /// Applied to the queries before the product.
+    pub pre: f64,
+    /// Applied to the scores in float32.
+    pub post: f64,
+}
+
+impl AttentionScale {
+    /// `1/sqrt(head_dim)`, with `layer_coefficient` divided out before and multiplied back after.
+    pub fn new(head_dim: usize, layer_coefficient: f64) -> Self {
+        Self {
+            pre: 1.0 / ((head_dim as f64).sqrt() * layer_coefficient),
+            post: layer_coefficient,
+        }
+    }
+
+    /// Both factors together.
+    pub fn total(&self) -> f64 {
+        self.pre * self.post
+    }
+}
+
+/// Burn's backend, extended by the leaf operations of the ChatGLM family.
+pub trait GlmBackend: Backend {
+    /// `x · weightᵀ + bias`.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, in]`, `weight`: `[out, in]` (as in the published files), `bias`: `[out]`,
+    ///   all of one type
+    /// - result: `[rows, out]`
+    fn glm_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+    ) -> FloatTensor<Self> {
+        default::linear::<Self>(x, weight, bias)
+    }
+
+    /// Gradient of [`glm_linear`](Self::glm_linear) with respect to `x`: `grad · weight`.
+    ///
+    /// # Shapes
+    /// - `grad`: `[rows, out]`, `weight`: `[out, in]`
+    /// - result: `[rows, in]`
+    fn glm_linear_backward_input(
+        grad: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        default::linear_backward_input::<Self>(grad, weight)
+    }
+
+    /// `x / sqrt(mean(x²) + epsilon) · weight` over the last axis (Zhang and Sennrich 2019).
+    ///
+    /// # Shapes
+    /// - `x` and result: `[rows, width]`, `weight`: `[width]`
+    fn glm_rms_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        default::rms_norm::<Self>(x, weight, epsilon)
+    }
+
+    /// Gradients of [`glm_rms_norm`](Self::glm_rms_norm): of `x`, then of `weight`.
+    fn glm_rms_norm_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        default::rms_norm_backward::<Self>(x, weight, epsilon, grad)
+    }
+
+    /// `(x - mean) / sqrt(variance + epsilon) · weight + bias` over the last axis (Ba et al. 2016).
+    ///
+    /// # Shapes
+    /// - `x` and result: `[rows, width]`, `weight` and `bias`: `[width]`
+    fn glm_layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        default::layer_norm::<Self>(x, weight, bias, epsilon)
+    }
+
+    /// Gradients of [`glm_layer_norm`](Self::glm_layer_norm): of `x`, `weight` and `bias`.
+    fn glm_layer_norm_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        default::layer_norm_backward::<Self>(x, weight, epsilon, grad)
+    }
+
+    /// Rotates pairs of each head by the angles of a table; the backward pass is the rotation in the
+    /// other direction (Su et al. 2021).
+    ///
+    /// # Shapes
+    /// - `x` and result: `[batch, tokens, heads, head_dim]`
+    /// - `cos`, `sin`: `[batch or 1, tokens, pairs]`, float32
+    fn glm_rotary(
+        x: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        pairs: RotaryPairs,
+        direction: Direction,
+    ) -> FloatTensor<Self> {
+        default::rotary::<Self>(x, cos, sin, pairs, direction)
+    }
+
+    /// `silu(gate) · up` of a fused projection `[gate | up]` (Shazeer 2020).
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, 2·width]`, result: `[rows, width]`
+    fn glm_swiglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        default::swiglu::<Self>(x)
+    }
+
+    /// Gradient of [`glm_swiglu`](Self::glm_swiglu), `[rows, 2·width]`.
+    fn glm_swiglu_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        default::swiglu_backward::<Self>(x, grad)
+    }
+
+    /// GELU by the tanh formula (Hendrycks and Gimpel 2016), element by element.
+    ///
+    /// # Shapes
+    /// - `x` and result: `[rows, width]`
+    fn glm_gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        default::gelu_tanh::<Self>(x)
+    }
+
+    /// Gradient of [`glm_gelu_tanh`](Self::glm_gelu_tanh).
+    fn glm_gelu_tanh_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        default::gelu_tanh_backward::<Self>(x, grad)
+    }
+
+    /// Softmax attention with grouped key/value heads.
+    fn glm_attention(input: AttentionInput<Self>) -> AttentionOutput<Self> {
+        default::attention::<Self>(input)
+    }
+
+    /// Gradients of [`glm_attention`](Self::glm_attention): of queries, keys and values.
+    fn glm_attention_backward(
+        input: AttentionInput<Self>,
+        output: AttentionOutput<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        default::attention_backward::<Self>(input, output, grad)
+    }
+}
+
+/// A tensor around a float primitive.
+pub(crate) fn wrap<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(primitive))
+}
+
+/// The float primitive of a tensor.
+pub(crate) fn unwrap<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
+    tensor.into_primitive().tensor()
+}

@@ -1,0 +1,174 @@
+//! Rotary position embedding: the table of angles, made on the host for exactly the positions asked
+//! for, and its application.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor, TensorData};
+use half::{bf16, f16};
+
+use super::ops::{GlmBackend, unwrap, wrap};
+
+/// Which elements of a head form a pair that is rotated together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RotaryPairs {
+    /// `(2i, 2i + 1)` of the first `2·pairs` dimensions, the rest passes (ChatGLM2 and later).
+    Interleaved,
+    /// The head is cut in two halves of `head_dim/2`; in each, `(i, i + head_dim/4)`
+    /// (ChatGLM-6B: the first half turns by the position, the second by the block position).
+    TwoHalves,
+}
+
+/// Which way to turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// By the angle.
+    Forward,
+    /// By minus the angle: the transpose of the rotation, which is its backward pass.
+    Inverse,
+}
+
+impl Direction {
+    /// The other direction.
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::Forward => Self::Inverse,
+            Self::Inverse => Self::Forward,
+        }
+    }
+}
+
+/// A type to whose precision values are rounded. The rounding is part of a published model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounding {
+    /// Float32: none.
+    Float32,
+    /// Half precision.
+    Float16,
+    /// bfloat16.
+    BFloat16,
+}
+
+impl Rounding {
+    /// The rounding of a compute type.
+    pub fn of(dtype: DType) -> Self {
+        match dtype {
+            DType::F16 => Self::Float16,
+            DType::BF16 => Self::BFloat16,
+            _ => Self::Float32,
+        }
+    }
+
+    /// `value`, rounded.
+    pub fn round(self, value: f32) -> f32 {
+        match self {
+            Self::Float32 => value,
+            Self::Float16 => f16::from_f32(value).to_f32(),
+            Self::BFloat16 => bf16::from_f32(value).to_f32(),
+        }
+    }
+}
+
+/// The precision in which the published code computes its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RotaryPrecision {
+    /// Of positions and angles (and of ChatGLM2's frequencies, step by step).
+    pub angles: Rounding,
+    /// Of cosines and sines.
+    pub table: Rounding,
+}
+
+impl RotaryPrecision {
+    /// Float32 throughout.
+    pub const FLOAT32: Self = Self {
+        angles: Rounding::Float32,
+        table: Rounding::Float32,
+    };
+}
+
+/// `1 / base^(2i/dim)` for `i` in `0 … dim/2`, each step rounded as PyTorch rounds it.
+pub fn inverse_frequencies(dim: usize, base: f64, rounding: Rounding) -> Vec<f32> {
+    (0..dim)
+        .step_by(2)
+        .map(|i| {
+            let exponent = rounding.round(i as f32 / dim as f32);
+            let power = base.powf(f64::from(exponent)) as f32;
+            rounding.round(1.0 / rounding.round(power))
+        })
+        .collect()
+}
+
+/// Cosines and sines for some positions.
+#[derive(Debug, Clone)]
+pub struct RotaryTable<B: Backend> {
+    /// `[batch or 1, tokens, pairs]`, float32.
+    pub cos: Tensor<B, 3>,
+    /// `[batch or 1, tokens, pairs]`, float32.
+    pub sin: Tensor<B, 3>,
+    /// How heads are paired.
+    pub pairs: RotaryPairs,
+}
+
+impl<B: Backend> RotaryTable<B> {
+    /// A table of the given angles (radians), `[rows, tokens, pairs]` in row-major order.
+    ///
+    /// `precision` rounds the angles and their cosines and sines.
+    pub fn new(
+        angles: &[f32],
+        shape: [usize; 3],
+        pairs: RotaryPairs,
+        precision: RotaryPrecision,
+        device: &B::Device,
+    ) -> Self {
+        let table = |function: fn(f32) -> f32| {
+            let values: Vec<f32> = angles
+                .iter()
+                .map(|&angle| precision.table.round(function(precision.angles.round(angle))))
+                .collect();
+            Tensor::from_data(
+                TensorData::new(values, shape),
+                (device, DType::F32),
+            )
+        };
+        Self {
+            cos: table(f32::cos),
+            sin: table(f32::sin),
+            pairs,
+        }
+    }
+}
+
+impl<B: GlmBackend> RotaryTable<B> {
+    /// Turns every head.
+    ///
+    /// # Shapes
+    /// - `x` and result: `[batch, tokens, heads, head_dim]`
+    pub fn apply(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        wrap(B::glm_rotary(
+            unwrap(x),
+            unwrap(self.cos.clone()),
+            unwrap(self.sin.clone()),
+            self.pairs,
+            Direction::Forward,
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frequencies_fall_from_one() {
+        let frequencies = inverse_frequencies(8, 10_000.0, Rounding::Float32);
+        assert_eq!(frequencies.len(), 4);
+        assert_eq!(frequencies[0], 1.0);
+        assert!((frequencies[1] - 0.1).abs() < 1e-7);
+        assert!((frequencies[3] - 0.001).abs() < 1e-9);
+    }
+
+    #[test]
+    fn precision_rounds() {
+        assert_eq!(Rounding::Float32.round(0.1), 0.1);
+        assert_eq!(Rounding::Float16.round(0.1), 0.099_975_586);
+        assert_eq!(Rounding::BFloat16.round(0.1), 0.100_097_656);
+    }
+}

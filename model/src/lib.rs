@@ -1,0 +1,21 @@
+//! What a ChatGLM is: configuration, layers, adapters, tokenizers, prompts, checkpoint files and
+//! generation.
+//!
+//! The crate is generic over the backend and knows nothing of training. Its neighbours are
+//! `glmtune-training` and `glmtune-eval`, which build on it, and the `glmtune` facade, which picks a
+//! backend.
+
+pub mod batch;
+pub mod causal_lm;
+pub mod chatglm;
+pub mod chatglm2;
+pub mod config;
+pub mod error;
+pub mod layers;
+pub mod peft;
+
+pub use batch::{Padding, TokenBatch};
+pub use causal_lm::{BuildOptions, CausalLm};
+pub use config::ModelConfig;
+pub use error::{Error, Result};
+pub use layers::GlmBackend;

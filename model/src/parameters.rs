@@ -1,0 +1,86 @@
+//! The parameters of a model by the names that the published checkpoints give them.
+
+use std::fmt;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+/// One parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterInfo {
+    /// Its path, which is its key in a checkpoint.
+    pub path: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+}
+
+impl ParameterInfo {
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// The parameters of a module in the order of its definition; nothing is initialised by looking.
+pub fn parameters<B: Backend, M: Module<B>>(module: &M) -> Vec<ParameterInfo> {
+    let mut collector = Collector::default();
+    module.visit(&mut collector);
+    collector.found
+}
+
+/// Where a walk over a module stands.
+#[derive(Debug, Default)]
+pub(crate) struct ModulePath {
+    names: Vec<String>,
+}
+
+impl ModulePath {
+    /// Steps into a part of a module.
+    pub fn enter(&mut self, name: &str, container_type: &str) {
+        if is_named(container_type) {
+            self.names.push(name.to_string());
+        }
+    }
+
+    /// Steps out again.
+    pub fn exit(&mut self, container_type: &str) {
+        if is_named(container_type) {
+            self.names.pop();
+        }
+    }
+}
+
+impl fmt::Display for ModulePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.names.join("."))
+    }
+}
+
+/// Variants of an enum are no part of a path: which architecture it is does not show in the files.
+fn is_named(container_type: &str) -> bool {
+    !container_type.starts_with("Enum:")
+}
+
+#[derive(Default)]
+struct Collector {
+    path: ModulePath,
+    found: Vec<ParameterInfo>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Collector {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.found.push(ParameterInfo {
+            path: self.path.to_string(),
+            shape: param.lazy_shape().to_vec(),
+        });
+    }
+}

@@ -1,0 +1,341 @@
+//! A model directory as a whole: configuration, weights and adapters become a model.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData};
+
+use crate::causal_lm::{BuildOptions, CausalLm, prefix_shape};
+use crate::checkpoint::{
+    self, AdapterKind, Checkpoint, LoraAdapter, PrefixAdapter, RawTensor, TensorInfo, natural_order,
+};
+use crate::config::ModelConfig;
+use crate::error::{Error, Result, WeightFault};
+use crate::layers::rotary::{RotaryPrecision, Rounding};
+use crate::parameters::{ModulePath, ParameterInfo, parameters};
+use crate::peft::{Lora, PrefixEncoder};
+use crate::tokenizer::Mode;
+
+/// Keys under which a P-Tuning v2 prefix stands in every family.
+pub const PREFIX_ENCODER: &str = "transformer.prefix_encoder.";
+
+/// Called before each tensor with its name, its index and the number of tensors.
+pub type Progress<'a> = &'a mut dyn FnMut(&str, usize, usize);
+
+/// A model read from a directory.
+#[derive(Debug)]
+pub struct Pretrained<B: Backend> {
+    /// Its configuration.
+    pub config: ModelConfig,
+    /// The model with its weights.
+    pub model: CausalLm<B>,
+}
+
+/// How the model of a directory is built for a compute type and a prompt mode.
+pub fn build_options(config: &ModelConfig, mode: Option<Mode>, dtype: DType) -> BuildOptions {
+    let rounding = Rounding::of(dtype);
+    // ChatGLM3 and later compute the angles in float32 whatever the type, the others in the type.
+    let rounds_angles = match config {
+        ModelConfig::ChatGlm(_) => true,
+        ModelConfig::ChatGlm2(_) => matches!(mode, Some(Mode::Glm2)),
+    };
+    BuildOptions {
+        dtype,
+        rotary: RotaryPrecision {
+            angles: if rounds_angles {
+                rounding
+            } else {
+                Rounding::Float32
+            },
+            table: rounding,
+        },
+    }
+}
+
+impl<B: Backend> Pretrained<B> {
+    /// Reads a model directory, one tensor at a time: beside the model in its compute type, no more
+    /// than one tensor is in memory.
+    ///
+    /// # Errors
+    /// If the configuration or a file is wrong, or a tensor is missing, unknown, or of a wrong shape or
+    /// type; all such tensors are named together, before any is read.
+    pub fn load(
+        dir: &Path,
+        mode: Option<Mode>,
+        dtype: DType,
+        device: &B::Device,
+        progress: Progress<'_>,
+    ) -> Result<Self> {
+        let config = ModelConfig::from_dir(dir)?;
+        let checkpoint = Checkpoint::open(dir)?;
+        let options = build_options(&config, mode, dtype);
+        let mut model = CausalLm::unset(&config, &options, device);
+        if let Some(pre_seq_len) = config.common().pre_seq_len {
+            let shape = prefix_shape(&config, pre_seq_len, config.common().prefix_projection);
+            model = model.with_prefix(PrefixEncoder::unset(&shape, dtype, device));
+        }
+        let model = load_weights(model, &checkpoint, dir, dtype, progress)?;
+        Ok(Self { config, model })
+    }
+
+    /// Attaches the adapter of a directory: LoRA beside those that are there, or a prefix.
+    ///
+    /// # Errors
+    /// If the directory holds no adapter or one that does not fit the model.
+    pub fn attach(&mut self, dir: &Path, dtype: DType, device: &B::Device) -> Result<()> {
+        match AdapterKind::detect(dir)? {
+            AdapterKind::Lora => self.attach_lora(&LoraAdapter::open(dir)?, dir, dtype, device),
+            AdapterKind::Prefix => self.attach_prefix(&PrefixAdapter::open(dir)?, dir, dtype, device),
+        }
+    }
+
+    fn attach_lora(
+        &mut self,
+        adapter: &LoraAdapter,
+        dir: &Path,
+        dtype: DType,
+        device: &B::Device,
+    ) -> Result<()> {
+        let mut projections: HashMap<_, _> = self.model.projections_mut().into_iter().collect();
+        let faults: Vec<_> = adapter
+            .pairs()
+            .iter()
+            .filter_map(|pair| {
+                let found = vec![pair.out_features, pair.in_features];
+                lora_fault(&pair.module, found, projections.get(&pair.module).map(|p| p.dims()))
+            })
+            .collect();
+        if !faults.is_empty() {
+            return Err(Error::Weights {
+                path: dir.to_path_buf(),
+                faults,
+            });
+        }
+        if adapter.is_zero_delta()? {
+            tracing::warn!("{}: every lora_B is zero, the adapter changes nothing", dir.display());
+        }
+        for pair in adapter.pairs() {
+            let Some(projection) = projections.get_mut(&pair.module) else {
+                continue;
+            };
+            let factor = |name: &str| -> Result<Tensor<B, 2>> {
+                let raw = adapter.checkpoint().read_as(name, file_type(dtype))?;
+                Ok(Tensor::from_data(to_data(raw), (device, dtype)))
+            };
+            let lora = Lora::new(factor(&pair.a)?, factor(&pair.b)?, pair.scaling);
+            projection.lora = Some(match projection.lora.take() {
+                Some(attached) => attached.plus(lora),
+                None => lora,
+            });
+        }
+        Ok(())
+    }
+
+    fn attach_prefix(
+        &mut self,
+        adapter: &PrefixAdapter,
+        dir: &Path,
+        dtype: DType,
+        device: &B::Device,
+    ) -> Result<()> {
+        let shape = prefix_shape(&self.config, adapter.pre_seq_len(), adapter.prefix_projection());
+        let encoder = PrefixEncoder::unset(&shape, dtype, device);
+        let names: Vec<(String, String)> = adapter
+            .tensors()
+            .map(|info| (info.name.clone(), info.name.replacen(PREFIX_ENCODER, "", 1)))
+            .collect();
+        let encoder = apply(
+            encoder,
+            adapter.checkpoint(),
+            &names,
+            dir,
+            dtype,
+            &mut |_, _, _| (),
+        )?;
+        *self.model.prefix_slot() = Some(encoder);
+        Ok(())
+    }
+}
+
+/// What is wrong with a LoRA pair for a module of the given width of input and output.
+fn lora_fault(module: &str, found: Vec<usize>, dims: Option<[usize; 2]>) -> Option<WeightFault> {
+    let key = module.to_string();
+    match dims {
+        None => Some(WeightFault::Unused { key }),
+        Some([input, output]) if found != [output, input] => Some(WeightFault::Shape {
+            key,
+            found,
+            expected: vec![output, input],
+        }),
+        Some(_) => None,
+    }
+}
+
+/// Fills a model from a checkpoint.
+///
+/// # Errors
+/// As [`Pretrained::load`].
+pub fn load_weights<B: Backend>(
+    model: CausalLm<B>,
+    checkpoint: &Checkpoint,
+    dir: &Path,
+    dtype: DType,
+    progress: Progress<'_>,
+) -> Result<CausalLm<B>> {
+    let names: Vec<(String, String)> = checkpoint
+        .entries()
+        .filter(|info| !is_buffer(&info.name))
+        .map(|info| (info.name.clone(), info.name.clone()))
+        .collect();
+    apply(model, checkpoint, &names, dir, dtype, progress)
+}
+
+/// Tables that the published modules keep beside their weights and compute anew.
+fn is_buffer(name: &str) -> bool {
+    name.ends_with("rotary_emb.inv_freq") || name.ends_with("rotary_pos_emb.inv_freq")
+}
+
+/// The type of a file for a type of Burn.
+fn file_type(dtype: DType) -> checkpoint::DType {
+    match dtype {
+        DType::F16 => checkpoint::DType::F16,
+        DType::BF16 => checkpoint::DType::BF16,
+        _ => checkpoint::DType::F32,
+    }
+}
+
+fn to_data(raw: RawTensor) -> TensorData {
+    let dtype = match raw.dtype {
+        checkpoint::DType::F16 => DType::F16,
+        checkpoint::DType::BF16 => DType::BF16,
+        _ => DType::F32,
+    };
+    TensorData {
+        bytes: Bytes::from_bytes_vec(raw.bytes),
+        shape: Shape::from(raw.shape),
+        dtype,
+    }
+}
+
+/// Fills a module from tensors of a checkpoint, given as (name in the file, path in the module).
+fn apply<B: Backend, M: Module<B>>(
+    module: M,
+    checkpoint: &Checkpoint,
+    names: &[(String, String)],
+    dir: &Path,
+    dtype: DType,
+    progress: Progress<'_>,
+) -> Result<M> {
+    let found: HashMap<&str, &TensorInfo> = names
+        .iter()
+        .filter_map(|(name, path)| Some((path.as_str(), checkpoint.get(name)?)))
+        .collect();
+    // Before anything is read: a load that fails half-way has already spent its minutes.
+    let faults = compare(&parameters(&module), &found);
+    if !faults.is_empty() {
+        return Err(Error::Weights {
+            path: dir.to_path_buf(),
+            faults,
+        });
+    }
+
+    let names_by_path = names.iter().map(|(name, path)| (path.as_str(), name.as_str()));
+    let mut loader = Loader {
+        checkpoint,
+        names: names_by_path.collect(),
+        dtype,
+        path: ModulePath::default(),
+        loaded: 0,
+        progress,
+        error: None,
+    };
+    let module = module.map(&mut loader);
+    match loader.error {
+        Some(error) => Err(error),
+        None => Ok(module),
+    }
+}
+
+/// The faults between the parameters of a module and the tensors that are to fill them.
+fn compare(expected: &[ParameterInfo], found: &HashMap<&str, &TensorInfo>) -> Vec<WeightFault> {
+    let known: HashSet<&str> = expected.iter().map(|info| info.path.as_str()).collect();
+    let mut faults: Vec<WeightFault> = expected
+        .iter()
+        .filter_map(|info| parameter_fault(info, found.get(info.path.as_str()).copied()))
+        .collect();
+    let mut unused: Vec<&str> = found.keys().copied().filter(|key| !known.contains(key)).collect();
+    unused.sort_by(|a, b| natural_order(a, b));
+    faults.extend(unused.into_iter().map(|key| WeightFault::Unused {
+        key: key.to_string(),
+    }));
+    faults
+}
+
+fn parameter_fault(expected: &ParameterInfo, found: Option<&TensorInfo>) -> Option<WeightFault> {
+    let key = expected.path.clone();
+    let Some(info) = found else {
+        return Some(WeightFault::Missing { key });
+    };
+    if !info.dtype.is_float() {
+        return Some(WeightFault::Type {
+            key,
+            found: info.dtype.name().to_string(),
+        });
+    }
+    (info.shape != expected.shape).then(|| WeightFault::Shape {
+        key,
+        found: info.shape.clone(),
+        expected: expected.shape.clone(),
+    })
+}
+
+/// Replaces each parameter by its tensor, read when its turn comes.
+struct Loader<'a> {
+    checkpoint: &'a Checkpoint,
+    /// Name in the file by path in the module.
+    names: HashMap<&'a str, &'a str>,
+    dtype: DType,
+    path: ModulePath,
+    loaded: usize,
+    progress: Progress<'a>,
+    error: Option<Error>,
+}
+
+impl Loader<'_> {
+    fn read(&mut self) -> Option<TensorData> {
+        let path = self.path.to_string();
+        let name = *self.names.get(path.as_str())?;
+        (self.progress)(name, self.loaded, self.names.len());
+        self.loaded += 1;
+        match self.checkpoint.read_as(name, file_type(self.dtype)) {
+            Ok(raw) => Some(to_data(raw)),
+            Err(error) => {
+                self.error = Some(error);
+                None
+            }
+        }
+    }
+}
+
+impl<B: Backend> ModuleMapper<B> for Loader<'_> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        // After the first error nothing more is read.
+        if self.error.is_some() {
+            return param;
+        }
+        let Some(data) = self.read() else { return param };
+        let device = param.lazy_device();
+        let tensor = Tensor::from_data(data, (&device, self.dtype));
+        param.transform_for_load(tensor, param.id)
+    }
+}

@@ -1,0 +1,2 @@
+//! glmtune
+fn main() {}

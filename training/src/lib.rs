@@ -1,0 +1,1 @@
+//! Rows to batches, losses, gradients, updates and checkpoints.
