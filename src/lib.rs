@@ -1,1 +1,10 @@
-//! glmtune
+//! Fine-tune, evaluate, merge, chat with and serve the ChatGLM family.
+//!
+//! This crate is the facade: it re-exports the parts and holds the command-line program. No algorithm
+//! lives here.
+
+pub mod backend;
+
+pub use glmtune_eval as eval;
+pub use glmtune_model as model;
+pub use glmtune_training as training;

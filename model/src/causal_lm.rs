@@ -292,8 +292,9 @@ impl<B: GlmBackend> CausalLm<B> {
         Ok(self.head(self.blocks(hidden, &shared, None)))
     }
 
-    /// The hidden states as the published code reports them: the embeddings, the output of every block
-    /// but the last, and the last one's after the final norm; each `[batch, tokens, hidden]`.
+    /// The hidden states as the published code reports them: the embeddings and the output of every
+    /// block, each `[batch, tokens, hidden]`. ChatGLM-6B reports the last one after the final norm, the
+    /// others before it.
     ///
     /// # Errors
     /// As [`positions`](Self::positions).
@@ -305,8 +306,10 @@ impl<B: GlmBackend> CausalLm<B> {
             let next = self.block(index, states[index].clone(), &shared, None);
             states.push(next);
         }
-        let last = states.pop().map(|state| self.final_norm(state));
-        states.extend(last);
+        if let Self::ChatGlm(_) = self {
+            let last = states.pop().map(|state| self.final_norm(state));
+            states.extend(last);
+        }
         Ok(states)
     }
 }

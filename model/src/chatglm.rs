@@ -207,10 +207,11 @@ impl Settings {
         device: &B::Device,
     ) -> RotaryTable<B> {
         // The published code keeps its frequencies in half precision, also in float32 runs.
-        let frequencies: Vec<f32> = inverse_frequencies(self.head_dim / 2, 10_000.0, Rounding::Float32)
-            .into_iter()
-            .map(|frequency| Rounding::Float16.round(frequency))
-            .collect();
+        let frequencies: Vec<f32> =
+            inverse_frequencies(self.head_dim / 2, 10_000.0, Rounding::Float32)
+                .into_iter()
+                .map(|frequency| Rounding::Float16.round(frequency))
+                .collect();
         let tokens = range.len();
         let angles: Vec<f32> = positions
             .positions(range)

@@ -196,7 +196,9 @@ impl RotarySettings {
             .positions(range)
             .flat_map(|(position, _)| {
                 let position = rounding.round(position as f32);
-                frequencies.iter().map(move |frequency| position * frequency)
+                frequencies
+                    .iter()
+                    .map(move |frequency| position * frequency)
             })
             .collect();
         let shape = [positions.rows().len(), tokens, frequencies.len()];

@@ -81,6 +81,10 @@ pub enum Error {
     #[error("tokenizer: {0}")]
     Tokenizer(String),
 
+    /// A computation failed or gave no numbers.
+    #[error("{0}")]
+    Compute(String),
+
     /// The request itself was wrong.
     #[error("{0}")]
     Request(String),
@@ -143,7 +147,10 @@ impl Error {
             | Self::Directory { .. }
             | Self::Json { .. } => true,
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
-            Self::Malformed { .. } | Self::Weights { .. } | Self::Tokenizer(_) => false,
+            Self::Malformed { .. }
+            | Self::Weights { .. }
+            | Self::Tokenizer(_)
+            | Self::Compute(_) => false,
         }
     }
 }

@@ -9,10 +9,20 @@ pub mod batch;
 pub mod causal_lm;
 pub mod chatglm;
 pub mod chatglm2;
+pub mod checkpoint;
 pub mod config;
 pub mod error;
+pub mod generation;
 pub mod layers;
+#[path = "tokenizer/mode.rs"]
+pub mod mode;
+pub mod parameters;
 pub mod peft;
+pub mod pretrained;
+/// stub
+pub mod tokenizer {
+    pub use crate::mode::*;
+}
 
 pub use batch::{Padding, TokenBatch};
 pub use causal_lm::{BuildOptions, CausalLm};

@@ -87,7 +87,9 @@ impl<B: Backend> Pretrained<B> {
     pub fn attach(&mut self, dir: &Path, dtype: DType, device: &B::Device) -> Result<()> {
         match AdapterKind::detect(dir)? {
             AdapterKind::Lora => self.attach_lora(&LoraAdapter::open(dir)?, dir, dtype, device),
-            AdapterKind::Prefix => self.attach_prefix(&PrefixAdapter::open(dir)?, dir, dtype, device),
+            AdapterKind::Prefix => {
+                self.attach_prefix(&PrefixAdapter::open(dir)?, dir, dtype, device)
+            }
         }
     }
 
@@ -104,7 +106,11 @@ impl<B: Backend> Pretrained<B> {
             .iter()
             .filter_map(|pair| {
                 let found = vec![pair.out_features, pair.in_features];
-                lora_fault(&pair.module, found, projections.get(&pair.module).map(|p| p.dims()))
+                lora_fault(
+                    &pair.module,
+                    found,
+                    projections.get(&pair.module).map(|p| p.dims()),
+                )
             })
             .collect();
         if !faults.is_empty() {
@@ -114,17 +120,18 @@ impl<B: Backend> Pretrained<B> {
             });
         }
         if adapter.is_zero_delta()? {
-            tracing::warn!("{}: every lora_B is zero, the adapter changes nothing", dir.display());
+            tracing::warn!(
+                "{}: every lora_B is zero, the adapter changes nothing",
+                dir.display()
+            );
         }
         for pair in adapter.pairs() {
             let Some(projection) = projections.get_mut(&pair.module) else {
                 continue;
             };
-            let factor = |name: &str| -> Result<Tensor<B, 2>> {
-                let raw = adapter.checkpoint().read_as(name, file_type(dtype))?;
-                Ok(Tensor::from_data(to_data(raw), (device, dtype)))
-            };
-            let lora = Lora::new(factor(&pair.a)?, factor(&pair.b)?, pair.scaling);
+            let (a, b) = adapter.read(pair, file_type(dtype))?;
+            let factor = |raw| Tensor::from_data(to_data(raw), (device, dtype));
+            let lora = Lora::new(factor(a), factor(b), pair.scaling);
             projection.lora = Some(match projection.lora.take() {
                 Some(attached) => attached.plus(lora),
                 None => lora,
@@ -140,20 +147,22 @@ impl<B: Backend> Pretrained<B> {
         dtype: DType,
         device: &B::Device,
     ) -> Result<()> {
-        let shape = prefix_shape(&self.config, adapter.pre_seq_len(), adapter.prefix_projection());
+        let shape = prefix_shape(
+            &self.config,
+            adapter.pre_seq_len(),
+            adapter.prefix_projection(),
+        );
         let encoder = PrefixEncoder::unset(&shape, dtype, device);
-        let names: Vec<(String, String)> = adapter
-            .tensors()
-            .map(|info| (info.name.clone(), info.name.replacen(PREFIX_ENCODER, "", 1)))
-            .collect();
-        let encoder = apply(
-            encoder,
-            adapter.checkpoint(),
-            &names,
+        let tensors = adapter.tensors().iter().map(|info| {
+            let path = info.name.strip_prefix(PREFIX_ENCODER).unwrap_or(&info.name);
+            (path.to_string(), info)
+        });
+        let source = Source {
             dir,
-            dtype,
-            &mut |_, _, _| (),
-        )?;
+            tensors: tensors.collect(),
+            read: &|name| adapter.read(name, file_type(dtype)),
+        };
+        let encoder = fill(encoder, &source, dtype, &mut |_, _, _| ())?;
         *self.model.prefix_slot() = Some(encoder);
         Ok(())
     }
@@ -184,12 +193,13 @@ pub fn load_weights<B: Backend>(
     dtype: DType,
     progress: Progress<'_>,
 ) -> Result<CausalLm<B>> {
-    let names: Vec<(String, String)> = checkpoint
-        .entries()
-        .filter(|info| !is_buffer(&info.name))
-        .map(|info| (info.name.clone(), info.name.clone()))
-        .collect();
-    apply(model, checkpoint, &names, dir, dtype, progress)
+    let entries = checkpoint.entries().filter(|info| !is_buffer(&info.name));
+    let source = Source {
+        dir,
+        tensors: entries.map(|info| (info.name.clone(), info)).collect(),
+        read: &|name| checkpoint.read_as(name, file_type(dtype)),
+    };
+    fill(model, &source, dtype, progress)
 }
 
 /// Tables that the published modules keep beside their weights and compute anew.
@@ -219,32 +229,32 @@ fn to_data(raw: RawTensor) -> TensorData {
     }
 }
 
-/// Fills a module from tensors of a checkpoint, given as (name in the file, path in the module).
-fn apply<B: Backend, M: Module<B>>(
+/// Tensors that are to fill a module.
+struct Source<'a> {
+    /// For messages.
+    dir: &'a Path,
+    /// Each with its path in the module.
+    tensors: HashMap<String, &'a TensorInfo>,
+    /// Reads a tensor, by its name, in the type of the module.
+    read: &'a dyn Fn(&str) -> Result<RawTensor>,
+}
+
+/// Fills a module; nothing is read unless everything fits.
+fn fill<B: Backend, M: Module<B>>(
     module: M,
-    checkpoint: &Checkpoint,
-    names: &[(String, String)],
-    dir: &Path,
+    source: &Source<'_>,
     dtype: DType,
     progress: Progress<'_>,
 ) -> Result<M> {
-    let found: HashMap<&str, &TensorInfo> = names
-        .iter()
-        .filter_map(|(name, path)| Some((path.as_str(), checkpoint.get(name)?)))
-        .collect();
-    // Before anything is read: a load that fails half-way has already spent its minutes.
-    let faults = compare(&parameters(&module), &found);
+    let faults = compare(&parameters(&module), &source.tensors);
     if !faults.is_empty() {
         return Err(Error::Weights {
-            path: dir.to_path_buf(),
+            path: source.dir.to_path_buf(),
             faults,
         });
     }
-
-    let names_by_path = names.iter().map(|(name, path)| (path.as_str(), name.as_str()));
     let mut loader = Loader {
-        checkpoint,
-        names: names_by_path.collect(),
+        source,
         dtype,
         path: ModulePath::default(),
         loaded: 0,
@@ -259,13 +269,17 @@ fn apply<B: Backend, M: Module<B>>(
 }
 
 /// The faults between the parameters of a module and the tensors that are to fill them.
-fn compare(expected: &[ParameterInfo], found: &HashMap<&str, &TensorInfo>) -> Vec<WeightFault> {
+fn compare(expected: &[ParameterInfo], found: &HashMap<String, &TensorInfo>) -> Vec<WeightFault> {
     let known: HashSet<&str> = expected.iter().map(|info| info.path.as_str()).collect();
     let mut faults: Vec<WeightFault> = expected
         .iter()
         .filter_map(|info| parameter_fault(info, found.get(info.path.as_str()).copied()))
         .collect();
-    let mut unused: Vec<&str> = found.keys().copied().filter(|key| !known.contains(key)).collect();
+    let mut unused: Vec<&str> = found
+        .keys()
+        .map(String::as_str)
+        .filter(|key| !known.contains(key))
+        .collect();
     unused.sort_by(|a, b| natural_order(a, b));
     faults.extend(unused.into_iter().map(|key| WeightFault::Unused {
         key: key.to_string(),
@@ -293,9 +307,7 @@ fn parameter_fault(expected: &ParameterInfo, found: Option<&TensorInfo>) -> Opti
 
 /// Replaces each parameter by its tensor, read when its turn comes.
 struct Loader<'a> {
-    checkpoint: &'a Checkpoint,
-    /// Name in the file by path in the module.
-    names: HashMap<&'a str, &'a str>,
+    source: &'a Source<'a>,
     dtype: DType,
     path: ModulePath,
     loaded: usize,
@@ -305,17 +317,13 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn read(&mut self) -> Option<TensorData> {
-        let path = self.path.to_string();
-        let name = *self.names.get(path.as_str())?;
-        (self.progress)(name, self.loaded, self.names.len());
+        let info = self.source.tensors.get(&self.path.to_string())?;
+        (self.progress)(&info.name, self.loaded, self.source.tensors.len());
         self.loaded += 1;
-        match self.checkpoint.read_as(name, file_type(self.dtype)) {
-            Ok(raw) => Some(to_data(raw)),
-            Err(error) => {
-                self.error = Some(error);
-                None
-            }
-        }
+        let raw = (self.source.read)(&info.name);
+        raw.map(to_data)
+            .map_err(|error| self.error = Some(error))
+            .ok()
     }
 }
 
@@ -333,9 +341,12 @@ impl<B: Backend> ModuleMapper<B> for Loader<'_> {
         if self.error.is_some() {
             return param;
         }
-        let Some(data) = self.read() else { return param };
+        let Some(data) = self.read() else {
+            return param;
+        };
         let device = param.lazy_device();
         let tensor = Tensor::from_data(data, (&device, self.dtype));
-        param.transform_for_load(tensor, param.id)
+        let id = param.id;
+        param.transform_for_load(tensor, id)
     }
 }

@@ -1,1 +1,5 @@
 //! Rows to batches, losses, gradients, updates and checkpoints.
+//!
+//! Builds on `glmtune-model` and knows neither a concrete backend nor the command line.
+
+pub mod loss;

@@ -48,7 +48,8 @@ impl AtomicFile {
     /// [`Error::Io`] if any step fails; an older file is then untouched.
     pub fn write(target: &Path, bytes: &[u8]) -> Result<()> {
         let mut file = Self::create(target)?;
-        file.write_all(bytes).map_err(|error| Error::io(target, error))?;
+        file.write_all(bytes)
+            .map_err(|error| Error::io(target, error))?;
         file.commit()
     }
 
@@ -59,7 +60,9 @@ impl AtomicFile {
     /// [`Error::Io`] if the disk refuses.
     pub fn seal(&mut self) -> Result<()> {
         match self.file.take() {
-            Some(file) => file.sync_all().map_err(|error| Error::io(&self.target, error)),
+            Some(file) => file
+                .sync_all()
+                .map_err(|error| Error::io(&self.target, error)),
             None => Ok(()),
         }
     }
@@ -71,7 +74,8 @@ impl AtomicFile {
     /// [`Error::Io`] if the disk or the rename fails; an older file is then untouched.
     pub fn commit(mut self) -> Result<()> {
         self.seal()?;
-        fs::rename(&self.temporary, &self.target).map_err(|error| Error::io(&self.target, error))?;
+        fs::rename(&self.temporary, &self.target)
+            .map_err(|error| Error::io(&self.target, error))?;
         self.committed = true;
         sync_dir(parent(&self.target)).map_err(|error| Error::io(&self.target, error))
     }
@@ -129,7 +133,9 @@ impl AtomicDir {
         let mut target = std::path::absolute(target).map_err(|error| Error::io(target, error))?;
         if target.exists() {
             // A link to a directory stays; what it points to is replaced.
-            target = target.canonicalize().map_err(|error| Error::io(&target, error))?;
+            target = target
+                .canonicalize()
+                .map_err(|error| Error::io(&target, error))?;
         }
         check_target(&target, existing)?;
         let up = parent(&target);
@@ -195,7 +201,10 @@ impl Drop for AtomicDir {
 
 fn check_target(target: &Path, existing: Existing) -> Result<()> {
     if target.file_name().is_none() {
-        return Err(Error::directory(target, "not the name of a directory that can be written"));
+        return Err(Error::directory(
+            target,
+            "not the name of a directory that can be written",
+        ));
     }
     if !target.exists() {
         return Ok(());
@@ -205,7 +214,10 @@ fn check_target(target: &Path, existing: Existing) -> Result<()> {
     }
     let mut entries = fs::read_dir(target).map_err(|error| Error::io(target, error))?;
     if existing == Existing::Refuse && entries.next().is_some() {
-        return Err(Error::directory(target, "exists and is not empty; name a new directory or remove it"));
+        return Err(Error::directory(
+            target,
+            "exists and is not empty; name a new directory or remove it",
+        ));
     }
     Ok(())
 }
@@ -259,7 +271,11 @@ fn sync_tree(dir: &Path) -> Result<()> {
 
 /// Makes a rename in a directory durable, where directories can be opened.
 fn sync_dir(dir: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+    if cfg!(unix) {
+        File::open(dir)?.sync_all()
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -325,7 +341,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("model");
         fs::create_dir(&target).unwrap();
-        AtomicDir::create(&target, Existing::Refuse).unwrap().commit().unwrap();
+        AtomicDir::create(&target, Existing::Refuse)
+            .unwrap()
+            .commit()
+            .unwrap();
         fs::write(folder.path().join("file"), "").unwrap();
         assert!(AtomicDir::create(&folder.path().join("file"), Existing::Replace).is_err());
         assert!(AtomicDir::create(Path::new("/"), Existing::Replace).is_err());

@@ -179,7 +179,10 @@ mod tests {
                     _ => !bf16::from_bits(bits).is_nan(),
                 })
                 .collect();
-            let bytes: Vec<u8> = patterns.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+            let bytes: Vec<u8> = patterns
+                .iter()
+                .flat_map(|bits| bits.to_le_bytes())
+                .collect();
             let wide = convert(kind, DType::F32, &bytes);
             assert_eq!(convert(DType::F32, kind, &wide), bytes);
         }

@@ -28,14 +28,20 @@ impl Index {
     /// Reads an index and checks that it names nothing but files beside it.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let bytes = read_small(path, MAX_INDEX)?;
-        let json: Json = serde_json::from_slice(&bytes).map_err(|error| Error::json(path, error))?;
+        let json: Json =
+            serde_json::from_slice(&bytes).map_err(|error| Error::json(path, error))?;
         let mut places = Vec::with_capacity(json.weight_map.len());
         for (name, value) in json.weight_map {
             match value {
                 Value::String(file) if is_plain(&file) => places.push((name, file)),
                 other => {
                     let key = format!("weight_map.{name}");
-                    return Err(Error::key(path, key, other, "the plain name of a file beside the index"));
+                    return Err(Error::key(
+                        path,
+                        key,
+                        other,
+                        "the plain name of a file beside the index",
+                    ));
                 }
             }
         }
@@ -67,7 +73,18 @@ mod tests {
     fn only_plain_names() {
         assert!(is_plain("model-00001-of-00002.safetensors"));
         for name in [
-            "", ".", "..", "../x", "/etc/passwd", "a/b", "a/", "./a", "a\\b", "..\\x", "C:x", "a\0",
+            "",
+            ".",
+            "..",
+            "../x",
+            "/etc/passwd",
+            "a/b",
+            "a/",
+            "./a",
+            "a\\b",
+            "..\\x",
+            "C:x",
+            "a\0",
         ] {
             assert!(!is_plain(name), "{name:?}");
         }

@@ -32,7 +32,8 @@ fn digits(text: &[u8]) -> usize {
 }
 
 fn compare_numbers(a: &[u8], b: &[u8]) -> Ordering {
-    let strip = |number: &[u8]| -> usize { number.iter().take_while(|&&digit| digit == b'0').count() };
+    let strip =
+        |number: &[u8]| -> usize { number.iter().take_while(|&&digit| digit == b'0').count() };
     let (a, b) = (&a[strip(a)..], &b[strip(b)..]);
     a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }

@@ -24,7 +24,9 @@ const MAX_RANK: usize = 16;
 pub(crate) enum PickleError {
     #[error("the pickle is cut off at byte {0}")]
     Truncated(usize),
-    #[error("refused: the pickle wants to use `{0}`; only plain tensors are read, and nothing is ever run")]
+    #[error(
+        "refused: the pickle wants to use `{0}`; only plain tensors are read, and nothing is ever run"
+    )]
     Global(String),
     #[error("refused: the pickle contains the instruction {0}, which no state dict needs")]
     Instruction(&'static str),
@@ -307,7 +309,11 @@ impl<'a> Machine<'a> {
         match &mut self.values[target.0 as usize] {
             Value::Dict(dict) => dict.extend(pairs),
             Value::List(list) => list.extend_from_slice(items),
-            _ => return Err(self.inconsistent("items are added to something else than a list or dict")),
+            _ => {
+                return Err(
+                    self.inconsistent("items are added to something else than a list or dict")
+                );
+            }
         }
         Ok(())
     }
@@ -452,7 +458,9 @@ impl<'a> Machine<'a> {
         let target = self.top()?;
         match self.value(target) {
             Value::Dict(_) => Ok(()),
-            _ => Err(PickleError::Instruction("BUILD on something else than a dict")),
+            _ => Err(PickleError::Instruction(
+                "BUILD on something else than a dict",
+            )),
         }
     }
 
@@ -631,7 +639,8 @@ mod tests {
         bytes.extend(b"ctorch\nHalfStorage\n");
         bytes.extend(text("0"));
         bytes.extend(text("cpu"));
-        bytes.extend(b"K\x06tQK\0K\x02K\x03\x86K\x03K\x01\x86\x89ccollections\nOrderedDict\n)RtRu.");
+        bytes
+            .extend(b"K\x06tQK\0K\x02K\x03\x86K\x03K\x01\x86\x89ccollections\nOrderedDict\n)RtRu.");
         bytes
     }
 
@@ -662,7 +671,10 @@ mod tests {
             (b"(X\x02\0\0\0idios\nsystem\n.", "os.system"),
             (b"(cos\nsystem\nX\x02\0\0\0ido.", "os.system"),
             (b"ctorch\nload\n.", "torch.load"),
-            (b"ctorch.storage\n_load_from_bytes\n.", "torch.storage._load_from_bytes"),
+            (
+                b"ctorch.storage\n_load_from_bytes\n.",
+                "torch.storage._load_from_bytes",
+            ),
             (b"c__builtin__\ngetattr\n.", "__builtin__.getattr"),
             (&stack_global, "posix.system"),
             (&nested, "builtins.eval"),
@@ -684,7 +696,10 @@ mod tests {
             (b"Pkey\n.", "PERSID"),
             (b"S'x'\n.", "of the text protocol"),
             (b"]}b.", "BUILD on something else than a dict"),
-            (b"ccollections\nOrderedDict\n}b.", "BUILD on something else than a dict"),
+            (
+                b"ccollections\nOrderedDict\n}b.",
+                "BUILD on something else than a dict",
+            ),
         ] {
             assert_eq!(error(bytes), PickleError::Instruction(name));
         }
@@ -702,7 +717,10 @@ mod tests {
             b"cos",
             b"",
         ] {
-            assert!(matches!(error(bytes), PickleError::Truncated(_)), "{bytes:?}");
+            assert!(
+                matches!(error(bytes), PickleError::Truncated(_)),
+                "{bytes:?}"
+            );
         }
     }
 
@@ -711,7 +729,10 @@ mod tests {
         let mut bytes = vec![b']'; 400_000];
         bytes.extend(vec![b'a'; 399_999]);
         bytes.push(b'.');
-        assert!(matches!(Pickle::parse(&bytes).unwrap().root(), Value::List(_)));
+        assert!(matches!(
+            Pickle::parse(&bytes).unwrap().root(),
+            Value::List(_)
+        ));
     }
 
     #[test]
@@ -763,7 +784,10 @@ mod tests {
             b"ctorch._utils\n_rebuild_parameter\n)R.",
             b"ccollections\nOrderedDict\nN\x85R.",
         ] {
-            assert!(matches!(error(bytes), PickleError::Inconsistent { .. }), "{bytes:?}");
+            assert!(
+                matches!(error(bytes), PickleError::Inconsistent { .. }),
+                "{bytes:?}"
+            );
         }
     }
 

@@ -72,7 +72,10 @@ impl Checkpoint {
             };
         }
         let names = LAYOUTS.map(|(name, _)| name).join(", ");
-        Err(Error::directory(dir, format!("no weights here: looked for {names}")))
+        Err(Error::directory(
+            dir,
+            format!("no weights here: looked for {names}"),
+        ))
     }
 
     /// Opens one file of weights, `.safetensors` or a `torch.save` archive.
@@ -89,7 +92,10 @@ impl Checkpoint {
         let index = Index::read(index_path)?;
         let names = index.files();
         if let Some(name) = names.iter().find(|name| !dir.join(name).exists()) {
-            let detail = format!("`{name}` is missing, which `{}` names", file_name(index_path));
+            let detail = format!(
+                "`{name}` is missing, which `{}` names",
+                file_name(index_path)
+            );
             return Err(Error::directory(dir, detail));
         }
         let files = names
@@ -145,7 +151,9 @@ impl Checkpoint {
 
     /// The tensor of a name.
     pub fn get(&self, name: &str) -> Option<&TensorInfo> {
-        self.by_name.get(name).map(|&place| &self.slot(place).1.info)
+        self.by_name
+            .get(name)
+            .map(|&place| &self.slot(place).1.info)
     }
 
     /// Names of values in a pickle that are no tensors, and so are not read.
@@ -193,7 +201,10 @@ impl Checkpoint {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Index and files must name the same tensors in the same places.
@@ -213,7 +224,11 @@ fn check_index(dir: &Path, index: &Index, files: &[WeightFile]) -> Result<()> {
     }
     let mut extra: Vec<_> = held.into_iter().collect();
     extra.sort_by(|a, b| natural_order(&a.0, &b.0));
-    faults.extend(extra.iter().map(|(name, file)| format!("`{name}` in `{file}` is not in the index")));
+    faults.extend(
+        extra
+            .iter()
+            .map(|(name, file)| format!("`{name}` in `{file}` is not in the index")),
+    );
     if faults.is_empty() {
         return Ok(());
     }
@@ -251,7 +266,9 @@ mod tests {
     }
 
     fn message(dir: &Path) -> String {
-        Checkpoint::open(dir).expect_err("must be refused").to_string()
+        Checkpoint::open(dir)
+            .expect_err("must be refused")
+            .to_string()
     }
 
     #[test]
@@ -282,8 +299,14 @@ mod tests {
         assert!(message(&dir).contains("`y.safetensors` is missing"));
         index(&dir, &[("a", "x.safetensors"), ("c", "x.safetensors")]);
         let message = message(&dir);
-        assert!(message.contains("`c` is not in `x.safetensors`"), "{message}");
-        assert!(message.contains("`b` in `x.safetensors` is not in the index"), "{message}");
+        assert!(
+            message.contains("`c` is not in `x.safetensors`"),
+            "{message}"
+        );
+        assert!(
+            message.contains("`b` in `x.safetensors` is not in the index"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -295,7 +318,10 @@ mod tests {
         put(folder.path(), "blob.safetensors", &["a"]);
         std::os::unix::fs::symlink("../blob.safetensors", dir.join("x.safetensors")).unwrap();
         index(&dir, &[("a", "x.safetensors")]);
-        assert_eq!(Checkpoint::open(&dir).unwrap().read("a").unwrap().bytes, [7]);
+        assert_eq!(
+            Checkpoint::open(&dir).unwrap().read("a").unwrap().bytes,
+            [7]
+        );
     }
 
     #[test]

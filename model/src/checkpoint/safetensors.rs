@@ -20,7 +20,9 @@ pub(crate) fn contents(file: &File, len: u64, path: &Path) -> Result<Contents> {
     let malformed = |detail: String| Error::malformed(path, detail);
     let mut prefix = [0; 8];
     if len < prefix.len() as u64 {
-        return Err(malformed(format!("{len} bytes; a safetensors file has at least 8")));
+        return Err(malformed(format!(
+            "{len} bytes; a safetensors file has at least 8"
+        )));
     }
     read_at(file, 0, &mut prefix).map_err(|error| Error::io(path, error))?;
     let header_len = u64::from_le_bytes(prefix);
@@ -48,7 +50,10 @@ pub(crate) fn contents(file: &File, len: u64, path: &Path) -> Result<Contents> {
     let mut contents = Contents::default();
     for (name, header) in tensors {
         let Some(dtype) = dtype(header.dtype) else {
-            return Err(malformed(format!("tensor `{name}`: type {:?} cannot be read", header.dtype)));
+            return Err(malformed(format!(
+                "tensor `{name}`: type {:?} cannot be read",
+                header.dtype
+            )));
         };
         contents.slots.push(Slot {
             start: data_start + header.data_offsets.0 as u64,
@@ -173,17 +178,26 @@ mod tests {
             (file(GOOD, &[0; 11]), "may be truncated"),
             (file(GOOD, &[0; 13]), "the file holds 13"),
             (u64::MAX.to_le_bytes().to_vec(), "the header claims"),
-            ([&90_000_000u64.to_le_bytes()[..], b"{}"].concat(), "the header claims"),
+            (
+                [&90_000_000u64.to_le_bytes()[..], b"{}"].concat(),
+                "the header claims",
+            ),
             (vec![0; 5], "at least 8"),
             (file("[]", &[]), "object of tensors"),
             (file("{} x", &[]), "trailing"),
             (file(&tensor("F32", "[2]", "[0,4]"), &[0; 4]), "header"),
             (file(&tensor("F32", "[1]", "[4,8]"), &[0; 8]), "`w`"),
             (file(&tensor("F32", "[1]", "[8,4]"), &[0; 8]), "`w`"),
-            (file(&tensor("F32", &format!("[{max},{max}]"), "[0,4]"), &[0; 4]), "header"),
+            (
+                file(&tensor("F32", &format!("[{max},{max}]"), "[0,4]"), &[0; 4]),
+                "header",
+            ),
             (file(&tensor("F32", "[-1]", "[0,4]"), &[0; 4]), "`w`"),
             (file(&tensor("F99", "[1]", "[0,4]"), &[0; 4]), "`w`"),
-            (file(&tensor("C64", "[1]", "[0,8]"), &[0; 8]), "type C64 cannot be read"),
+            (
+                file(&tensor("C64", "[1]", "[0,8]"), &[0; 8]),
+                "type C64 cannot be read",
+            ),
             (
                 file(
                     r#"{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#,

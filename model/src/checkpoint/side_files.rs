@@ -7,8 +7,20 @@ use crate::error::{Error, Result};
 
 /// Endings of the weights of any framework, and of their indices.
 const WEIGHTS: [&str; 14] = [
-    ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".ggml", ".onnx", ".npz",
-    ".index.json", ".part", ".lock",
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".h5",
+    ".msgpack",
+    ".gguf",
+    ".ggml",
+    ".onnx",
+    ".npz",
+    ".index.json",
+    ".part",
+    ".lock",
 ];
 
 /// Copies every file of a base directory that is no weight: `config.json`, tokenizer, `*.py`,
@@ -54,10 +66,19 @@ mod tests {
     #[test]
     fn everything_but_weights() {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let keep = ["MODEL_LICENSE", "config.json", "ice_text.model", "modeling_chatglm.py", "tokenizer.model"];
+        let keep = [
+            "MODEL_LICENSE",
+            "config.json",
+            "ice_text.model",
+            "modeling_chatglm.py",
+            "tokenizer.model",
+        ];
         let leave = [
-            ".gitattributes", "model.safetensors.index.json", "model-00001-of-00002.safetensors",
-            "pytorch_model.bin", "pytorch_model.bin.index.json",
+            ".gitattributes",
+            "model.safetensors.index.json",
+            "model-00001-of-00002.safetensors",
+            "pytorch_model.bin",
+            "pytorch_model.bin.index.json",
         ];
         for name in keep.iter().chain(&leave) {
             fs::write(from.path().join(name), name).unwrap();
@@ -65,6 +86,9 @@ mod tests {
         fs::create_dir(from.path().join("folder")).unwrap();
         assert_eq!(copy_side_files(from.path(), to.path()).unwrap(), keep);
         assert_eq!(fs::read_dir(to.path()).unwrap().count(), keep.len());
-        assert_eq!(fs::read_to_string(to.path().join("config.json")).unwrap(), "config.json");
+        assert_eq!(
+            fs::read_to_string(to.path().join("config.json")).unwrap(),
+            "config.json"
+        );
     }
 }

@@ -70,7 +70,17 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "GB", "0", "0.1", "-1GB", "2GX", "1e3", "99999999999TB", "1.2.3MB"] {
+        for text in [
+            "",
+            "GB",
+            "0",
+            "0.1",
+            "-1GB",
+            "2GX",
+            "1e3",
+            "99999999999TB",
+            "1.2.3MB",
+        ] {
             assert!(parse_size(text).is_err(), "{text}");
         }
     }

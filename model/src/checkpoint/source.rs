@@ -108,8 +108,12 @@ impl WeightFile {
         let bytes = match &slot.strides {
             None => {
                 let mut bytes = self.allocate(info, info.dtype)?;
-                bytes.resize(info.bytes(), 0);
-                self.fill(info, slot.start, &mut bytes)?;
+                // By chunks: zeroing then stays in the cache instead of being a pass of its own.
+                while bytes.len() < info.bytes() {
+                    let done = bytes.len();
+                    bytes.resize(info.bytes().min(done + CHUNK), 0);
+                    self.fill(info, slot.start + done as u64, &mut bytes[done..])?;
+                }
                 bytes
             }
             Some(strides) => self.gather(slot, strides)?,
@@ -168,7 +172,12 @@ impl WeightFile {
             return Ok(bytes);
         }
         let size = info.dtype.size();
-        let last: usize = info.shape.iter().zip(strides).map(|(dim, stride)| (dim - 1) * stride).sum();
+        let last: usize = info
+            .shape
+            .iter()
+            .zip(strides)
+            .map(|(dim, stride)| (dim - 1) * stride)
+            .sum();
         let mut span = reserve((last + 1) * size).ok_or_else(|| self.too_large(info))?;
         span.resize((last + 1) * size, 0);
         self.fill(info, slot.start, &mut span)?;
@@ -198,7 +207,10 @@ impl WeightFile {
     }
 
     fn too_large(&self, info: &TensorInfo) -> Error {
-        let detail = format!("tensor `{}` of shape {:?} does not fit into memory", info.name, info.shape);
+        let detail = format!(
+            "tensor `{}` of shape {:?} does not fit into memory",
+            info.name, info.shape
+        );
         Error::malformed(&self.path, detail)
     }
 
@@ -231,20 +243,29 @@ impl Kind {
             return Ok(Self::Torch);
         }
         if start.starts_with(b"version https://git-lfs") {
-            return Err("this is a Git LFS pointer, not the weights; fetch them with `git lfs pull`".into());
+            return Err(
+                "this is a Git LFS pointer, not the weights; fetch them with `git lfs pull`".into(),
+            );
         }
         let legacy = start.starts_with(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19");
         if legacy || start.get(257..262) == Some(b"ustar") {
-            return Err("saved in the format of PyTorch before 1.6; convert it in Python with \
+            return Err(
+                "saved in the format of PyTorch before 1.6; convert it in Python with \
                         torch.save(torch.load(FILE, map_location=\"cpu\"), FILE)"
-                .into());
+                    .into(),
+            );
         }
-        if path.extension().is_some_and(|extension| extension == "safetensors") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "safetensors")
+        {
             return Ok(Self::Safetensors);
         }
-        Err("neither a torch.save archive (it does not start with `PK`) nor a .safetensors file; \
+        Err(
+            "neither a torch.save archive (it does not start with `PK`) nor a .safetensors file; \
              it may be truncated"
-            .into())
+                .into(),
+        )
     }
 }
 

@@ -29,7 +29,9 @@ pub(crate) fn contents(file: &File, len: u64, path: &Path) -> Result<Contents> {
     reader.check_byte_order(&prefix)?;
     let (start, size) = reader.entry(&format!("{prefix}data.pkl"))?;
     if size > MAX_PICKLE {
-        return Err(reader.malformed(format!("a pickle of {size} bytes; at most {MAX_PICKLE} are read")));
+        return Err(reader.malformed(format!(
+            "a pickle of {size} bytes; at most {MAX_PICKLE} are read"
+        )));
     }
     let mut bytes = vec![0; size as usize];
     read_at(file, start, &mut bytes).map_err(|error| Error::io(path, error))?;
@@ -74,7 +76,9 @@ impl Reader<'_> {
         });
         match (prefixes.next(), prefixes.next()) {
             (Some(prefix), None) => Ok(prefix.to_owned()),
-            (None, _) => Err(self.malformed("a zip archive, but not of torch.save: no `data.pkl` in it")),
+            (None, _) => {
+                Err(self.malformed("a zip archive, but not of torch.save: no `data.pkl` in it"))
+            }
             _ => Err(self.malformed("the archive holds more than one `data.pkl`")),
         }
     }
@@ -136,10 +140,17 @@ impl Reader<'_> {
             return Ok(items);
         }
         let names: Vec<_> = items.iter().take(8).map(|(name, _)| *name).collect();
-        Err(self.malformed(format!("no state dict: its values are no tensors (keys: {})", names.join(", "))))
+        Err(self.malformed(format!(
+            "no state dict: its values are no tensors (keys: {})",
+            names.join(", ")
+        )))
     }
 
-    fn items<'p>(&self, pickle: &'p Pickle<'_>, value: &'p Value<'_>) -> Result<Vec<(&'p str, Id)>> {
+    fn items<'p>(
+        &self,
+        pickle: &'p Pickle<'_>,
+        value: &'p Value<'_>,
+    ) -> Result<Vec<(&'p str, Id)>> {
         let Value::Dict(pairs) = value else {
             return Err(self.malformed("no state dict: the pickle does not hold a dict"));
         };
@@ -315,17 +326,44 @@ mod tests {
     #[test]
     fn views_are_gathered() {
         assert_eq!(read(&[ROW]), b"abcdef");
-        let transposed = Tensor { shape: &[3, 2], strides: &[1, 3], ..ROW };
+        let transposed = Tensor {
+            shape: &[3, 2],
+            strides: &[1, 3],
+            ..ROW
+        };
         assert_eq!(read(&[transposed]), b"adbecf");
-        let column = Tensor { offset: 1, shape: &[2], strides: &[3], ..ROW };
+        let column = Tensor {
+            offset: 1,
+            shape: &[2],
+            strides: &[3],
+            ..ROW
+        };
         assert_eq!(read(&[column]), b"be");
-        let narrowed = Tensor { offset: 1, shape: &[2, 2], strides: &[3, 1], ..ROW };
+        let narrowed = Tensor {
+            offset: 1,
+            shape: &[2, 2],
+            strides: &[3, 1],
+            ..ROW
+        };
         assert_eq!(read(&[narrowed]), b"bcef");
-        let scalar = Tensor { offset: 5, shape: &[], strides: &[], ..ROW };
+        let scalar = Tensor {
+            offset: 5,
+            shape: &[],
+            strides: &[],
+            ..ROW
+        };
         assert_eq!(read(&[scalar]), b"f");
-        let empty = Tensor { shape: &[0, 3], strides: &[1, 9], ..ROW };
+        let empty = Tensor {
+            shape: &[0, 3],
+            strides: &[1, 9],
+            ..ROW
+        };
         assert_eq!(read(&[empty]), b"");
-        let ones = Tensor { shape: &[1, 6], strides: &[99, 1], ..ROW };
+        let ones = Tensor {
+            shape: &[1, 6],
+            strides: &[99, 1],
+            ..ROW
+        };
         assert_eq!(read(&[ones]), b"abcdef");
     }
 
@@ -333,8 +371,19 @@ mod tests {
     fn wrapped_state_dicts_and_other_values() {
         for wrapper in WRAPPERS {
             let inner = dict(&[ROW]);
-            let bytes = [b"}", &text("epoch")[..], b"K\x01s", &text(wrapper), &inner, b"s."].concat();
-            assert_eq!(open(&file(&bytes)).unwrap().contents.slots[0].info.name, "w");
+            let bytes = [
+                b"}",
+                &text("epoch")[..],
+                b"K\x01s",
+                &text(wrapper),
+                &inner,
+                b"s.",
+            ]
+            .concat();
+            assert_eq!(
+                open(&file(&bytes)).unwrap().contents.slots[0].info.name,
+                "w"
+            );
         }
         let bytes = [&dict(&[ROW])[..], &text("step"), b"K\x07s."].concat();
         assert_eq!(open(&file(&bytes)).unwrap().contents.skipped, ["step"]);
@@ -349,22 +398,78 @@ mod tests {
         for (bytes, part) in [
             (view(Tensor { len: 7, ..ROW }), "claims 7 elements"),
             (view(Tensor { len: big, ..ROW }), "claims"),
-            (view(Tensor { offset: 1, ..ROW }), "does not fit its storage"),
-            (view(Tensor { shape: &[1 << 40], strides: &[0], ..ROW }), "does not fit its storage"),
-            (view(Tensor { shape: &[2, 2], strides: &[big, 1], ..ROW }), "does not fit its storage"),
-            (view(Tensor { shape: &[big, big, 4], strides: &[1, 1, 1], ..ROW }), "does not fit its storage"),
-            (view(Tensor { shape: &[0], strides: &[1], offset: big, ..ROW }), "does not fit its storage"),
+            (
+                view(Tensor { offset: 1, ..ROW }),
+                "does not fit its storage",
+            ),
+            (
+                view(Tensor {
+                    shape: &[1 << 40],
+                    strides: &[0],
+                    ..ROW
+                }),
+                "does not fit its storage",
+            ),
+            (
+                view(Tensor {
+                    shape: &[2, 2],
+                    strides: &[big, 1],
+                    ..ROW
+                }),
+                "does not fit its storage",
+            ),
+            (
+                view(Tensor {
+                    shape: &[big, big, 4],
+                    strides: &[1, 1, 1],
+                    ..ROW
+                }),
+                "does not fit its storage",
+            ),
+            (
+                view(Tensor {
+                    shape: &[0],
+                    strides: &[1],
+                    offset: big,
+                    ..ROW
+                }),
+                "does not fit its storage",
+            ),
             (view(Tensor { key: "9", ..ROW }), "no entry `x/data/9`"),
-            (view(Tensor { key: "../data.pkl", ..ROW }), "no entry `x/data/../data.pkl`"),
+            (
+                view(Tensor {
+                    key: "../data.pkl",
+                    ..ROW
+                }),
+                "no entry `x/data/../data.pkl`",
+            ),
             (file(&pickle(&[ROW, ROW])), "two values of the name `w`"),
             (file(b"]."), "does not hold a dict"),
-            (file(&[b"}", &text("epoch")[..], b"K\x01s."].concat()), "keys: epoch"),
-            (file(b"cos\nsystem\n."), "refused: the pickle wants to use `os.system`"),
+            (
+                file(&[b"}", &text("epoch")[..], b"K\x01s."].concat()),
+                "keys: epoch",
+            ),
+            (
+                file(b"cos\nsystem\n."),
+                "refused: the pickle wants to use `os.system`",
+            ),
             (archive(&[("x/other", b"")]), "no `data.pkl`"),
-            (archive(&[("x/data.pkl", b"}."), ("y/data.pkl", b"}.")]), "more than one"),
-            (archive(&[("x/data.pkl", b"}."), ("x/byteorder", b"big")]), "big-endian"),
-            (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.".to_vec(), "before 1.6"),
-            (b"version https://git-lfs.github.com/spec/v1\n".to_vec(), "git lfs pull"),
+            (
+                archive(&[("x/data.pkl", b"}."), ("y/data.pkl", b"}.")]),
+                "more than one",
+            ),
+            (
+                archive(&[("x/data.pkl", b"}."), ("x/byteorder", b"big")]),
+                "big-endian",
+            ),
+            (
+                b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.".to_vec(),
+                "before 1.6",
+            ),
+            (
+                b"version https://git-lfs.github.com/spec/v1\n".to_vec(),
+                "git lfs pull",
+            ),
             (b"garbage".to_vec(), "neither"),
             (Vec::new(), "neither"),
         ] {

@@ -36,11 +36,17 @@ impl ShardPlan {
             let size = tensor.dtype.bytes_of(&tensor.shape).map(|size| size as u64);
             let total = size.and_then(|size| total_size.checked_add(size));
             let (Some(size), Some(total)) = (size, total) else {
-                let detail = format!("tensor `{}` of shape {:?} is too large", tensor.name, tensor.shape);
+                let detail = format!(
+                    "tensor `{}` of shape {:?} is too large",
+                    tensor.name, tensor.shape
+                );
                 return Err(Error::Request(detail));
             };
             if tensor.name == "__metadata__" || !names.insert(tensor.name.clone()) {
-                return Err(Error::Request(format!("tensor name `{}`: reserved, or used twice", tensor.name)));
+                return Err(Error::Request(format!(
+                    "tensor name `{}`: reserved, or used twice",
+                    tensor.name
+                )));
             }
             total_size = total;
             match shards.last_mut() {
@@ -79,7 +85,11 @@ impl ShardPlan {
 
     /// Name of the file of a shard, counted from 0: `model-00001-of-00003.safetensors`.
     pub fn file_name(&self, shard: usize) -> String {
-        format!("model-{:05}-of-{:05}.safetensors", shard + 1, self.shards.len())
+        format!(
+            "model-{:05}-of-{:05}.safetensors",
+            shard + 1,
+            self.shards.len()
+        )
     }
 
     fn index(&self) -> Value {
@@ -145,7 +155,9 @@ impl ShardWriter {
     /// the disk refuses.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         let Some(shard) = &mut self.current else {
-            return Err(Error::Request(format!("tensor `{name}` comes after the last of the plan")));
+            return Err(Error::Request(format!(
+                "tensor `{name}` comes after the last of the plan"
+            )));
         };
         shard.write(name, bytes)?;
         if shard.next().is_none() {
@@ -161,14 +173,18 @@ impl ShardWriter {
     /// [`Error::Request`] if a tensor of the plan was not written; [`Error::Io`] if the disk refuses.
     pub fn finish(mut self) -> Result<()> {
         if let Some(missing) = self.next_tensor() {
-            return Err(Error::Request(format!("tensor `{}` of the plan was not written", missing.name)));
+            return Err(Error::Request(format!(
+                "tensor `{}` of the plan was not written",
+                missing.name
+            )));
         }
         self.close_current()?;
         for file in self.done.drain(..) {
             file.commit()?;
         }
         let path = self.dir.join(INDEX);
-        let mut bytes = serde_json::to_vec_pretty(&self.plan.index()).map_err(|error| Error::json(&path, error))?;
+        let mut bytes = serde_json::to_vec_pretty(&self.plan.index())
+            .map_err(|error| Error::json(&path, error))?;
         bytes.push(b'\n');
         AtomicFile::write(&path, &bytes)
     }
@@ -289,7 +305,7 @@ fn header(tensors: &[TensorInfo]) -> String {
         start = end;
     }
     let mut header = Value::Object(entries).to_string();
-    while header.len() % 8 != 0 {
+    while !header.len().is_multiple_of(8) {
         header.push(' ');
     }
     header
@@ -315,7 +331,9 @@ mod tests {
 
     fn data(info: &TensorInfo) -> Vec<u8> {
         let seed = info.name.len() as u8;
-        (0..info.bytes()).map(|i| seed.wrapping_add((i as u8).wrapping_mul(7))).collect()
+        (0..info.bytes())
+            .map(|i| seed.wrapping_add((i as u8).wrapping_mul(7)))
+            .collect()
     }
 
     fn write(dir: &Path, infos: Vec<TensorInfo>, max: u64) -> ShardPlan {
@@ -337,13 +355,28 @@ mod tests {
             assert_eq!(plan.total_size(), 38);
             let checkpoint = Checkpoint::open(folder.path()).unwrap();
             assert_eq!(checkpoint.layout(), Layout::ShardedSafetensors);
-            let names: Vec<_> = checkpoint.entries().map(|info| info.name.as_str()).collect();
-            assert_eq!(names, ["empty", "layers.0.b", "layers.0.w", "layers.2.w", "layers.10.w"]);
+            let names: Vec<_> = checkpoint
+                .entries()
+                .map(|info| info.name.as_str())
+                .collect();
+            assert_eq!(
+                names,
+                [
+                    "empty",
+                    "layers.0.b",
+                    "layers.0.w",
+                    "layers.2.w",
+                    "layers.10.w"
+                ]
+            );
             for info in infos() {
                 assert_eq!(checkpoint.get(&info.name), Some(&info));
                 assert_eq!(checkpoint.read(&info.name).unwrap().bytes, data(&info));
             }
-            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), shards + 1);
+            assert_eq!(
+                std::fs::read_dir(folder.path()).unwrap().count(),
+                shards + 1
+            );
         }
     }
 
@@ -363,7 +396,10 @@ mod tests {
 
     #[test]
     fn plans_refuse_what_cannot_be_read_back() {
-        let twice = [TensorInfo::new("a", DType::U8, [1]), TensorInfo::new("a", DType::U8, [1])];
+        let twice = [
+            TensorInfo::new("a", DType::U8, [1]),
+            TensorInfo::new("a", DType::U8, [1]),
+        ];
         assert!(ShardPlan::new(twice, 10).is_err());
         let huge = [TensorInfo::new("a", DType::F32, [usize::MAX, 2])];
         assert!(ShardPlan::new(huge, 10).is_err());
@@ -378,10 +414,16 @@ mod tests {
         let floats: Vec<u8> = (0..count).flat_map(|i| (i as f32).to_le_bytes()).collect();
         let info = TensorInfo::new("w", DType::F32, [count]);
         write_safetensors(&path, &[(info, &floats)]).unwrap();
-        let tensor = Checkpoint::open_file(&path).unwrap().read_as("w", DType::BF16).unwrap();
+        let tensor = Checkpoint::open_file(&path)
+            .unwrap()
+            .read_as("w", DType::BF16)
+            .unwrap();
         assert_eq!((tensor.dtype, tensor.bytes.len()), (DType::BF16, 2 * count));
         for (i, bytes) in tensor.bytes.as_chunks::<2>().0.iter().enumerate() {
-            assert_eq!(half::bf16::from_le_bytes(*bytes), half::bf16::from_f32(i as f32));
+            assert_eq!(
+                half::bf16::from_le_bytes(*bytes),
+                half::bf16::from_f32(i as f32)
+            );
         }
     }
 
@@ -390,8 +432,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
         write_safetensors(&path, &[(TensorInfo::new("w", DType::I64, [1]), &[0; 8])]).unwrap();
-        let error = Checkpoint::open_file(&path).unwrap().read_as("w", DType::F32);
-        assert!(error.expect_err("integers").to_string().contains("w is i64"));
+        let error = Checkpoint::open_file(&path)
+            .unwrap()
+            .read_as("w", DType::F32);
+        assert!(
+            error
+                .expect_err("integers")
+                .to_string()
+                .contains("w is i64")
+        );
     }
 
     proptest! {

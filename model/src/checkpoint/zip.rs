@@ -102,7 +102,9 @@ impl Archive {
         let mut header = [0; LOCAL_LEN];
         read_at(file, entry.header, &mut header)?;
         if header[..4] != LOCAL {
-            return Err(ZipError::Directory("an entry's header is not where it should be"));
+            return Err(ZipError::Directory(
+                "an entry's header is not where it should be",
+            ));
         }
         let names = u64::from(u16_at(&header, 26)) + u64::from(u16_at(&header, 28));
         let start = entry.header + LOCAL_LEN as u64 + names;
@@ -165,7 +167,10 @@ impl End {
             return Ok(None);
         }
         let start = u64_at(&locator, 8);
-        if start.checked_add(END64_LEN as u64).is_none_or(|end| end > at) {
+        if start
+            .checked_add(END64_LEN as u64)
+            .is_none_or(|end| end > at)
+        {
             return Err(ZipError::Directory("no 64-bit end record"));
         }
         let mut record = [0; END64_LEN];
@@ -269,9 +274,21 @@ pub(crate) mod tests {
         let (mut bytes, mut directory) = (Vec::new(), Vec::new());
         for (name, data) in entries {
             let header = bytes.len() as u32;
-            let sizes = [data.len() as u32, data.len() as u32].map(u32::to_le_bytes).concat();
+            let sizes = [data.len() as u32, data.len() as u32]
+                .map(u32::to_le_bytes)
+                .concat();
             let lengths = [(name.len() as u16).to_le_bytes(), [0, 0]].concat();
-            bytes.extend([&LOCAL[..], &[0; 14], &sizes, &lengths, name.as_bytes(), data].concat());
+            bytes.extend(
+                [
+                    &LOCAL[..],
+                    &[0; 14],
+                    &sizes,
+                    &lengths,
+                    name.as_bytes(),
+                    data,
+                ]
+                .concat(),
+            );
             directory.extend([&CENTRAL[..], &[0; 16], &sizes, &lengths, &[0; 10]].concat());
             directory.extend(header.to_le_bytes());
             directory.extend(name.as_bytes());
@@ -313,7 +330,10 @@ pub(crate) mod tests {
     #[test]
     fn entries_are_found() {
         let bytes = archive(&[("a/x", b"one"), ("a/y", b"")]);
-        let expected = [("a/x".to_owned(), b"one".to_vec()), ("a/y".to_owned(), Vec::new())];
+        let expected = [
+            ("a/x".to_owned(), b"one".to_vec()),
+            ("a/y".to_owned(), Vec::new()),
+        ];
         assert_eq!(read(&bytes).unwrap(), expected);
     }
 
@@ -323,8 +343,18 @@ pub(crate) mod tests {
         let end = bytes.len() - END_LEN;
         let (size, start) = (u32_at(&bytes, end + 12), u32_at(&bytes, end + 16));
         let mut record = [&END64[..], &44u64.to_le_bytes(), &[0; 12]].concat();
-        record.extend([1, 1, u64::from(size), u64::from(start)].map(u64::to_le_bytes).concat());
-        let locator = [&LOCATOR[..], &[0; 4], &(end as u64).to_le_bytes(), &[1, 0, 0, 0]].concat();
+        record.extend(
+            [1, 1, u64::from(size), u64::from(start)]
+                .map(u64::to_le_bytes)
+                .concat(),
+        );
+        let locator = [
+            &LOCATOR[..],
+            &[0; 4],
+            &(end as u64).to_le_bytes(),
+            &[1, 0, 0, 0],
+        ]
+        .concat();
         bytes[end + 8..end + 20].fill(0xff);
         bytes.splice(end..end, [record, locator].concat());
         assert_eq!(read(&bytes).unwrap()[0].1, b"one");
@@ -347,8 +377,14 @@ pub(crate) mod tests {
         assert!(matches!(change(record + 45, 1), ZipError::Outside(_)));
         assert!(matches!(change(record + 42, 1), ZipError::Directory(_)));
         assert!(matches!(change(0, 0), ZipError::Directory(_)));
-        assert!(matches!(read(&good[..good.len() - 1]), Err(ZipError::Directory(_))));
-        assert!(matches!(read(&archive(&[("a", b""), ("a", b"")])), Err(ZipError::Duplicate(_))));
+        assert!(matches!(
+            read(&good[..good.len() - 1]),
+            Err(ZipError::Directory(_))
+        ));
+        assert!(matches!(
+            read(&archive(&[("a", b""), ("a", b"")])),
+            Err(ZipError::Duplicate(_))
+        ));
     }
 
     proptest! {

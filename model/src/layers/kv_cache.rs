@@ -106,7 +106,13 @@ impl<B: Backend> KvCache<B> {
         }
     }
 
-    /// Keeps only the given rows of the batch, in the given order (rows that ended leave).
+    /// Rows of the batch held; `None` before the first tokens.
+    pub fn batch(&self) -> Option<usize> {
+        let key = self.layers.first()?.key.as_ref()?;
+        Some(key.dims()[0])
+    }
+
+    /// Keeps only the given rows of the batch, in the given order; a row may be taken several times.
     pub fn select(&mut self, rows: &[usize], device: &B::Device) {
         let rows: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
         let rows = Tensor::from_data(rows.as_slice(), device);

@@ -121,12 +121,13 @@ impl<B: Backend> RotaryTable<B> {
         let table = |function: fn(f32) -> f32| {
             let values: Vec<f32> = angles
                 .iter()
-                .map(|&angle| precision.table.round(function(precision.angles.round(angle))))
+                .map(|&angle| {
+                    precision
+                        .table
+                        .round(function(precision.angles.round(angle)))
+                })
                 .collect();
-            Tensor::from_data(
-                TensorData::new(values, shape),
-                (device, DType::F32),
-            )
+            Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
         };
         Self {
             cos: table(f32::cos),

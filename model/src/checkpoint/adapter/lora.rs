@@ -54,7 +54,11 @@ impl LoraAdapter {
     /// or no LoRA factor at all; [`Error::Malformed`] if the file is damaged or hostile.
     pub fn open(dir: &Path) -> Result<Self> {
         let config = LoraConfig::read(dir)?;
-        let Some(path) = WEIGHTS.map(|name| dir.join(name)).into_iter().find(|path| path.exists()) else {
+        let Some(path) = WEIGHTS
+            .map(|name| dir.join(name))
+            .into_iter()
+            .find(|path| path.exists())
+        else {
             let detail = format!("no weights here: looked for {}", WEIGHTS.join(" and "));
             return Err(Error::directory(dir, detail));
         };
@@ -64,7 +68,10 @@ impl LoraAdapter {
             faults,
         })?;
         if pairs.is_empty() {
-            return Err(Error::directory(&path, "holds no LoRA factors; the adapter was saved without its weights"));
+            return Err(Error::directory(
+                &path,
+                "holds no LoRA factors; the adapter was saved without its weights",
+            ));
         }
         Ok(Self {
             dir: dir.to_path_buf(),
@@ -126,9 +133,9 @@ impl LoraAdapter {
 /// Whether all floats are zero, of either sign.
 fn is_zero(tensor: &RawTensor) -> bool {
     let elements = tensor.bytes.chunks_exact(tensor.dtype.size());
-    elements
-        .map(|bytes| bytes.split_last())
-        .all(|split| split.is_none_or(|(top, rest)| top & 0x7f == 0 && rest.iter().all(|&byte| byte == 0)))
+    elements.map(|bytes| bytes.split_last()).all(|split| {
+        split.is_none_or(|(top, rest)| top & 0x7f == 0 && rest.iter().all(|&byte| byte == 0))
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -143,13 +150,17 @@ fn parse_key(key: &str) -> Option<(&str, Factor)> {
     let path = key.strip_prefix(PREFIX)?.strip_suffix(".weight")?;
     let parse = |marker: &str, factor| {
         let (module, name) = path.rsplit_once(marker)?;
-        let named = name.is_empty() || (name.starts_with('.') && !name[1..].contains('.') && name.len() > 1);
+        let named = name.is_empty()
+            || (name.starts_with('.') && !name[1..].contains('.') && name.len() > 1);
         (named && !module.is_empty()).then_some((module, factor))
     };
     parse(".lora_A", Factor::A).or_else(|| parse(".lora_B", Factor::B))
 }
 
-fn pairs(config: &LoraConfig, weights: &Checkpoint) -> std::result::Result<Vec<LoraPair>, Vec<WeightFault>> {
+fn pairs(
+    config: &LoraConfig,
+    weights: &Checkpoint,
+) -> std::result::Result<Vec<LoraPair>, Vec<WeightFault>> {
     let mut faults = Vec::new();
     let mut halves: BTreeMap<&str, [Option<&TensorInfo>; 2]> = BTreeMap::new();
     for info in weights.entries() {
@@ -158,10 +169,14 @@ fn pairs(config: &LoraConfig, weights: &Checkpoint) -> std::result::Result<Vec<L
                 let half = &mut halves.entry(module).or_default()[factor as usize];
                 // A second adapter in the same file: there is no telling which is meant.
                 if half.replace(info).is_some() {
-                    faults.push(WeightFault::Unused { key: info.name.clone() });
+                    faults.push(WeightFault::Unused {
+                        key: info.name.clone(),
+                    });
                 }
             }
-            None => faults.push(WeightFault::Unused { key: info.name.clone() }),
+            None => faults.push(WeightFault::Unused {
+                key: info.name.clone(),
+            }),
         }
     }
     let mut pairs = Vec::new();
@@ -181,7 +196,11 @@ fn pairs(config: &LoraConfig, weights: &Checkpoint) -> std::result::Result<Vec<L
         }
     }
     pairs.sort_by(|a, b| natural_order(&a.module, &b.module));
-    if faults.is_empty() { Ok(pairs) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(pairs)
+    } else {
+        Err(faults)
+    }
 }
 
 fn pair(
@@ -233,13 +252,20 @@ fn pair(
 ///
 /// [`Error::Request`] if a module comes twice or bytes do not match a shape; [`Error::Io`] if the directory
 /// cannot be written to.
-pub fn write_lora_adapter(dir: &Path, config: &LoraConfig, factors: &[(&str, RawTensor, RawTensor)]) -> Result<()> {
+pub fn write_lora_adapter(
+    dir: &Path,
+    config: &LoraConfig,
+    factors: &[(&str, RawTensor, RawTensor)],
+) -> Result<()> {
     let tensors: Vec<_> = factors
         .iter()
         .flat_map(|(module, a, b)| [(module, "lora_A", a), (module, "lora_B", b)])
         .map(|(module, factor, tensor)| {
             let name = format!("{PREFIX}{module}.{factor}.weight");
-            (TensorInfo::new(name, tensor.dtype, tensor.shape.clone()), tensor.bytes.as_slice())
+            (
+                TensorInfo::new(name, tensor.dtype, tensor.shape.clone()),
+                tensor.bytes.as_slice(),
+            )
         })
         .collect();
     write_safetensors(&dir.join(WEIGHTS[0]), &tensors)?;
@@ -275,7 +301,10 @@ mod tests {
         let [pair] = adapter.pairs() else {
             panic!("not one pair");
         };
-        assert_eq!((pair.module.as_str(), pair.rank, pair.scaling), (MODULE, 2, 3.0));
+        assert_eq!(
+            (pair.module.as_str(), pair.rank, pair.scaling),
+            (MODULE, 2, 3.0)
+        );
         assert_eq!((pair.in_features, pair.out_features), (5, 3));
         let (a, b) = adapter.read(pair, DType::F32).unwrap();
         assert_eq!((&a, &b), (&factors[0].1, &factors[0].2));
@@ -287,14 +316,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let factors = [(MODULE, tensor([2, 5], 1.5), tensor([3, 2], -0.0))];
         write_lora_adapter(folder.path(), &config(), &factors).unwrap();
-        assert!(LoraAdapter::open(folder.path()).unwrap().is_zero_delta().unwrap());
+        assert!(
+            LoraAdapter::open(folder.path())
+                .unwrap()
+                .is_zero_delta()
+                .unwrap()
+        );
     }
 
     #[test]
     fn keys_of_both_forms() {
         let key = |middle: &str| format!("{PREFIX}a.b.{middle}.weight");
-        assert!(matches!(parse_key(&key("lora_A")), Some(("a.b", Factor::A))));
-        assert!(matches!(parse_key(&key("lora_B.default")), Some(("a.b", Factor::B))));
+        assert!(matches!(
+            parse_key(&key("lora_A")),
+            Some(("a.b", Factor::A))
+        ));
+        assert!(matches!(
+            parse_key(&key("lora_B.default")),
+            Some(("a.b", Factor::B))
+        ));
         for wrong in ["lora_C", "lora_A.x.y", "lora_Ab", "lora_A."] {
             assert!(parse_key(&key(wrong)).is_none(), "{wrong}");
         }
@@ -321,14 +361,20 @@ mod tests {
 
     #[test]
     fn faults_come_all_together() {
-        let integers = RawTensor { dtype: DType::I32, ..tensor([2, 5], 0.0) };
+        let integers = RawTensor {
+            dtype: DType::I32,
+            ..tensor([2, 5], 0.0)
+        };
         let found = faults(&[
             ("base_model.model.a.lora_A.weight", tensor([2, 5], 1.0)),
             ("base_model.model.b.lora_A.weight", tensor([3, 5], 1.0)),
             ("base_model.model.b.lora_B.weight", tensor([0, 0], 1.0)),
             ("base_model.model.c.lora_A.weight", integers),
             ("base_model.model.c.lora_B.weight", tensor([4, 2], 1.0)),
-            ("base_model.model.c.lora_B.other.weight", tensor([4, 2], 1.0)),
+            (
+                "base_model.model.c.lora_B.other.weight",
+                tensor([4, 2], 1.0),
+            ),
             ("base_model.model.lm_head.weight", tensor([4, 2], 1.0)),
         ]);
         let found: Vec<_> = found.iter().map(ToString::to_string).collect();
@@ -350,10 +396,14 @@ mod tests {
     fn an_adapter_without_weights_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         config().write(folder.path()).unwrap();
-        let message = LoraAdapter::open(folder.path()).expect_err("no file").to_string();
+        let message = LoraAdapter::open(folder.path())
+            .expect_err("no file")
+            .to_string();
         assert!(message.contains("adapter_model.safetensors and adapter_model.bin"));
         write_safetensors(&folder.path().join(WEIGHTS[0]), &[]).unwrap();
-        let message = LoraAdapter::open(folder.path()).expect_err("no factors").to_string();
+        let message = LoraAdapter::open(folder.path())
+            .expect_err("no factors")
+            .to_string();
         assert!(message.contains("without its weights"), "{message}");
     }
 }

@@ -91,7 +91,11 @@ impl LoraConfig {
 
     /// The factor of `B·A` at a module whose factors have the given rank.
     pub fn scaling(&self, module: &str, rank: usize) -> f64 {
-        let alpha = self.alpha_pattern.get(module).copied().unwrap_or(self.alpha);
+        let alpha = self
+            .alpha_pattern
+            .get(module)
+            .copied()
+            .unwrap_or(self.alpha);
         let rank = rank as f64;
         alpha / if self.use_rslora { rank.sqrt() } else { rank }
     }
@@ -107,7 +111,10 @@ impl LoraConfig {
         let object = read_object(&path)?;
         Self::from_json(&object).map_err(|faults| {
             let list = faults.join("\n  ");
-            Error::directory(&path, format!("{} setting(s) cannot be used:\n  {list}", faults.len()))
+            Error::directory(
+                &path,
+                format!("{} setting(s) cannot be used:\n  {list}", faults.len()),
+            )
         })
     }
 
@@ -128,10 +135,16 @@ impl LoraConfig {
         let config = Self {
             rank: reader.rank(),
             alpha: reader.alpha(),
-            dropout: reader.get("lora_dropout").and_then(Value::as_f64).unwrap_or(0.0),
+            dropout: reader
+                .get("lora_dropout")
+                .and_then(Value::as_f64)
+                .unwrap_or(0.0),
             target_modules: reader.target_modules(),
             rank_pattern: reader.patterns("rank_pattern", "whole numbers from 1", |value| {
-                value.as_u64().filter(|&rank| rank > 0).map(|rank| rank as usize)
+                value
+                    .as_u64()
+                    .filter(|&rank| rank > 0)
+                    .map(|rank| rank as usize)
             }),
             alpha_pattern: reader.patterns("alpha_pattern", "numbers", Value::as_f64),
             use_rslora: reader.flag("use_rslora"),
@@ -214,7 +227,8 @@ impl<'a> Reader<'a> {
             Some(value) => shorten(&value.to_string()),
             None => "nothing".to_owned(),
         };
-        self.faults.push(format!("`{key}`: found {found}, expected {expected}"));
+        self.faults
+            .push(format!("`{key}`: found {found}, expected {expected}"));
     }
 
     fn rank(&mut self) -> usize {
@@ -228,10 +242,12 @@ impl<'a> Reader<'a> {
     }
 
     fn alpha(&mut self) -> f64 {
-        self.get("lora_alpha").and_then(Value::as_f64).unwrap_or_else(|| {
-            self.fault("lora_alpha", "a number");
-            1.0
-        })
+        self.get("lora_alpha")
+            .and_then(Value::as_f64)
+            .unwrap_or_else(|| {
+                self.fault("lora_alpha", "a number");
+                1.0
+            })
     }
 
     fn flag(&mut self, key: &str) -> bool {
@@ -254,7 +270,9 @@ impl<'a> Reader<'a> {
         let parsed = match self.get("target_modules") {
             Some(Value::Array(names)) => {
                 let names: Option<Vec<_>> = names.iter().map(Value::as_str).collect();
-                names.map(TargetModules::names).ok_or_else(|| "a list of names".to_owned())
+                names
+                    .map(TargetModules::names)
+                    .ok_or_else(|| "a list of names".to_owned())
             }
             Some(Value::String(text)) => TargetModules::parse(text),
             _ => Err("a list of names, an expression or \"all-linear\"".to_owned()),
@@ -430,7 +448,10 @@ mod tests {
         assert_eq!(faults.len(), changes.len(), "{faults:#?}");
         for (key, _) in changes {
             let start = format!("`{key}`: found ");
-            assert!(faults.iter().any(|fault| fault.starts_with(&start)), "{key}");
+            assert!(
+                faults.iter().any(|fault| fault.starts_with(&start)),
+                "{key}"
+            );
         }
     }
 
@@ -446,7 +467,11 @@ mod tests {
             (json!("corda"), false),
             (json!("loftq"), false),
         ] {
-            assert_eq!(with(&[("init_lora_weights", value.clone())]).is_ok(), fine, "{value}");
+            assert_eq!(
+                with(&[("init_lora_weights", value.clone())]).is_ok(),
+                fine,
+                "{value}"
+            );
         }
     }
 

@@ -65,7 +65,10 @@ mod tests {
         let text = r#"{"mode": "glm2", "later": [1]}"#;
         std::fs::write(folder.path().join(FILE), text).unwrap();
         let meta = AdapterMeta::read(folder.path()).unwrap().unwrap();
-        assert_eq!((meta.mode.as_deref(), &meta.base_model), (Some("glm2"), &None));
+        assert_eq!(
+            (meta.mode.as_deref(), &meta.base_model),
+            (Some("glm2"), &None)
+        );
         meta.write(folder.path()).unwrap();
         assert_eq!(AdapterMeta::read(folder.path()).unwrap().unwrap(), meta);
         assert!(meta.other.contains_key("later"));

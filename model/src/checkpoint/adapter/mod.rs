@@ -51,7 +51,11 @@ impl AdapterKind {
             return Ok(Self::Lora);
         }
         let config = dir.join(CONFIG);
-        if config.exists() && read_object(&config)?.get("pre_seq_len").is_some_and(|value| !value.is_null()) {
+        if config.exists()
+            && read_object(&config)?
+                .get("pre_seq_len")
+                .is_some_and(|value| !value.is_null())
+        {
             return Ok(Self::Prefix);
         }
         let detail = "no adapter here: looked for `adapter_config.json` (LoRA as PEFT writes it) and for \

@@ -14,7 +14,9 @@ pub struct Patterns<T> {
 
 impl<T> Default for Patterns<T> {
     fn default() -> Self {
-        Self { entries: Vec::new() }
+        Self {
+            entries: Vec::new(),
+        }
     }
 }
 
@@ -31,7 +33,9 @@ impl<T> Patterns<T> {
     ///
     /// An expression that cannot be compiled, with the reason. (Python's look-around and back-references
     /// are not supported.)
-    pub fn new(entries: impl IntoIterator<Item = (String, T)>) -> std::result::Result<Self, String> {
+    pub fn new(
+        entries: impl IntoIterator<Item = (String, T)>,
+    ) -> std::result::Result<Self, String> {
         let entries = entries
             .into_iter()
             .map(|(pattern, value)| {
@@ -45,13 +49,19 @@ impl<T> Patterns<T> {
 
     /// The value for the module of a path such as `transformer.encoder.layers.0.mlp.dense_4h_to_h`.
     pub fn get(&self, module: &str) -> Option<&T> {
-        let matching = |(pattern, regex, _): &&(String, Regex, T)| pattern == module || regex.is_match(module);
-        self.entries.iter().find(matching).map(|(_, _, value)| value)
+        let matching =
+            |(pattern, regex, _): &&(String, Regex, T)| pattern == module || regex.is_match(module);
+        self.entries
+            .iter()
+            .find(matching)
+            .map(|(_, _, value)| value)
     }
 
     /// Expressions and values, in order.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &T)> {
-        self.entries.iter().map(|(pattern, _, value)| (pattern.as_str(), value))
+        self.entries
+            .iter()
+            .map(|(pattern, _, value)| (pattern.as_str(), value))
     }
 }
 
@@ -126,11 +136,16 @@ mod tests {
     #[test]
     fn the_first_matching_pattern_decides() {
         let patterns = |entries: &[(&str, u32)]| {
-            let owned = entries.iter().map(|(pattern, value)| ((*pattern).to_owned(), *value));
+            let owned = entries
+                .iter()
+                .map(|(pattern, value)| ((*pattern).to_owned(), *value));
             Patterns::new(owned).unwrap().get(MODULE).copied()
         };
         assert_eq!(patterns(&[("query_key_value", 1)]), None);
-        assert_eq!(patterns(&[("ense", 1), ("dense", 2), ("self_attention.dense", 3)]), Some(2));
+        assert_eq!(
+            patterns(&[("ense", 1), ("dense", 2), ("self_attention.dense", 3)]),
+            Some(2)
+        );
         assert_eq!(patterns(&[("self_attention", 1)]), None);
         assert_eq!(patterns(&[(r"layers\.(9|10)\..*", 1)]), Some(1));
         assert_eq!(patterns(&[("^dense", 1)]), None);
@@ -144,16 +159,26 @@ mod tests {
         assert!(TargetModules::names(["dense"]).matches(MODULE));
         assert!(TargetModules::names(["self_attention.dense"]).matches(MODULE));
         assert!(!TargetModules::names(["ense", "attention"]).matches(MODULE));
-        assert!(TargetModules::parse(r".*layers\.1.*dense").unwrap().matches(MODULE));
+        assert!(
+            TargetModules::parse(r".*layers\.1.*dense")
+                .unwrap()
+                .matches(MODULE)
+        );
         assert!(!TargetModules::parse("dense").unwrap().matches(MODULE));
-        assert_eq!(TargetModules::parse("all-linear").unwrap(), TargetModules::AllLinear);
+        assert_eq!(
+            TargetModules::parse("all-linear").unwrap(),
+            TargetModules::AllLinear
+        );
     }
 
     #[test]
     fn bad_expressions_are_refused() {
         for pattern in ["(", "(?=x)", "(((a{1000}){1000}){1000})"] {
             assert!(TargetModules::parse(pattern).is_err(), "{pattern}");
-            assert!(Patterns::new([(pattern.to_owned(), 1)]).is_err(), "{pattern}");
+            assert!(
+                Patterns::new([(pattern.to_owned(), 1)]).is_err(),
+                "{pattern}"
+            );
         }
     }
 }

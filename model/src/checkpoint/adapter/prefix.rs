@@ -15,7 +15,12 @@ use crate::error::{Error, Result, WeightFault};
 const PATH: &str = "transformer.prefix_encoder.";
 /// Its parameters without a projection, and those that a projection adds.
 const EMBEDDING: &str = "embedding.weight";
-const PROJECTION: [&str; 4] = ["trans.0.weight", "trans.0.bias", "trans.2.weight", "trans.2.bias"];
+const PROJECTION: [&str; 4] = [
+    "trans.0.weight",
+    "trans.0.bias",
+    "trans.2.weight",
+    "trans.2.bias",
+];
 
 /// A prefix encoder as the official scripts save it: settings in `config.json`, weights alone or inside a
 /// full checkpoint.
@@ -104,12 +109,20 @@ impl PrefixAdapter {
 
     fn check_rows(&self) -> Result<()> {
         let name = format!("{PATH}{EMBEDDING}");
-        let rows = self.weights.get(&name).and_then(|info| info.shape.first().copied());
+        let rows = self
+            .weights
+            .get(&name)
+            .and_then(|info| info.shape.first().copied());
         if rows == Some(self.pre_seq_len) {
             return Ok(());
         }
         let expected = format!("{}, the rows of `{name}`", rows.unwrap_or(0));
-        Err(Error::key(self.dir.join(CONFIG), "pre_seq_len", self.pre_seq_len, expected))
+        Err(Error::key(
+            self.dir.join(CONFIG),
+            "pre_seq_len",
+            self.pre_seq_len,
+            expected,
+        ))
     }
 }
 
@@ -117,7 +130,12 @@ fn read_length(config: &Map<String, Value>, path: &Path) -> Result<usize> {
     let value = config.get("pre_seq_len").unwrap_or(&Value::Null);
     match value.as_u64().and_then(|len| usize::try_from(len).ok()) {
         Some(len) if len > 0 => Ok(len),
-        _ => Err(Error::key(path, "pre_seq_len", value, "the number of prefix positions")),
+        _ => Err(Error::key(
+            path,
+            "pre_seq_len",
+            value,
+            "the number of prefix positions",
+        )),
     }
 }
 
@@ -125,7 +143,12 @@ fn read_projection(config: &Map<String, Value>, path: &Path) -> Result<bool> {
     match config.get("prefix_projection") {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(flag)) => Ok(*flag),
-        Some(other) => Err(Error::key(path, "prefix_projection", other, "true or false")),
+        Some(other) => Err(Error::key(
+            path,
+            "prefix_projection",
+            other,
+            "true or false",
+        )),
     }
 }
 
@@ -143,7 +166,10 @@ fn faults(tensors: &[TensorInfo], prefix_projection: bool) -> Vec<WeightFault> {
     let mut faults = Vec::new();
     for info in tensors {
         let key = info.name.clone();
-        match missing.iter().position(|name| info.name.strip_prefix(PATH) == Some(name)) {
+        match missing
+            .iter()
+            .position(|name| info.name.strip_prefix(PATH) == Some(name))
+        {
             None => faults.push(WeightFault::Unused { key }),
             Some(at) => {
                 missing.swap_remove(at);
@@ -210,7 +236,9 @@ mod tests {
     }
 
     fn base() -> Map<String, Value> {
-        [("model_type".to_owned(), "chatglm".into())].into_iter().collect()
+        [("model_type".to_owned(), "chatglm".into())]
+            .into_iter()
+            .collect()
     }
 
     fn named(name: &str) -> String {
@@ -231,7 +259,10 @@ mod tests {
         ];
         write_prefix_adapter(folder.path(), &base(), 5, true, &tensors).unwrap();
         let adapter = PrefixAdapter::open(folder.path()).unwrap();
-        assert_eq!((adapter.pre_seq_len(), adapter.prefix_projection()), (5, true));
+        assert_eq!(
+            (adapter.pre_seq_len(), adapter.prefix_projection()),
+            (5, true)
+        );
         assert_eq!(adapter.config()["model_type"], "chatglm");
         assert_eq!(adapter.tensors().len(), 5);
         assert_eq!(adapter.read(&embedding, DType::F32).unwrap(), tensors[0].1);
@@ -240,10 +271,18 @@ mod tests {
     fn directory(config: &str, tensors: &[(&str, &[usize])]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(CONFIG), config).unwrap();
-        let owned: Vec<_> = tensors.iter().map(|(name, shape)| (*name, tensor(shape))).collect();
+        let owned: Vec<_> = tensors
+            .iter()
+            .map(|(name, shape)| (*name, tensor(shape)))
+            .collect();
         let tensors: Vec<_> = owned
             .iter()
-            .map(|(name, tensor)| (TensorInfo::new(*name, tensor.dtype, tensor.shape.clone()), &tensor.bytes[..]))
+            .map(|(name, tensor)| {
+                (
+                    TensorInfo::new(*name, tensor.dtype, tensor.shape.clone()),
+                    &tensor.bytes[..],
+                )
+            })
             .collect();
         write_safetensors(&folder.path().join("model.safetensors"), &tensors).unwrap();
         folder
@@ -252,20 +291,38 @@ mod tests {
     #[test]
     fn a_full_checkpoint_is_filtered() {
         let name = named(EMBEDDING);
-        let folder = directory(r#"{"pre_seq_len": 5}"#, &[("lm_head.weight", &[2, 2]), (&name, &[5, 4])]);
+        let folder = directory(
+            r#"{"pre_seq_len": 5}"#,
+            &[("lm_head.weight", &[2, 2]), (&name, &[5, 4])],
+        );
         let adapter = PrefixAdapter::open(folder.path()).unwrap();
-        assert_eq!(adapter.tensors(), [TensorInfo::new(name, DType::F32, [5, 4])]);
+        assert_eq!(
+            adapter.tensors(),
+            [TensorInfo::new(name, DType::F32, [5, 4])]
+        );
     }
 
     #[test]
     fn faults_are_named() {
         let (embedding, extra) = (named(EMBEDDING), named(PROJECTION[0]));
         for (config, tensors, parts) in [
-            (r#"{"pre_seq_len": 6}"#, vec![(embedding.as_str(), &[5, 4][..])], vec!["found 6", "expected 5"]),
+            (
+                r#"{"pre_seq_len": 6}"#,
+                vec![(embedding.as_str(), &[5, 4][..])],
+                vec!["found 6", "expected 5"],
+            ),
             (r#"{"pre_seq_len": 0}"#, vec![], vec!["`pre_seq_len`"]),
             (r#"{}"#, vec![], vec!["`pre_seq_len`"]),
-            (r#"{"pre_seq_len": 5, "prefix_projection": 1}"#, vec![], vec!["`prefix_projection`"]),
-            (r#"{"pre_seq_len": 5}"#, vec![(&extra, &[5, 4])], vec!["not part", "trans.0", "missing", "embedding"]),
+            (
+                r#"{"pre_seq_len": 5, "prefix_projection": 1}"#,
+                vec![],
+                vec!["`prefix_projection`"],
+            ),
+            (
+                r#"{"pre_seq_len": 5}"#,
+                vec![(&extra, &[5, 4])],
+                vec!["not part", "trans.0", "missing", "embedding"],
+            ),
             (
                 r#"{"pre_seq_len": 5, "prefix_projection": true}"#,
                 vec![(&embedding, &[5, 4]), (&extra, &[3, 4])],
@@ -273,7 +330,9 @@ mod tests {
             ),
         ] {
             let folder = directory(config, &tensors);
-            let message = PrefixAdapter::open(folder.path()).expect_err(config).to_string();
+            let message = PrefixAdapter::open(folder.path())
+                .expect_err(config)
+                .to_string();
             for part in parts {
                 assert!(message.contains(part), "{message:?} lacks {part:?}");
             }

@@ -1,0 +1,8 @@
+//! From prompts to continuations: options, sampling, and the loop over a key/value cache.
+
+mod decode;
+mod options;
+mod sampler;
+
+pub use decode::{Finish, Generation, Sequence, TokenEvent, generate};
+pub use options::{GenerationOptions, Sampling};

@@ -1,0 +1,206 @@
+//! Which backends this machine has, and which one a run gets.
+
+use std::fmt;
+
+use glmtune_model::error::{Error, Result};
+
+/// The backend that a user asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum BackendChoice {
+    /// The best that the machine has: cuda, then a GPU through wgpu, then flex.
+    #[default]
+    Auto,
+    /// NVIDIA GPUs.
+    Cuda,
+    /// Vulkan, Metal or WebGPU.
+    Wgpu,
+    /// The CPU.
+    Flex,
+}
+
+impl fmt::Display for BackendChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Cuda => "cuda",
+            Self::Wgpu => "wgpu",
+            Self::Flex => "flex",
+        })
+    }
+}
+
+/// The backend that a run gets.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Selected {
+    /// The CPU.
+    #[cfg(feature = "flex")]
+    Flex,
+    /// A GPU through wgpu.
+    #[cfg(feature = "wgpu")]
+    Wgpu(WgpuAdapter),
+    /// The NVIDIA GPU of this index.
+    #[cfg(feature = "cuda")]
+    Cuda(usize),
+}
+
+impl fmt::Display for Selected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            #[cfg(feature = "flex")]
+            Self::Flex => write!(f, "flex (CPU, {} threads)", threads()),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(adapter) => write!(f, "wgpu ({})", adapter.name),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(index) => write!(f, "cuda (device {index})"),
+        }
+    }
+}
+
+#[cfg(feature = "flex")]
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Picks a backend and its first device.
+///
+/// # Errors
+/// If the build lacks the backend, or the machine a device of it.
+pub fn select(choice: BackendChoice, devices: &[usize]) -> Result<Selected> {
+    let index = devices.first().copied().unwrap_or(0);
+    match choice {
+        BackendChoice::Auto => best(index),
+        BackendChoice::Flex => flex(),
+        BackendChoice::Wgpu => wgpu(index),
+        BackendChoice::Cuda => cuda(index),
+    }
+}
+
+fn best(index: usize) -> Result<Selected> {
+    #[cfg(feature = "cuda")]
+    if cuda_devices() > 0 {
+        return cuda(index);
+    }
+    #[cfg(feature = "wgpu")]
+    if wgpu_adapters()
+        .first()
+        .is_some_and(|adapter| adapter.is_gpu)
+    {
+        return wgpu(index);
+    }
+    flex().or_else(|_| wgpu(index))
+}
+
+fn lacking(name: &str) -> Error {
+    Error::Request(format!(
+        "this build of glmtune has no {name} backend (build it with `--features {name}`)"
+    ))
+}
+
+#[cfg(feature = "flex")]
+fn flex() -> Result<Selected> {
+    Ok(Selected::Flex)
+}
+
+#[cfg(not(feature = "flex"))]
+fn flex() -> Result<Selected> {
+    Err(lacking("flex"))
+}
+
+/// An adapter that wgpu found.
+#[cfg(feature = "wgpu")]
+#[derive(Debug, Clone, PartialEq)]
+pub struct WgpuAdapter {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a GPU and no software renderer.
+    pub is_gpu: bool,
+    /// How Burn addresses it.
+    pub device: burn_wgpu::WgpuDevice,
+}
+
+/// The adapters of this machine, GPUs first.
+#[cfg(feature = "wgpu")]
+pub fn wgpu_adapters() -> Vec<WgpuAdapter> {
+    use burn_wgpu::WgpuDevice;
+    use wgpu::DeviceType;
+
+    // The interfaces that Burn's runtime uses; OpenGL is none of them.
+    let backends = wgpu::Backends::PRIMARY;
+    let instance = wgpu::Instance::default();
+    let found = pollster::block_on(instance.enumerate_adapters(backends));
+    let mut counts = [0usize; 3];
+    let mut next = |kind: usize| {
+        counts[kind] += 1;
+        counts[kind] - 1
+    };
+    let mut adapters: Vec<WgpuAdapter> = found
+        .iter()
+        .map(|adapter| {
+            let info = adapter.get_info();
+            let device = match info.device_type {
+                DeviceType::DiscreteGpu => WgpuDevice::DiscreteGpu(next(0)),
+                DeviceType::IntegratedGpu => WgpuDevice::IntegratedGpu(next(1)),
+                DeviceType::VirtualGpu => WgpuDevice::VirtualGpu(next(2)),
+                DeviceType::Cpu => WgpuDevice::Cpu,
+                DeviceType::Other => WgpuDevice::DefaultDevice,
+            };
+            WgpuAdapter {
+                name: info.name,
+                is_gpu: info.device_type != DeviceType::Cpu,
+                device,
+            }
+        })
+        .collect();
+    adapters.sort_by_key(|adapter| !adapter.is_gpu);
+    adapters
+}
+
+#[cfg(feature = "wgpu")]
+fn wgpu(index: usize) -> Result<Selected> {
+    let adapters = wgpu_adapters();
+    let count = adapters.len();
+    let adapter = adapters.into_iter().nth(index);
+    adapter.map(Selected::Wgpu).ok_or_else(|| {
+        Error::Request(match count {
+            0 => "wgpu finds no Vulkan, Metal or DirectX device on this machine (on Debian, \
+                  `mesa-vulkan-drivers` brings a software one)"
+                .to_string(),
+            _ => format!("there is no wgpu device {index}; this machine has {count}"),
+        })
+    })
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn wgpu(_index: usize) -> Result<Selected> {
+    Err(lacking("wgpu"))
+}
+
+/// Number of NVIDIA GPUs; 0 where the driver is not installed.
+#[cfg(feature = "cuda")]
+pub fn cuda_devices() -> usize {
+    // SAFETY: only looks for the driver's library by its names.
+    let present = unsafe { cudarc::driver::sys::is_culib_present() };
+    if !present {
+        return 0;
+    }
+    let count = cudarc::driver::CudaContext::device_count();
+    count.map_or(0, |count| count.max(0) as usize)
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(index: usize) -> Result<Selected> {
+    match cuda_devices() {
+        0 => Err(Error::Request(
+            "this machine has no CUDA device, or no NVIDIA driver".to_string(),
+        )),
+        count if index >= count => Err(Error::Request(format!(
+            "there is no CUDA device {index}; this machine has {count}"
+        ))),
+        _ => Ok(Selected::Cuda(index)),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_index: usize) -> Result<Selected> {
+    Err(lacking("cuda"))
+}

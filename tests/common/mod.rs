@@ -1,0 +1,20 @@
+//! What several integration tests share: where the golden values are.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::{Path, PathBuf};
+
+/// The families with golden values.
+pub const FAMILIES: [&str; 4] = ["chatglm", "chatglm2", "chatglm3", "glm4"];
+
+/// A file or folder of `tests/data`.
+pub fn data(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(path)
+}
+
+/// The golden model directory of a family.
+pub fn golden(family: &str) -> PathBuf {
+    data("golden").join(family)
+}

@@ -1,0 +1,92 @@
+//! The backends of this build and their tolerances.
+
+use glmtune::model::GlmBackend;
+
+/// A backend under test.
+pub struct TestBackend<B: GlmBackend> {
+    pub device: B::Device,
+    pub tolerance: Tolerance,
+}
+
+/// Largest `max|a-b| / max|b|` per tensor.
+#[derive(Clone, Copy)]
+pub struct Tolerance {
+    pub logits: f32,
+    pub gradients: f32,
+}
+
+/// The one table of tolerances.
+pub const FLEX: Tolerance = Tolerance {
+    logits: 1e-5,
+    gradients: 1e-4,
+};
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub const GPU: Tolerance = Tolerance {
+    logits: 1e-4,
+    gradients: 1e-3,
+};
+
+/// The CPU, which every machine has.
+#[cfg(feature = "flex")]
+pub fn flex() -> Option<TestBackend<burn_flex::Flex>> {
+    Some(TestBackend {
+        device: Default::default(),
+        tolerance: FLEX,
+    })
+}
+
+/// A GPU through wgpu (or Mesa's software Vulkan).
+#[cfg(feature = "wgpu")]
+pub fn wgpu() -> Option<TestBackend<burn_wgpu::Wgpu>> {
+    available("wgpu", !glmtune::backend::wgpu_adapters().is_empty()).then(|| TestBackend {
+        device: Default::default(),
+        tolerance: GPU,
+    })
+}
+
+/// An NVIDIA GPU.
+#[cfg(feature = "cuda")]
+pub fn cuda() -> Option<TestBackend<burn_cuda::Cuda>> {
+    available("cuda", glmtune::backend::cuda_devices() > 0).then(|| TestBackend {
+        device: Default::default(),
+        tolerance: GPU,
+    })
+}
+
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn available(name: &str, found: bool) -> bool {
+    // Continuous integration installs a software Vulkan, so there wgpu is no option.
+    let required = name == "wgpu" && std::env::var_os("CI").is_some();
+    assert!(found || !required, "CI is set, and wgpu finds no adapter");
+    if !found {
+        eprintln!("skipped: this machine has no {name} device");
+    }
+    found
+}
+
+/// Instantiates generic test bodies `fn body<B: GlmBackend>(&TestBackend<B>, family)` for every backend
+/// and family.
+macro_rules! parity_tests {
+    ($($body:ident),* $(,)?) => {
+        $crate::backends::parity_tests!(@backend flex "flex" $($body)*);
+        $crate::backends::parity_tests!(@backend wgpu "wgpu" $($body)*);
+        $crate::backends::parity_tests!(@backend cuda "cuda" $($body)*);
+    };
+    (@backend $backend:ident $feature:literal $($body:ident)*) => {
+        #[cfg(feature = $feature)]
+        mod $backend {
+            $(mod $body {
+                $crate::backends::parity_tests!(@family $backend $body chatglm chatglm2 chatglm3 glm4);
+            })*
+        }
+    };
+    (@family $backend:ident $body:ident $($family:ident)*) => {
+        $(#[test]
+        fn $family() {
+            if let Some(backend) = $crate::backends::$backend() {
+                super::super::$body(&backend, stringify!($family));
+            }
+        })*
+    };
+}
+pub(crate) use parity_tests;

@@ -1,0 +1,15 @@
+//! The models against what the published PyTorch code computes (`tests/data/golden`), one generic body
+//! per property, instantiated for every backend of the build.
+//!
+//! A backend that the machine lacks is reported as skipped; with `CI` set it must be there.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod backends;
+mod fixtures;
+mod forward;
+mod generation;
+mod gradients;
