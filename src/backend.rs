@@ -56,6 +56,35 @@ impl fmt::Display for Selected {
     }
 }
 
+/// Runs generic code on the selected backend: `on_backend!(selected, |device: B| body)`.
+///
+/// The one place where generic code meets concrete backends.
+#[macro_export]
+macro_rules! on_backend {
+    ($selected:expr, |$device:ident : $backend:ident| $body:expr) => {
+        match $selected {
+            #[cfg(feature = "flex")]
+            $crate::backend::Selected::Flex => {
+                type $backend = burn_flex::Flex;
+                let $device = burn_flex::FlexDevice;
+                $body
+            }
+            #[cfg(feature = "wgpu")]
+            $crate::backend::Selected::Wgpu(adapter) => {
+                type $backend = burn_wgpu::Wgpu;
+                let $device = adapter.device.clone();
+                $body
+            }
+            #[cfg(feature = "cuda")]
+            $crate::backend::Selected::Cuda(index) => {
+                type $backend = burn_cuda::Cuda;
+                let $device = burn_cuda::CudaDevice::new(*index);
+                $body
+            }
+        }
+    };
+}
+
 #[cfg(feature = "flex")]
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -126,7 +155,10 @@ pub fn wgpu_adapters() -> Vec<WgpuAdapter> {
 
     // The interfaces that Burn's runtime uses; OpenGL is none of them.
     let backends = wgpu::Backends::PRIMARY;
-    let instance = wgpu::Instance::default();
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
     let found = pollster::block_on(instance.enumerate_adapters(backends));
     let mut counts = [0usize; 3];
     let mut next = |kind: usize| {

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::path::Path;
 
+use burn::tensor::DType;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, KeyFault, Result};
@@ -33,7 +34,6 @@ const INERT: &[&str] = &[
     "pre_seq_len",
     "prefix_projection",
     "seq_length",
-    "torch_dtype",
     "transformers_version",
     "use_cache",
     "vocab_size",
@@ -62,6 +62,8 @@ pub struct CommonConfig {
     pub pre_seq_len: Option<usize>,
     /// Whether the prefix passes an MLP.
     pub prefix_projection: bool,
+    /// Type that the weights are published in.
+    pub torch_dtype: Option<DType>,
 }
 
 /// ChatGLM-6B.
@@ -286,6 +288,7 @@ impl CommonConfig {
             pad_token_id: pad_token_id.unwrap_or(0),
             pre_seq_len: keys.optional_size("pre_seq_len").filter(|&len| len > 0),
             prefix_projection: keys.flag("prefix_projection", false),
+            torch_dtype: keys.read("torch_dtype", "float32, float16 or bfloat16", torch_dtype),
         }
     }
 }
@@ -424,6 +427,15 @@ impl<'a> Keys<'a> {
                 faults: self.faults,
             }),
         }
+    }
+}
+
+fn torch_dtype(value: &Value) -> Option<DType> {
+    match value.as_str()?.trim_start_matches("torch.") {
+        "float32" => Some(DType::F32),
+        "float16" => Some(DType::F16),
+        "bfloat16" => Some(DType::BF16),
+        _ => None,
     }
 }
 

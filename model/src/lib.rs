@@ -14,15 +14,11 @@ pub mod config;
 pub mod error;
 pub mod generation;
 pub mod layers;
-#[path = "tokenizer/mode.rs"]
-pub mod mode;
 pub mod parameters;
 pub mod peft;
 pub mod pretrained;
-/// stub
-pub mod tokenizer {
-    pub use crate::mode::*;
-}
+pub mod random_weights;
+pub mod tokenizer;
 
 pub use batch::{Padding, TokenBatch};
 pub use causal_lm::{BuildOptions, CausalLm};

@@ -34,4 +34,4 @@ pub use reader::{Checkpoint, Layout};
 pub use side_files::copy_side_files;
 pub use size::parse_size;
 pub use source::{RawTensor, TensorInfo};
-pub use writer::{ShardPlan, ShardWriter, write_safetensors};
+pub use writer::{ShardPlan, ShardWriter, TensorFile, write_safetensors};

@@ -116,7 +116,7 @@ impl ShardPlan {
 pub struct ShardWriter {
     dir: PathBuf,
     plan: ShardPlan,
-    current: Option<Shard>,
+    current: Option<TensorFile>,
     done: Vec<AtomicFile>,
 }
 
@@ -144,7 +144,7 @@ impl ShardWriter {
 
     /// The tensor that [`Self::write`] expects next, if any is left.
     pub fn next_tensor(&self) -> Option<&TensorInfo> {
-        self.current.as_ref().and_then(Shard::next)
+        self.current.as_ref().and_then(TensorFile::next)
     }
 
     /// Writes the next tensor of the plan: little-endian elements in row-major order.
@@ -195,7 +195,7 @@ impl ShardWriter {
         let number = self.done.len();
         if let Some(tensors) = self.plan.shards.get(number) {
             let path = self.dir.join(self.plan.file_name(number));
-            self.current = Some(Shard::create(&path, tensors.clone())?);
+            self.current = Some(TensorFile::create(&path, tensors.clone())?);
         }
         Ok(())
     }
@@ -218,7 +218,7 @@ impl ShardWriter {
 pub fn write_safetensors(path: &Path, tensors: &[(TensorInfo, &[u8])]) -> Result<()> {
     // One shard: the same order, the same checks.
     let plan = ShardPlan::new(tensors.iter().map(|(info, _)| info.clone()), u64::MAX)?;
-    let mut file = Shard::create(path, plan.tensors().cloned().collect())?;
+    let mut file = TensorFile::create(path, plan.tensors().cloned().collect())?;
     let mut order: Vec<_> = tensors.iter().collect();
     order.sort_by_key(|(info, _)| std::cmp::Reverse(info.dtype.size()));
     for (info, bytes) in order {
@@ -227,17 +227,23 @@ pub fn write_safetensors(path: &Path, tensors: &[(TensorInfo, &[u8])]) -> Result
     file.finish()?.commit()
 }
 
-/// One file: the header, then the tensors.
+/// One `.safetensors` file, written a tensor at a time in the order given; its name is temporary until
+/// [`TensorFile::commit`].
 #[derive(Debug)]
-struct Shard {
+pub struct TensorFile {
     path: PathBuf,
     file: BufWriter<AtomicFile>,
     tensors: Vec<TensorInfo>,
     written: usize,
 }
 
-impl Shard {
-    fn create(path: &Path, tensors: Vec<TensorInfo>) -> Result<Self> {
+impl TensorFile {
+    /// Starts a file of these tensors.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the file cannot be written.
+    pub fn create(path: &Path, tensors: Vec<TensorInfo>) -> Result<Self> {
         let header = header(&tensors);
         let mut file = BufWriter::new(AtomicFile::create(path)?);
         file.write_all(&(header.len() as u64).to_le_bytes())
@@ -251,11 +257,18 @@ impl Shard {
         })
     }
 
+    /// The tensor that is to be written next, if any is left.
     fn next(&self) -> Option<&TensorInfo> {
         self.tensors.get(self.written)
     }
 
-    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+    /// Writes the next tensor: little-endian elements in row-major order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`] if it is not that tensor's turn or the size differs; [`Error::Io`] if the disk
+    /// refuses.
+    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         match self.next() {
             Some(expected) if expected.name == name && expected.bytes() == bytes.len() => {}
             Some(expected) => {
@@ -273,6 +286,21 @@ impl Shard {
             .map_err(|error| Error::io(&self.path, error))?;
         self.written += 1;
         Ok(())
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`] if a tensor was not written; [`Error::Io`] if the disk refuses.
+    pub fn commit(self) -> Result<()> {
+        if let Some(missing) = self.next() {
+            return Err(Error::Request(format!(
+                "tensor `{}` was not written",
+                missing.name
+            )));
+        }
+        self.finish()?.commit()
     }
 
     /// Forces the file to disk; it has its temporary name still.

@@ -17,8 +17,9 @@ impl Charsmap {
     ///
     /// What is wrong with the bytes.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let (length, rest) =
-            bytes.split_first_chunk::<4>().ok_or("the normalization rules are cut short")?;
+        let (length, rest) = bytes
+            .split_first_chunk::<4>()
+            .ok_or("the normalization rules are cut short")?;
         let length = u32::from_le_bytes(*length) as usize;
         if length == 0 || length % 4 != 0 || length > rest.len() {
             return Err(format!(
@@ -31,7 +32,10 @@ impl Charsmap {
         let units = units.map(|unit| u32::from_le_bytes([unit[0], unit[1], unit[2], unit[3]]));
         let replacements = std::str::from_utf8(replacements)
             .map_err(|error| format!("the normalization rules' replacements: {error}"))?;
-        Ok(Self { units: units.collect(), replacements: replacements.to_owned() })
+        Ok(Self {
+            units: units.collect(),
+            replacements: replacements.to_owned(),
+        })
     }
 
     /// The longest rule that `text` begins with: its length and its replacement.
@@ -40,14 +44,18 @@ impl Charsmap {
         let mut longest = None;
         for (at, &byte) in text.iter().enumerate() {
             position ^= usize::from(byte);
-            let Some(&unit) = self.units.get(position) else { break };
+            let Some(&unit) = self.units.get(position) else {
+                break;
+            };
             // A value's unit has bit 31 set and so never carries the label of a byte.
             if unit & (1 << 31 | 0xff) != u32::from(byte) {
                 break;
             }
             position ^= offset(unit);
             if unit >> 8 & 1 == 1 {
-                let Some(&value) = self.units.get(position) else { break };
+                let Some(&value) = self.units.get(position) else {
+                    break;
+                };
                 longest = Some((at + 1, (value & !(1 << 31)) as usize));
             }
         }
@@ -68,7 +76,13 @@ mod tests {
 
     #[test]
     fn broken_rules_are_refused() {
-        for bytes in [&b""[..], b"\x04\0\0", b"\x08\0\0\0abcd", b"\x03\0\0\0abcd", b"\x04\0\0\0abcd\xff"] {
+        for bytes in [
+            &b""[..],
+            b"\x04\0\0",
+            b"\x08\0\0\0abcd",
+            b"\x03\0\0\0abcd",
+            b"\x04\0\0\0abcd\xff",
+        ] {
             assert!(Charsmap::parse(bytes).is_err(), "{bytes:?}");
         }
     }
@@ -78,6 +92,11 @@ mod tests {
         let mut bytes = vec![8, 0, 0, 0];
         bytes.extend([0xff; 8]);
         let rules = Charsmap::parse(&bytes);
-        assert_eq!(rules.ok().and_then(|rules| rules.longest_prefix(b"abc").map(|(n, _)| n)), None);
+        assert_eq!(
+            rules
+                .ok()
+                .and_then(|rules| rules.longest_prefix(b"abc").map(|(n, _)| n)),
+            None
+        );
     }
 }

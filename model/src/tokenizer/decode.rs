@@ -55,7 +55,9 @@ impl<'a> Assembler<'a> {
 
     /// Adds a token; one outside the vocabulary adds nothing.
     pub(super) fn push(&mut self, id: u32) {
-        let Some(token) = self.vocabulary.get(id) else { return };
+        let Some(token) = self.vocabulary.get(id) else {
+            return;
+        };
         match (self.spelling, token.kind) {
             (_, Kind::Byte(byte)) => self.push_bytes(&[byte]),
             (_, Kind::Shown) => {
@@ -72,7 +74,12 @@ impl<'a> Assembler<'a> {
     }
 
     fn push_piece(&mut self, kind: Kind, piece: &str) {
-        let Spelling::Pieces { unknown, drops_first_space, drops_all_first_spaces, .. } = self.spelling
+        let Spelling::Pieces {
+            unknown,
+            drops_first_space,
+            drops_all_first_spaces,
+            ..
+        } = self.spelling
         else {
             return;
         };
@@ -85,7 +92,9 @@ impl<'a> Assembler<'a> {
             Kind::Unknown => self.push_text(unknown),
             _ => {
                 let drops_space = self.at_start && *drops_first_space;
-                let rest = piece.strip_prefix(normalizer::SPACE).filter(|_| drops_space);
+                let rest = piece
+                    .strip_prefix(normalizer::SPACE)
+                    .filter(|_| drops_space);
                 self.has_dropped_space = rest.is_some() && !drops_all_first_spaces;
                 self.push_text(&rest.unwrap_or(piece).replace(normalizer::SPACE, " "));
             }
@@ -106,7 +115,8 @@ impl<'a> Assembler<'a> {
                 Err(error) => (error.valid_up_to(), error.error_len()),
             };
             let rest = &self.bytes[done..done + valid];
-            self.text.push_str(std::str::from_utf8(rest).unwrap_or_default());
+            self.text
+                .push_str(std::str::from_utf8(rest).unwrap_or_default());
             done += valid;
             let Some(length) = broken else { break };
             self.text.push(REPLACEMENT);
@@ -140,18 +150,30 @@ impl<'a> Assembler<'a> {
         if !self.marks_whitespace() {
             return std::mem::take(&mut self.text);
         }
-        let open = self.text.split_off(self.text.len() - whitespace::unfinished(&self.text));
+        let open = self
+            .text
+            .split_off(self.text.len() - whitespace::unfinished(&self.text));
         whitespace::unmark(&std::mem::replace(&mut self.text, open))
     }
 
     /// All that is left.
     pub(super) fn finish(mut self) -> String {
         self.flush();
-        if self.marks_whitespace() { whitespace::unmark(&self.text) } else { self.text }
+        if self.marks_whitespace() {
+            whitespace::unmark(&self.text)
+        } else {
+            self.text
+        }
     }
 
     fn marks_whitespace(&self) -> bool {
-        matches!(self.spelling, Spelling::Pieces { marks_whitespace: true, .. })
+        matches!(
+            self.spelling,
+            Spelling::Pieces {
+                marks_whitespace: true,
+                ..
+            }
+        )
     }
 }
 
@@ -210,7 +232,11 @@ struct Window<'a> {
 
 impl<'a> Window<'a> {
     fn new(tokenizer: &'a Tokenizer) -> Self {
-        Self { tokenizer, ids: VecDeque::new(), given: 0 }
+        Self {
+            tokenizer,
+            ids: VecDeque::new(),
+            given: 0,
+        }
     }
 
     fn push(&mut self, id: u32) -> String {

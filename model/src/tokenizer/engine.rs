@@ -50,7 +50,9 @@ impl Model for Subwords {
     fn token_to_id(&self, token: &str) -> Option<u32> {
         let vocabulary = self.vocabulary();
         let mut tokens = vocabulary.tokens.iter().zip(vocabulary.shift..);
-        tokens.find(|(known, _)| *known.bytes == *token.as_bytes()).map(|(_, id)| id)
+        tokens
+            .find(|(known, _)| *known.bytes == *token.as_bytes())
+            .map(|(_, id)| id)
     }
 
     fn id_to_token(&self, id: u32) -> Option<String> {
@@ -59,7 +61,12 @@ impl Model for Subwords {
 
     fn get_vocab(&self) -> HashMap<String, u32> {
         let vocabulary = self.vocabulary();
-        vocabulary.tokens.iter().zip(vocabulary.shift..).map(|(token, id)| (token.name(), id)).collect()
+        vocabulary
+            .tokens
+            .iter()
+            .zip(vocabulary.shift..)
+            .map(|(token, id)| (token.name(), id))
+            .collect()
     }
 
     fn get_vocab_size(&self) -> usize {

@@ -47,7 +47,11 @@ impl TextNormalizer {
 
     /// The text as the model sees it.
     pub(super) fn apply(&self, text: &str) -> String {
-        let text = if self.mark_whitespace { whitespace::mark(text) } else { Cow::Borrowed(text) };
+        let text = if self.mark_whitespace {
+            whitespace::mark(text)
+        } else {
+            Cow::Borrowed(text)
+        };
         let mut rest = &*text;
         if self.remove_extra_whitespaces {
             while let Some((length, " ")) = self.next(rest) {
@@ -93,7 +97,10 @@ impl TextNormalizer {
         if let Some((length, _)) = self.user_defined.longest_prefix(text.as_bytes()) {
             return Some((length, &text[..length]));
         }
-        let rule = self.charsmap.as_ref().and_then(|rules| rules.longest_prefix(text.as_bytes()));
+        let rule = self
+            .charsmap
+            .as_ref()
+            .and_then(|rules| rules.longest_prefix(text.as_bytes()));
         // A hostile rule could end inside of a character.
         match rule.filter(|(length, _)| text.is_char_boundary(*length)) {
             Some(rule) => Some(rule),

@@ -86,7 +86,13 @@ impl Scratch {
             last.next = at;
         }
         let previous = at.checked_sub(1).unwrap_or(Symbol::NONE);
-        self.symbols.push(Symbol { start, end, id, previous, next: Symbol::NONE });
+        self.symbols.push(Symbol {
+            start,
+            end,
+            id,
+            previous,
+            next: Symbol::NONE,
+        });
     }
 }
 
@@ -106,9 +112,12 @@ impl RankedBpe {
             let score = model.scores[id as usize];
             scores.partition_point(|&other| other > score) as u32
         };
-        let chosen = model.of_kind(Kind::Normal).chain(model.of_kind(Kind::UserDefined));
-        let tokens: AHashMap<Box<[u8]>, Entry> =
-            chosen.map(|(bytes, id)| (bytes.into(), Entry { id, rank: rank(id) })).collect();
+        let chosen = model
+            .of_kind(Kind::Normal)
+            .chain(model.of_kind(Kind::UserDefined));
+        let tokens: AHashMap<Box<[u8]>, Entry> = chosen
+            .map(|(bytes, id)| (bytes.into(), Entry { id, rank: rank(id) }))
+            .collect();
         let start = Start::Characters(Characters {
             user_defined: Trie::new(model.of_kind(Kind::UserDefined)),
             neighbours: neighbours(tokens.keys()),
@@ -118,13 +127,14 @@ impl RankedBpe {
         Self::new(tokens, start, vocabulary)
     }
 
-    fn new(
-        tokens: AHashMap<Box<[u8]>, Entry>,
-        start: Start,
-        vocabulary: Arc<Vocabulary>,
-    ) -> Self {
+    fn new(tokens: AHashMap<Box<[u8]>, Entry>, start: Start, vocabulary: Arc<Vocabulary>) -> Self {
         let longest = tokens.keys().map(|token| token.len()).max().unwrap_or(0);
-        Self { vocabulary, tokens, longest, start }
+        Self {
+            vocabulary,
+            tokens,
+            longest,
+            start,
+        }
     }
 
     /// The tokens of `text` with the bytes that each covers.
@@ -146,7 +156,9 @@ impl RankedBpe {
         for at in 0..text.len() {
             scratch.push(at, at + 1, self.id(&text[at..at + 1]));
         }
-        self.merge(text, &mut scratch, |symbol| out.push((symbol.id, symbol.start, symbol.end)));
+        self.merge(text, &mut scratch, |symbol| {
+            out.push((symbol.id, symbol.start, symbol.end))
+        });
     }
 
     fn split_characters(
@@ -166,7 +178,8 @@ impl RankedBpe {
             let frozen = characters.user_defined.longest_prefix(&bytes[at..]);
             let end = at + frozen.map_or(character.len_utf8(), |(length, _)| length);
             let may_merge = frozen.is_none()
-                && before.is_some_and(|before| characters.neighbours.contains(&(before, character)));
+                && before
+                    .is_some_and(|before| characters.neighbours.contains(&(before, character)));
             if !may_merge {
                 finish(&mut scratch);
             }
@@ -179,7 +192,10 @@ impl RankedBpe {
 
     /// Merges the symbols of `scratch`, tells what is left, from left to right, and empties it.
     fn merge(&self, text: &[u8], scratch: &mut Scratch, mut found: impl FnMut(&Symbol)) {
-        let Scratch { symbols, candidates } = scratch;
+        let Scratch {
+            symbols,
+            candidates,
+        } = scratch;
         for left in 1..symbols.len() {
             self.consider(text, symbols, candidates, left - 1, left);
         }
@@ -206,7 +222,10 @@ impl RankedBpe {
                 self.consider(text, symbols, candidates, previous, left);
             }
         }
-        symbols.iter().filter(|symbol| !symbol.is_gone()).for_each(&mut found);
+        symbols
+            .iter()
+            .filter(|symbol| !symbol.is_gone())
+            .for_each(&mut found);
         symbols.clear();
     }
 
@@ -256,5 +275,7 @@ impl Characters {
 
 fn neighbours<'a>(tokens: impl Iterator<Item = &'a Box<[u8]>>) -> AHashSet<(char, char)> {
     let texts = tokens.filter_map(|token| std::str::from_utf8(token).ok());
-    texts.flat_map(|text| text.chars().zip(text.chars().skip(1))).collect()
+    texts
+        .flat_map(|text| text.chars().zip(text.chars().skip(1)))
+        .collect()
 }

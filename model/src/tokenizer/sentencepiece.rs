@@ -102,16 +102,24 @@ impl SentencePiece {
             }
         };
         if trainer.whitespace_as_suffix {
-            return Err(malformed("treat_whitespace_as_suffix is not supported".into()));
+            return Err(malformed(
+                "treat_whitespace_as_suffix is not supported".into(),
+            ));
         }
-        if model.denormalizer.is_some_and(|rules| !rules.charsmap.is_empty()) {
+        if model
+            .denormalizer
+            .is_some_and(|rules| !rules.charsmap.is_empty())
+        {
             return Err(malformed("denormalization rules are not supported".into()));
         }
         let (pieces, scores) = read_pieces(&model.pieces).map_err(malformed)?;
         let unknown = pieces.iter().position(|piece| piece.kind == Kind::Unknown);
         let unknown = unknown.ok_or_else(|| malformed("there is no unknown piece".into()))? as u32;
-        let byte_pieces =
-            if trainer.byte_fallback { Some(byte_pieces(&pieces).map_err(malformed)?) } else { None };
+        let byte_pieces = if trainer.byte_fallback {
+            Some(byte_pieces(&pieces).map_err(malformed)?)
+        } else {
+            None
+        };
         Ok(Self {
             algorithm,
             unknown,
@@ -129,7 +137,9 @@ impl SentencePiece {
     /// Pieces of one kind with their ids.
     pub(super) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (&[u8], u32)> {
         let pieces = self.pieces.iter().zip(0..);
-        pieces.filter(move |(piece, _)| piece.kind == kind).map(|(piece, id)| (&*piece.bytes, id))
+        pieces
+            .filter(move |(piece, _)| piece.kind == kind)
+            .map(|(piece, id)| (&*piece.bytes, id))
     }
 }
 
@@ -155,11 +165,21 @@ fn read_pieces(pieces: &[proto::Piece]) -> Result<(Vec<Token>, Vec<f32>), String
             6 => Kind::Byte(byte_of(&piece.text).ok_or_else(|| {
                 format!("piece {id} `{}` is no byte of the form <0x41>", piece.text)
             })?),
-            other => return Err(format!("piece {id} `{}` has the unknown type {other}", piece.text)),
+            other => {
+                return Err(format!(
+                    "piece {id} `{}` has the unknown type {other}",
+                    piece.text
+                ));
+            }
         };
         tokens.push(Token::new(piece.text.as_str(), kind));
     }
-    if tokens.iter().filter(|token| token.kind == Kind::Unknown).count() > 1 {
+    if tokens
+        .iter()
+        .filter(|token| token.kind == Kind::Unknown)
+        .count()
+        > 1
+    {
         return Err("there is more than one unknown piece".into());
     }
     Ok((tokens, pieces.iter().map(|piece| piece.score).collect()))
@@ -180,7 +200,9 @@ fn byte_pieces(pieces: &[Token]) -> Result<Box<[u32; 256]>, String> {
         }
     }
     if let Some(byte) = ids.iter().position(Option::is_none) {
-        return Err(format!("byte fallback is on, but the piece <0x{byte:02X}> is missing"));
+        return Err(format!(
+            "byte fallback is on, but the piece <0x{byte:02X}> is missing"
+        ));
     }
     Ok(Box::new(ids.map(Option::unwrap_or_default)))
 }

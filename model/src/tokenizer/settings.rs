@@ -54,11 +54,17 @@ impl Settings {
 
     /// Whether the prompts of this tokenizer are made of role tokens.
     pub(super) fn has_roles(&self) -> bool {
-        let added = self.added_tokens_decoder.values().map(|token| token.content.as_str());
+        let added = self
+            .added_tokens_decoder
+            .values()
+            .map(|token| token.content.as_str());
         let additional = self.additional_special_tokens.iter().filter_map(content);
         self.chat_template.is_some()
             || added.chain(additional).any(|name| name == "<|user|>")
-            || self.name_or_path.as_ref().is_some_and(|name| name.contains("chatglm3"))
+            || self
+                .name_or_path
+                .as_ref()
+                .is_some_and(|name| name.contains("chatglm3"))
     }
 
     /// The name of the padding token.
@@ -70,9 +76,10 @@ impl Settings {
     ///
     /// [`Error::Key`] when text is to be changed in a way that no published model asks for.
     pub(super) fn refuse_text_changes(&self) -> Result<()> {
-        for (key, value) in
-            [("do_lower_case", self.do_lower_case), ("remove_space", self.remove_space)]
-        {
+        for (key, value) in [
+            ("do_lower_case", self.do_lower_case),
+            ("remove_space", self.remove_space),
+        ] {
             if value == Some(true) {
                 return Err(Error::key(&self.path, key, true, "false"));
             }

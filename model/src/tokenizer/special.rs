@@ -34,6 +34,23 @@ pub enum SpecialToken {
 }
 
 impl SpecialToken {
+    /// Every special token.
+    pub const ALL: [Self; 13] = [
+        Self::Mask,
+        Self::GMask,
+        Self::SMask,
+        Self::Sop,
+        Self::Eop,
+        Self::Eos,
+        Self::Pad,
+        Self::Unk,
+        Self::System,
+        Self::User,
+        Self::Assistant,
+        Self::Observation,
+        Self::EndOfText,
+    ];
+
     /// The names under which the families publish this token; the first is the usual one.
     pub fn names(self) -> &'static [&'static str] {
         match self {
@@ -65,6 +82,12 @@ impl Specials {
 
     pub(super) fn get(&self, token: SpecialToken) -> Option<u32> {
         token.names().iter().find_map(|name| self.by_name(name))
+    }
+}
+
+impl Extend<(String, u32)> for Specials {
+    fn extend<I: IntoIterator<Item = (String, u32)>>(&mut self, tokens: I) {
+        self.0.extend(tokens);
     }
 }
 

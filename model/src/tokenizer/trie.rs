@@ -26,11 +26,18 @@ impl Trie {
 
     /// Of equal keys the first in `entries` wins; empty keys are left out.
     pub(super) fn new<'a>(entries: impl IntoIterator<Item = (&'a [u8], u32)>) -> Self {
-        let mut entries: Vec<_> = entries.into_iter().filter(|(key, _)| !key.is_empty()).collect();
+        let mut entries: Vec<_> = entries
+            .into_iter()
+            .filter(|(key, _)| !key.is_empty())
+            .collect();
         entries.sort_by_key(|(key, _)| *key);
         entries.dedup_by_key(|(key, _)| *key);
         let mut trie = Self {
-            nodes: vec![Node { first_child: 0, children: 0, value: NO_VALUE }],
+            nodes: vec![Node {
+                first_child: 0,
+                children: 0,
+                value: NO_VALUE,
+            }],
             labels: vec![0],
             root: Box::new([0; 256]),
         };
@@ -40,11 +47,20 @@ impl Trie {
             let mut start = range.start;
             while start < range.end {
                 let label = entries[start].0[depth];
-                let same = entries[start..range.end].partition_point(|(key, _)| key[depth] == label);
+                let same =
+                    entries[start..range.end].partition_point(|(key, _)| key[depth] == label);
                 let child = trie.nodes.len();
                 let ends_here = entries[start].0.len() == depth + 1;
-                let value = if ends_here { entries[start].1 } else { NO_VALUE };
-                trie.nodes.push(Node { first_child: 0, children: 0, value });
+                let value = if ends_here {
+                    entries[start].1
+                } else {
+                    NO_VALUE
+                };
+                trie.nodes.push(Node {
+                    first_child: 0,
+                    children: 0,
+                    value,
+                });
                 trie.labels.push(label);
                 trie.nodes[node].children += 1;
                 let rest = start + usize::from(ends_here)..start + same;
@@ -68,10 +84,17 @@ impl Trie {
             let child = self.root[usize::from(byte)];
             return (child != 0).then_some(child);
         }
-        let Node { first_child, children, .. } = self.nodes[node as usize];
+        let Node {
+            first_child,
+            children,
+            ..
+        } = self.nodes[node as usize];
         let first = first_child as usize;
         let labels = &self.labels[first..first + usize::from(children)];
-        labels.binary_search(&byte).ok().map(|at| (first + at) as u32)
+        labels
+            .binary_search(&byte)
+            .ok()
+            .map(|at| (first + at) as u32)
     }
 
     /// The number of the string that ends at `node`.
@@ -86,7 +109,9 @@ impl Trie {
         let mut node = Self::ROOT;
         let mut longest = None;
         for (at, &byte) in text.iter().enumerate() {
-            let Some(next) = self.step(node, byte) else { break };
+            let Some(next) = self.step(node, byte) else {
+                break;
+            };
             node = next;
             if let Some(value) = self.value(node) {
                 longest = Some((at + 1, value));
@@ -95,7 +120,8 @@ impl Trie {
         longest
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
         self.nodes.len() == 1
     }
 }

@@ -40,8 +40,14 @@ impl Best {
 
 impl Unigram {
     pub(super) fn new(model: &SentencePiece, vocabulary: Arc<Vocabulary>) -> Self {
-        let chosen = model.of_kind(Kind::Normal).chain(model.of_kind(Kind::UserDefined));
-        let normal = || model.of_kind(Kind::Normal).map(|(_, id)| model.scores[id as usize]);
+        let chosen = model
+            .of_kind(Kind::Normal)
+            .chain(model.of_kind(Kind::UserDefined));
+        let normal = || {
+            model
+                .of_kind(Kind::Normal)
+                .map(|(_, id)| model.scores[id as usize])
+        };
         Self {
             trie: Trie::new(chosen),
             scores: model.scores.clone(),
@@ -88,7 +94,14 @@ impl Unigram {
     /// The best last piece for each end.
     fn search(&self, text: &str) -> Vec<Best> {
         let bytes = text.as_bytes();
-        let mut best = vec![Best { score: 0.0, start: Best::NONE, piece: 0 }; bytes.len() + 1];
+        let mut best = vec![
+            Best {
+                score: 0.0,
+                start: Best::NONE,
+                piece: 0
+            };
+            bytes.len() + 1
+        ];
         let unknown_score = f64::from(self.lowest - UNKNOWN_PENALTY);
         for (start, character) in text.char_indices() {
             let here = f64::from(best[start].score);
@@ -96,11 +109,20 @@ impl Unigram {
             let mut is_covered = false;
             let mut node = Trie::ROOT;
             for (at, &byte) in bytes[start..].iter().enumerate() {
-                let Some(next) = self.trie.step(node, byte) else { break };
+                let Some(next) = self.trie.step(node, byte) else {
+                    break;
+                };
                 node = next;
-                let Some(piece) = self.trie.value(node) else { continue };
+                let Some(piece) = self.trie.value(node) else {
+                    continue;
+                };
                 let length = at + 1;
-                improve(&mut best[start + length], here + self.score(piece, length), start, piece);
+                improve(
+                    &mut best[start + length],
+                    here + self.score(piece, length),
+                    start,
+                    piece,
+                );
                 is_covered |= length == width;
             }
             if !is_covered {
@@ -123,6 +145,10 @@ impl Unigram {
 
 fn improve(best: &mut Best, score: f64, start: usize, piece: u32) {
     if best.start == Best::NONE || score > f64::from(best.score) {
-        *best = Best { score: score as f32, start, piece };
+        *best = Best {
+            score: score as f32,
+            start,
+            piece,
+        };
     }
 }

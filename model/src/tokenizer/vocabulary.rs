@@ -28,7 +28,10 @@ pub(super) struct Token {
 
 impl Token {
     pub(super) fn new(text: impl Into<Vec<u8>>, kind: Kind) -> Self {
-        Self { bytes: text.into().into_boxed_slice(), kind }
+        Self {
+            bytes: text.into().into_boxed_slice(),
+            kind,
+        }
     }
 
     pub(super) fn name(&self) -> String {
@@ -52,6 +55,13 @@ impl Vocabulary {
     /// One more than the highest id.
     pub(super) fn size(&self) -> usize {
         self.shift as usize + self.tokens.len()
+    }
+
+    /// Names and ids of all tokens.
+    pub(super) fn ids(&self) -> impl Iterator<Item = (String, u32)> {
+        (self.shift..)
+            .zip(&self.tokens)
+            .map(|(id, token)| (token.name(), id))
     }
 
     /// Ids of the tokens that are no text.

@@ -98,7 +98,10 @@ mod tests {
         assert_eq!(mark("a b"), "a b");
         assert_eq!(mark("a  b\n\tc "), "a<|blank_2|>b<n><|tab|>c ");
         assert_eq!(mark(&" ".repeat(81)), "<|blank_80|> ");
-        assert_eq!(mark(&" ".repeat(163)), "<|blank_80|><|blank_80|><|blank_3|>");
+        assert_eq!(
+            mark(&" ".repeat(163)),
+            "<|blank_80|><|blank_80|><|blank_3|>"
+        );
     }
 
     #[test]
@@ -106,7 +109,14 @@ mod tests {
         for text in ["", " ", "x  y", "\n\n\t   ", &" ".repeat(200)] {
             assert_eq!(unmark(&mark(text)), text);
         }
-        for text in ["<", "<|blank_1|>", "<|blank_81|>", "<|blank_02|>", "<|blank_+2|>", "<<N>"] {
+        for text in [
+            "<",
+            "<|blank_1|>",
+            "<|blank_81|>",
+            "<|blank_02|>",
+            "<|blank_+2|>",
+            "<<N>",
+        ] {
             assert_eq!(unmark(text), text);
         }
         assert_eq!(unmark("<<n>"), "<\n");

@@ -23,7 +23,9 @@ pub(super) struct Words(Regex);
 
 impl Words {
     pub(super) fn new() -> Result<Self> {
-        Regex::new(PATTERN).map(Self).map_err(|error| Error::Tokenizer(error.to_string()))
+        Regex::new(PATTERN)
+            .map(Self)
+            .map_err(|error| Error::Tokenizer(error.to_string()))
     }
 
     /// Where the word that begins at `start` ends.
@@ -67,7 +69,10 @@ mod tests {
     fn words(text: &str) -> Vec<&str> {
         let words = Words::new().unwrap();
         let found = (&words).find_matches(text).unwrap();
-        found.into_iter().map(|((start, end), _)| &text[start..end]).collect()
+        found
+            .into_iter()
+            .map(|((start, end), _)| &text[start..end])
+            .collect()
     }
 
     #[test]
@@ -81,6 +86,9 @@ mod tests {
 
     #[test]
     fn numbers_come_in_threes() {
-        assert_eq!(words("12345, it'S!\n\n"), ["123", "45", ",", " it", "'S", "!\n\n"]);
+        assert_eq!(
+            words("12345, it'S!\n\n"),
+            ["123", "45", ",", " it", "'S", "!\n\n"]
+        );
     }
 }

@@ -1,0 +1,69 @@
+//! ChatGLM-6B's tokenizer: a SentencePiece unigram model with markers for whitespace.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokenizers::TokenizerImpl;
+
+use super::decode::Spelling;
+use super::engine::Subwords;
+use super::mode::Mode;
+use super::normalizer::TextNormalizer;
+use super::sentencepiece::{Algorithm, SentencePiece};
+use super::settings::Settings;
+use super::special::Specials;
+use super::unigram::Unigram;
+use super::vocabulary::Vocabulary;
+use super::{Engine, Tokenizer, pad_id};
+use crate::error::{Error, Result};
+
+/// Image tokens that stand before the text's where the settings do not say: those of the first release.
+const IMAGE_TOKENS: u32 = 20_000;
+/// Special tokens that the model file holds as ordinary pieces.
+const SPECIALS: [&str; 5] = ["[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>"];
+
+/// Reads `ice_text.model`.
+pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Tokenizer> {
+    let model = SentencePiece::parse(path, bytes)?;
+    if model.algorithm != Algorithm::Unigram {
+        return Err(Error::malformed(path, "not a unigram model"));
+    }
+    let shift = settings.num_image_tokens.unwrap_or(IMAGE_TOKENS);
+    if shift.checked_add(model.pieces.len() as u32).is_none() {
+        let expected = "a number of image tokens that leaves room for the text's";
+        return Err(Error::key(
+            &settings.path,
+            "num_image_tokens",
+            shift,
+            expected,
+        ));
+    }
+    let vocabulary = Vocabulary {
+        tokens: model.pieces.clone(),
+        shift,
+    };
+    let ordinary = vocabulary
+        .ids()
+        .filter(|(name, _)| SPECIALS.contains(&name.as_str()));
+    let specials: Specials = vocabulary.specials().chain(ordinary).collect();
+
+    let normalizer =
+        TextNormalizer::new(&model, true).map_err(|detail| Error::malformed(path, detail))?;
+    let subwords = Subwords::Unigram(Unigram::new(&model, Arc::new(vocabulary)));
+    let mut pipeline = TokenizerImpl::new(subwords);
+    pipeline.with_normalizer(Some(normalizer));
+    Ok(Tokenizer {
+        engine: Engine::Published {
+            pipeline: Box::new(pipeline),
+            spelling: Spelling::Pieces {
+                unknown: model.unknown_surface.clone(),
+                drops_first_space: model.add_dummy_prefix || model.remove_extra_whitespaces,
+                drops_all_first_spaces: model.remove_extra_whitespaces,
+                marks_whitespace: true,
+            },
+        },
+        pad_id: pad_id(&specials, settings),
+        specials,
+        mode: Mode::Glm,
+    })
+}

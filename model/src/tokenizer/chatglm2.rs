@@ -1,0 +1,65 @@
+//! ChatGLM2's and ChatGLM3's tokenizer: a SentencePiece BPE model, special tokens after its pieces.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokenizers::TokenizerImpl;
+
+use super::decode::Spelling;
+use super::engine::Subwords;
+use super::mode::Mode;
+use super::normalizer::TextNormalizer;
+use super::ranked_bpe::RankedBpe;
+use super::sentencepiece::{Algorithm, SentencePiece};
+use super::settings::Settings;
+use super::special::Specials;
+use super::vocabulary::{Kind, Token, Vocabulary};
+use super::{Engine, Tokenizer, pad_id};
+use crate::error::{Error, Result};
+
+/// After the pieces of the model file, in both families.
+const SPECIALS: [&str; 5] = ["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop"];
+/// After those, in ChatGLM3.
+const ROLES: [&str; 4] = ["<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"];
+
+/// Reads a SentencePiece `tokenizer.model`.
+pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Tokenizer> {
+    let model = SentencePiece::parse(path, bytes)?;
+    if model.algorithm != Algorithm::Bpe {
+        return Err(Error::malformed(path, "not a BPE model"));
+    }
+    let mode = match settings.has_roles() {
+        true => Mode::Glm3,
+        false => Mode::Glm2,
+    };
+    let roles: &[&str] = if mode == Mode::Glm3 { &ROLES } else { &[] };
+    let added = SPECIALS
+        .iter()
+        .chain(roles)
+        .map(|name| Token::new(*name, Kind::Hidden));
+    let vocabulary = Vocabulary {
+        tokens: model.pieces.iter().cloned().chain(added).collect(),
+        shift: 0,
+    };
+    let specials: Specials = vocabulary.specials().collect();
+
+    let normalizer =
+        TextNormalizer::new(&model, false).map_err(|detail| Error::malformed(path, detail))?;
+    let subwords = Subwords::Bpe(RankedBpe::from_scores(&model, Arc::new(vocabulary)));
+    let mut pipeline = TokenizerImpl::new(subwords);
+    pipeline.with_normalizer(Some(normalizer));
+    Ok(Tokenizer {
+        engine: Engine::Published {
+            pipeline: Box::new(pipeline),
+            spelling: Spelling::Pieces {
+                unknown: model.unknown_surface.clone(),
+                drops_first_space: model.add_dummy_prefix || model.remove_extra_whitespaces,
+                drops_all_first_spaces: model.remove_extra_whitespaces,
+                marks_whitespace: false,
+            },
+        },
+        pad_id: pad_id(&specials, settings),
+        specials,
+        mode,
+    })
+}

@@ -1,0 +1,79 @@
+//! Which file of a model directory is its tokenizer.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::settings::{self, Settings};
+use super::{Tokenizer, chatglm, chatglm2, glm4, json};
+use crate::error::{Error, Result};
+
+/// Larger than any published tokenizer file, and small enough to be read at once.
+const MAX_SIZE: u64 = 256 << 20;
+
+/// Forms of a tokenizer file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// ChatGLM-6B's SentencePiece model.
+    IceText,
+    /// SentencePiece model or tiktoken ranks.
+    Model,
+    /// The `tokenizers` crate's own form.
+    Json,
+}
+
+const FILES: [(&str, Form); 3] = [
+    ("ice_text.model", Form::IceText),
+    ("tokenizer.model", Form::Model),
+    ("tokenizer.json", Form::Json),
+];
+
+/// The tokenizer file of a directory.
+pub(super) fn present(dir: &Path) -> Option<(PathBuf, Form)> {
+    let mut files = FILES.into_iter().map(|(name, form)| (dir.join(name), form));
+    files.find(|(path, _)| path.exists())
+}
+
+/// Reads a tokenizer file.
+pub(super) fn load(path: &Path, form: Form, settings: &Settings) -> Result<Tokenizer> {
+    settings.refuse_text_changes()?;
+    let bytes = read(path)?;
+    match form {
+        Form::IceText => chatglm::load(path, &bytes, settings),
+        Form::Model if glm4::is_ranks(&bytes) => glm4::load(path, &bytes, settings),
+        Form::Model => chatglm2::load(path, &bytes, settings),
+        Form::Json => json::load(path, &bytes, settings),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let size = fs::metadata(path)
+        .map_err(|error| Error::io(path, error))?
+        .len();
+    if size > MAX_SIZE {
+        let detail = format!("{size} bytes are too many for a tokenizer");
+        return Err(Error::malformed(path, detail));
+    }
+    fs::read(path).map_err(|error| Error::io(path, error))
+}
+
+/// Copies the tokenizer's files from one model directory to another; gives their names.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn copy_tokenizer_files(from: &Path, to: &Path) -> Result<Vec<String>> {
+    let others = [
+        settings::FILE,
+        "special_tokens_map.json",
+        "tokenization_chatglm.py",
+    ];
+    let names = FILES.into_iter().map(|(name, _)| name).chain(others);
+    let mut copied = Vec::new();
+    for name in names.filter(|name| from.join(name).is_file()) {
+        let target = to.join(name);
+        // By contents: a published file may be read-only, the copy need not be.
+        let bytes = read(&from.join(name))?;
+        fs::write(&target, bytes).map_err(|error| Error::io(&target, error))?;
+        copied.push(name.to_string());
+    }
+    Ok(copied)
+}

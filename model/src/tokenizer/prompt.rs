@@ -1,0 +1,245 @@
+//! Prompts of the families: conversations as the published code builds them, and the source side of a
+//! training row, which prediction must repeat to the letter.
+
+use serde::{Deserialize, Serialize};
+
+use super::Tokenizer;
+use super::mode::Mode;
+use super::special::SpecialToken;
+use crate::error::{Error, Result};
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Sets the scene.
+    System,
+    /// Asks.
+    User,
+    /// Answers.
+    Assistant,
+    /// The result of a tool.
+    Observation,
+}
+
+impl Role {
+    fn token(self) -> SpecialToken {
+        match self {
+            Self::System => SpecialToken::System,
+            Self::User => SpecialToken::User,
+            Self::Assistant => SpecialToken::Assistant,
+            Self::Observation => SpecialToken::Observation,
+        }
+    }
+}
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What follows the role on its line in ChatGLM3 and GLM-4: the name of a tool.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub metadata: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl Message {
+    /// A message without metadata.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self {
+            role,
+            metadata: String::new(),
+            content: content.into(),
+        }
+    }
+}
+
+/// A conversation that waits for its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatPrompt {
+    /// The text, where the family builds one (ChatGLM-6B and ChatGLM2).
+    pub text: Option<String>,
+    /// The ids, special tokens included.
+    pub ids: Vec<u32>,
+}
+
+impl Tokenizer {
+    /// The prompt of a conversation whose last message asks.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if the conversation does not end with a question or speaks in a role that the
+    /// family does not know; [`Error::Tokenizer`] if the vocabulary lacks a token of the format.
+    pub fn chat_prompt(&self, mode: Mode, messages: &[Message]) -> Result<ChatPrompt> {
+        let asks = |message: &Message| matches!(message.role, Role::User | Role::Observation);
+        if !messages.last().is_some_and(asks) {
+            return Err(Error::Request(
+                "a conversation must end with a user's message".to_string(),
+            ));
+        }
+        if mode.has_roles() {
+            let ids = self.roles_prompt(messages)?;
+            return Ok(ChatPrompt { text: None, ids });
+        }
+        let text = rounds_text(mode, messages)?;
+        let ids = self.raw_prompt(mode, &text)?;
+        Ok(ChatPrompt {
+            text: Some(text),
+            ids,
+        })
+    }
+
+    /// A plain text with the special tokens that every prompt of the family has.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the vocabulary lacks one of them.
+    pub fn raw_prompt(&self, mode: Mode, text: &str) -> Result<Vec<u32>> {
+        let opening = self.opening()?;
+        let text = self.encode(text)?;
+        Ok(match mode {
+            Mode::Glm => [text, opening].concat(),
+            _ => [opening, text].concat(),
+        })
+    }
+
+    /// The source side of a training row, before truncation and without the tokens that
+    /// [`raw_prompt`](Self::raw_prompt) adds: the template around the question.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the vocabulary lacks a role's token.
+    pub fn row_source(&self, mode: Mode, question: &str) -> Result<Vec<u32>> {
+        match mode {
+            Mode::Glm => self.encode(&format!("[Round 1]\n问：{question}\n答：")),
+            Mode::Glm2 => self.encode(&format!("[Round 1]\n\n问：{question}\n\n答：")),
+            Mode::Glm3 | Mode::Glm4 => self.turn(&Message::new(Role::User, question)),
+        }
+    }
+
+    /// The target side of a training row, before truncation and without the end token.
+    ///
+    /// # Errors
+    /// As [`row_source`](Self::row_source).
+    pub fn row_target(&self, mode: Mode, answer: &str) -> Result<Vec<u32>> {
+        match mode {
+            Mode::Glm | Mode::Glm2 => self.encode(answer),
+            Mode::Glm3 | Mode::Glm4 => self.turn(&Message::new(Role::Assistant, answer)),
+        }
+    }
+
+    /// `[gMASK] <sop>`.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the vocabulary lacks one of them.
+    pub fn opening(&self) -> Result<Vec<u32>> {
+        Ok(vec![
+            self.require(SpecialToken::GMask)?,
+            self.require(SpecialToken::Sop)?,
+        ])
+    }
+
+    /// The token that ends an answer in training.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the vocabulary lacks it.
+    pub fn end_id(&self, mode: Mode) -> Result<u32> {
+        self.require(match mode {
+            Mode::Glm => SpecialToken::Eop,
+            Mode::Glm2 | Mode::Glm3 => SpecialToken::Eos,
+            Mode::Glm4 => SpecialToken::EndOfText,
+        })
+    }
+
+    /// Tokens at which an answer ends.
+    pub fn stop_ids(&self, mode: Mode) -> Vec<u32> {
+        let roles = [SpecialToken::User, SpecialToken::Observation];
+        let roles: &[SpecialToken] = if mode.has_roles() { &roles } else { &[] };
+        let others = roles.iter().filter_map(|&token| self.special(token));
+        self.end_id(mode).into_iter().chain(others).collect()
+    }
+
+    fn roles_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        let mut ids = self.opening()?;
+        for message in messages {
+            ids.extend(self.turn(message)?);
+        }
+        ids.push(self.require(SpecialToken::Assistant)?);
+        Ok(ids)
+    }
+
+    /// `<|role|>metadata\ncontent`; the line break and the content are encoded apart.
+    fn turn(&self, message: &Message) -> Result<Vec<u32>> {
+        let mut ids = vec![self.require(message.role.token())?];
+        ids.extend(self.encode(&format!("{}\n", message.metadata))?);
+        ids.extend(self.encode(&message.content)?);
+        Ok(ids)
+    }
+}
+
+/// The rounds of ChatGLM-6B and ChatGLM2, as text. A system message, which these families do not know,
+/// stands before the first round.
+fn rounds_text(mode: Mode, messages: &[Message]) -> Result<String> {
+    let (first, gap) = match mode {
+        Mode::Glm => (0, "\n"),
+        _ => (1, "\n\n"),
+    };
+    let mut text = String::new();
+    let questions = messages
+        .iter()
+        .filter(|message| message.role == Role::User)
+        .count();
+    // ChatGLM-6B takes a first question as it is.
+    let plain = mode == Mode::Glm && questions == 1;
+    let mut round = first;
+    for message in messages {
+        let content = &message.content;
+        match message.role {
+            Role::System => text.push_str(&format!("{content}{gap}")),
+            Role::User if plain => text.push_str(content),
+            Role::User => {
+                text.push_str(&format!("[Round {round}]{gap}问：{content}{gap}答："));
+                round += 1;
+            }
+            Role::Assistant => text.push_str(&format!("{content}{gap}")),
+            Role::Observation => {
+                return Err(Error::Request(format!(
+                    "mode {mode} has no observation role (tools came with ChatGLM3)"
+                )));
+            }
+        }
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn conversation() -> [Message; 3] {
+        [
+            Message::new(Role::User, "a"),
+            Message::new(Role::Assistant, "b"),
+            Message::new(Role::User, "c"),
+        ]
+    }
+
+    #[test]
+    fn rounds() {
+        let text = rounds_text(Mode::Glm, &conversation()).unwrap();
+        assert_eq!(text, "[Round 0]\n问：a\n答：b\n[Round 1]\n问：c\n答：");
+        let text = rounds_text(Mode::Glm2, &conversation()).unwrap();
+        assert_eq!(
+            text,
+            "[Round 1]\n\n问：a\n\n答：b\n\n[Round 2]\n\n问：c\n\n答："
+        );
+        let text = rounds_text(Mode::Glm, &conversation()[..1]).unwrap();
+        assert_eq!(text, "a");
+    }
+
+    #[test]
+    fn tools_need_roles() {
+        let messages = [Message::new(Role::Observation, "42")];
+        assert!(rounds_text(Mode::Glm2, &messages).is_err());
+    }
+}
