@@ -56,6 +56,18 @@ impl fmt::Display for Selected {
     }
 }
 
+/// A backend of this build for code that needs a type and computes nothing (names and shapes).
+#[cfg(feature = "flex")]
+pub type AnyBackend = burn_flex::Flex;
+/// A backend of this build for code that needs a type and computes nothing (names and shapes).
+#[cfg(all(feature = "wgpu", not(feature = "flex")))]
+pub type AnyBackend = burn_wgpu::Wgpu;
+/// A backend of this build for code that needs a type and computes nothing (names and shapes).
+#[cfg(all(feature = "cuda", not(any(feature = "flex", feature = "wgpu"))))]
+pub type AnyBackend = burn_cuda::Cuda;
+#[cfg(not(any(feature = "flex", feature = "wgpu", feature = "cuda")))]
+compile_error!("glmtune needs a backend: enable the feature flex, wgpu or cuda");
+
 /// Runs generic code on the selected backend: `on_backend!(selected, |device: B| body)`.
 ///
 /// The one place where generic code meets concrete backends.

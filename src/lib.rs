@@ -4,6 +4,8 @@
 //! lives here.
 
 pub mod backend;
+pub mod cli;
+pub mod commands;
 
 pub use glmtune_eval as eval;
 pub use glmtune_model as model;

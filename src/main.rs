@@ -1,2 +1,35 @@
-//! glmtune
-fn main() {}
+//! The `glmtune` program: exit statuses and the one printer of errors.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use glmtune::cli::{Cli, normalize};
+use glmtune::commands::{self, Error};
+
+// The temporaries of a CPU run are large and short-lived; the system's allocator returns their pages
+// and faults them in again each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    commands::start_logging();
+    let cli = Cli::parse_from(normalize(std::env::args_os()));
+    match commands::run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has gone, as `head` does: nothing is wrong.
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            print_error(&error);
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+fn print_error(error: &Error) {
+    eprintln!("error: {error}");
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        eprintln!("  caused by: {cause}");
+        source = cause.source();
+    }
+}

@@ -14,6 +14,7 @@ pub mod config;
 pub mod error;
 pub mod generation;
 pub mod layers;
+pub mod memory;
 pub mod parameters;
 pub mod peft;
 pub mod pretrained;

@@ -1,0 +1,203 @@
+//! The CPU's fused leaf operations against the defaults made of Burn's operations, in every type and for
+//! sizes on both sides of each kernel's thresholds.
+
+#![cfg(feature = "flex")]
+#![allow(clippy::unwrap_used)]
+
+use burn::tensor::{DType, Distribution, Tensor, TensorPrimitive};
+use burn_flex::{Flex, FlexDevice, FlexTensor};
+use glmtune_model::layers::ops::{AttentionInput, default};
+use glmtune_model::layers::rotary::{Direction, RotaryPairs};
+use glmtune_model::layers::{AttentionMask, AttentionScale, GlmBackend, MaskSpec};
+
+const TYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+
+fn random<const D: usize>(shape: [usize; D], dtype: DType) -> FlexTensor {
+    let values = Tensor::<Flex, D>::random(shape, Distribution::Uniform(-1.0, 1.0), &FlexDevice);
+    values.cast(dtype).into_primitive().tensor()
+}
+
+fn floats<const D: usize>(tensor: FlexTensor) -> Vec<f32> {
+    let tensor = Tensor::<Flex, D>::from_primitive(TensorPrimitive::Float(tensor));
+    tensor.cast(DType::F32).into_data().to_vec().unwrap()
+}
+
+/// Float32 differs by the order of sums; a 16-bit result by a rounding of the last place, or several
+/// where the default rounds in between.
+fn assert_close<const D: usize>(what: &str, dtype: DType, found: FlexTensor, expected: FlexTensor) {
+    let (found, expected) = (floats::<D>(found), floats::<D>(expected));
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let tolerance = match dtype {
+        DType::F32 => 1e-5,
+        DType::F16 => 4e-3,
+        _ => 3e-2,
+    };
+    let largest = expected.iter().fold(1e-3f32, |max, x| max.max(x.abs()));
+    for (index, (a, b)) in found.iter().zip(&expected).enumerate() {
+        let error = (a - b).abs() / largest;
+        assert!(
+            error <= tolerance,
+            "{what}, {dtype:?}, element {index}: {a} and {b}"
+        );
+    }
+}
+
+#[test]
+fn linear() {
+    for dtype in TYPES {
+        for [rows, input, output] in [
+            [1, 40, 70],
+            [4, 33, 129],
+            [5, 64, 64],
+            [70, 96, 300],
+            [9, 700, 600],
+        ] {
+            let (x, weight) = (random([rows, input], dtype), random([output, input], dtype));
+            let what = format!("linear {rows}x{input}x{output}");
+            // The default multiplies in the type; the fused one always in float32.
+            let exact = |t: &FlexTensor| {
+                let t = Tensor::<Flex, 2>::from_primitive(TensorPrimitive::Float(t.clone()));
+                t.cast(DType::F32).into_primitive().tensor()
+            };
+            let bias = random([output], dtype);
+            let bias32 = Tensor::<Flex, 1>::from_primitive(TensorPrimitive::Float(bias.clone()));
+            let bias32 = bias32.cast(DType::F32).into_primitive().tensor();
+            let found = Flex::glm_linear(x.clone(), weight.clone(), Some(bias));
+            let expected = default::linear::<Flex>(exact(&x), exact(&weight), Some(bias32));
+            assert_close::<2>(&what, dtype, found, expected);
+            let grad = random([rows, output], dtype);
+            let found = Flex::glm_linear_backward_input(grad.clone(), weight.clone());
+            let expected = default::linear_backward_input::<Flex>(exact(&grad), exact(&weight));
+            assert_close::<2>(&format!("{what} backward"), dtype, found, expected);
+        }
+    }
+}
+
+#[test]
+fn norms() {
+    for dtype in TYPES {
+        for [rows, width] in [[1, 48], [130, 33], [64, 128]] {
+            let (x, grad) = (random([rows, width], dtype), random([rows, width], dtype));
+            let (weight, bias) = (random([width], dtype), random([width], dtype));
+            let found = Flex::glm_rms_norm(x.clone(), weight.clone(), 1e-5);
+            let expected = default::rms_norm::<Flex>(x.clone(), weight.clone(), 1e-5);
+            assert_close::<2>("rms_norm", dtype, found, expected);
+            let found = Flex::glm_layer_norm(x.clone(), weight.clone(), bias.clone(), 1e-5);
+            let expected = default::layer_norm::<Flex>(x.clone(), weight.clone(), bias, 1e-5);
+            assert_close::<2>("layer_norm", dtype, found, expected);
+            let found = Flex::glm_rms_norm_backward(x.clone(), weight.clone(), 1e-5, grad.clone());
+            let expected = default::rms_norm_backward::<Flex>(x, weight, 1e-5, grad);
+            assert_close::<2>("rms_norm backward", dtype, found.0, expected.0);
+            assert_close::<1>("rms_norm weight's gradient", dtype, found.1, expected.1);
+        }
+    }
+}
+
+#[test]
+fn activations() {
+    for dtype in TYPES {
+        for [rows, width] in [[1, 48], [130, 66], [3, 10_000]] {
+            let (x, half) = (
+                random([rows, width], dtype),
+                random([rows, width / 2], dtype),
+            );
+            let found = Flex::glm_swiglu(x.clone());
+            assert_close::<2>("swiglu", dtype, found, default::swiglu::<Flex>(x.clone()));
+            let found = Flex::glm_swiglu_backward(x.clone(), half.clone());
+            let expected = default::swiglu_backward::<Flex>(x.clone(), half);
+            assert_close::<2>("swiglu backward", dtype, found, expected);
+            let found = Flex::glm_gelu_tanh(x.clone());
+            assert_close::<2>(
+                "gelu_tanh",
+                dtype,
+                found,
+                default::gelu_tanh::<Flex>(x.clone()),
+            );
+            let grad = random([rows, width], dtype);
+            let found = Flex::glm_gelu_tanh_backward(x.clone(), grad.clone());
+            let expected = default::gelu_tanh_backward::<Flex>(x, grad);
+            assert_close::<2>("gelu_tanh backward", dtype, found, expected);
+        }
+    }
+}
+
+#[test]
+fn rotary() {
+    for dtype in TYPES {
+        for (pairs, count) in [(RotaryPairs::Interleaved, 8), (RotaryPairs::TwoHalves, 16)] {
+            for rows in [1, 2] {
+                let x = random([2, 5, 3, 32], dtype);
+                let (cos, sin) = (
+                    random([rows, 5, count], DType::F32),
+                    random([rows, 5, count], DType::F32),
+                );
+                for direction in [Direction::Forward, Direction::Inverse] {
+                    let found =
+                        Flex::glm_rotary(x.clone(), cos.clone(), sin.clone(), pairs, direction);
+                    let expected = default::rotary::<Flex>(
+                        x.clone(),
+                        cos.clone(),
+                        sin.clone(),
+                        pairs,
+                        direction,
+                    );
+                    assert_close::<4>(&format!("rotary {pairs:?}"), dtype, found, expected);
+                }
+            }
+        }
+    }
+}
+
+/// Masks with and without prefix, padding, a bidirectional context, and a cache before the queries.
+#[test]
+fn attention() {
+    for [queries, keys, prefix, start, context] in [
+        [1, 9, 0, 0, 0],
+        [1, 130, 3, 2, 0],
+        [70, 70, 0, 0, 0],
+        [130, 135, 5, 3, 0],
+        [70, 70, 0, 0, 40],
+        [3, 80, 7, 1, 0],
+    ] {
+        let first = keys - prefix - queries;
+        let visible = (0..2).flat_map(|row| {
+            (first..first + queries).map(move |index| {
+                let start = if row == 0 { 0 } else { start };
+                if index < start {
+                    (index, index + 1)
+                } else {
+                    (start, (index + 1).max(context))
+                }
+            })
+        });
+        let spec = MaskSpec {
+            prefix,
+            keys,
+            queries,
+            visible: visible.map(|(from, to)| (from as u32, to as u32)).collect(),
+        };
+        for dtype in TYPES {
+            for [heads, groups] in [[4, 2], [3, 3], [6, 1]] {
+                let input = AttentionInput::<Flex> {
+                    query: random([2, queries, heads, 16], dtype),
+                    key: random([2, keys, groups, 16], dtype),
+                    value: random([2, keys, groups, 16], dtype),
+                    mask: AttentionMask::new(spec.clone(), &FlexDevice),
+                    scale: AttentionScale::new(16, 3.0),
+                };
+                let what = format!("attention {queries}x{keys}, prefix {prefix}, {heads}/{groups}");
+                let found = Flex::glm_attention(input.clone());
+                let expected = default::attention::<Flex>(input.clone());
+                assert_close::<4>(&what, dtype, found.output.clone(), expected.output.clone());
+                let sums = (found.log_sum_exp.clone(), expected.log_sum_exp.clone());
+                assert_close::<3>(&format!("{what}: sums"), dtype, sums.0, sums.1);
+                let grad = random([2, queries, heads, 16], dtype);
+                let found = Flex::glm_attention_backward(input.clone(), found, grad.clone());
+                let expected = default::attention_backward::<Flex>(input, expected, grad);
+                assert_close::<4>(&format!("{what}: queries"), dtype, found.0, expected.0);
+                assert_close::<4>(&format!("{what}: keys"), dtype, found.1, expected.1);
+                assert_close::<4>(&format!("{what}: values"), dtype, found.2, expected.2);
+            }
+        }
+    }
+}

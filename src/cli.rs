@@ -1,0 +1,352 @@
+//! The command line: structures only. What the flags mean is decided in [`crate::commands`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use glmtune_model::tokenizer::Mode;
+
+use crate::backend::BackendChoice;
+
+/// Fine-tune, evaluate, merge, chat with and serve the ChatGLM family.
+#[derive(Debug, Parser)]
+#[command(
+    name = "glmtune",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Flags may be written with `-` or `_`. Exit status: 0 done, 1 failed while \
+                        running, 2 the request itself was wrong."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Continue one prompt.
+    Generate(GenerateArgs),
+    /// A conversation in the terminal, streamed.
+    Chat(ChatArgs),
+    /// Loss, perplexity and token count of each row.
+    Score(ScoreArgs),
+    /// Texts to token ids, or rows to training rows.
+    Tokenize(TokenizeArgs),
+    /// What is in a model or adapter directory, and what memory its tuning takes.
+    Inspect(InspectArgs),
+    /// A model directory with random weights, in the published layout.
+    Init(InitArgs),
+}
+
+/// A model and where it runs.
+#[derive(Debug, Clone, Args)]
+pub struct ModelArgs {
+    /// Model directory, as published: config.json, tokenizer files, weights.
+    #[arg(long, value_name = "DIR")]
+    pub model_name_or_path: PathBuf,
+    /// Adapter directory (LoRA or P-Tuning v2); several LoRA adapters add up.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Vec<PathBuf>,
+    /// Prompt and row format; by default the tokenizer tells.
+    #[arg(long, value_parser = parse_mode, value_name = "glm|glm2|glm3|glm4")]
+    pub mode: Option<Mode>,
+    /// Where to compute.
+    #[arg(long, default_value_t)]
+    pub backend: BackendChoice,
+    /// Indexes of the devices to use, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "N,N")]
+    pub devices: Vec<usize>,
+    /// Type of weights and activations; by default the config's torch_dtype, or f32 if the backend
+    /// lacks it.
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<Precision>,
+}
+
+/// A compute type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// 32-bit floats.
+    #[value(alias = "float32")]
+    F32,
+    /// bfloat16.
+    #[value(alias = "bfloat16")]
+    Bf16,
+    /// Half precision.
+    #[value(alias = "float16")]
+    F16,
+}
+
+/// How continuations are drawn.
+#[derive(Debug, Clone, Args)]
+pub struct SamplingArgs {
+    /// Most tokens to add [default: 512].
+    #[arg(long, value_name = "N")]
+    pub max_new_tokens: Option<usize>,
+    /// Longest prompt and continuation together.
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<usize>,
+    /// Draw tokens instead of taking the likeliest; implied by the next three.
+    #[arg(long)]
+    pub do_sample: bool,
+    /// Higher is more varied [default when drawing: 0.95].
+    #[arg(long, value_name = "X")]
+    pub temperature: Option<f32>,
+    /// Draw from this many of the likeliest tokens; 0 for all [default when drawing: 50].
+    #[arg(long, value_name = "N")]
+    pub top_k: Option<usize>,
+    /// Draw from the likeliest tokens that hold this share of probability [default when drawing: 0.7].
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f32>,
+    /// Above 1, tokens that are there already become less likely.
+    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    pub repetition_penalty: f32,
+    /// Seed of the draws.
+    #[arg(long, default_value_t = 1234)]
+    pub seed: u64,
+    /// Compute the whole sequence at each step (slow; to check the cache).
+    #[arg(long)]
+    pub no_cache: bool,
+}
+
+/// `glmtune generate`.
+#[derive(Debug, Clone, Args)]
+pub struct GenerateArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The prompt, put into the family's chat format.
+    #[arg(long, value_name = "TEXT", group = "source")]
+    pub prompt: Option<String>,
+    /// Read the prompt from a file, or from standard input if it is `-`.
+    #[arg(long, value_name = "FILE", group = "source")]
+    pub prompt_file: Option<PathBuf>,
+    /// The prompt as token ids, separated by commas; taken as they are.
+    #[arg(long, value_delimiter = ',', value_name = "N,N", group = "source")]
+    pub input_ids: Vec<u32>,
+    /// A system message before the prompt.
+    #[arg(long, value_name = "TEXT", requires = "source")]
+    pub system: Option<String>,
+    /// Take the prompt as plain text, without chat format.
+    #[arg(long)]
+    pub raw: bool,
+    /// Continuations of the prompt.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub num_return_sequences: usize,
+    /// Print one JSON object per continuation: ids, text, finish.
+    #[arg(long)]
+    pub json: bool,
+    /// How to draw.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+}
+
+/// `glmtune chat`.
+#[derive(Debug, Clone, Args)]
+pub struct ChatArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A system message before the conversation.
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Go on with a conversation that `/save` wrote.
+    #[arg(long, value_name = "FILE")]
+    pub load: Option<PathBuf>,
+    /// Always take the likeliest token.
+    #[arg(long)]
+    pub greedy: bool,
+    /// How to draw.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+}
+
+/// Limits of the row layout.
+#[derive(Debug, Clone, Args)]
+pub struct LayoutArgs {
+    /// Most tokens of a row.
+    #[arg(long, default_value_t = 1024, value_name = "N")]
+    pub max_len: usize,
+    /// Most tokens of a row's source.
+    #[arg(long, default_value_t = 256, value_name = "N")]
+    pub max_src_len: usize,
+    /// Drop rows that would be truncated.
+    #[arg(long)]
+    pub is_skip: bool,
+}
+
+/// `glmtune score`.
+#[derive(Debug, Clone, Args)]
+pub struct ScoreArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Rows: {"instruction", "input", "output"} or {"input_ids", "labels"}, one JSON object per line.
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// Write the float32 logits: tensors `logits.0`, `logits.1`, …, each [tokens, vocabulary].
+    #[arg(long, value_name = "OUT.safetensors")]
+    pub dump: Option<PathBuf>,
+    /// The row layout.
+    #[command(flatten)]
+    pub layout: LayoutArgs,
+}
+
+/// `glmtune tokenize`.
+#[derive(Debug, Clone, Args)]
+pub struct TokenizeArgs {
+    /// Model directory, for its tokenizer.
+    #[arg(long, value_name = "DIR")]
+    pub model_name_or_path: PathBuf,
+    /// Row format; by default the tokenizer tells.
+    #[arg(long, value_parser = parse_mode, value_name = "glm|glm2|glm3|glm4")]
+    pub mode: Option<Mode>,
+    /// Rows {"text"}, one JSON object per line, or `-`; gives {"ids", "decoded"} without special tokens.
+    #[arg(long, value_name = "FILE", required_unless_present = "train_path")]
+    pub input: Option<PathBuf>,
+    /// Training rows; gives {"input_ids", "labels"}.
+    #[arg(long, value_name = "FILE", conflicts_with = "input")]
+    pub train_path: Option<PathBuf>,
+    /// The row layout.
+    #[command(flatten)]
+    pub layout: LayoutArgs,
+}
+
+/// `glmtune inspect`.
+#[derive(Debug, Clone, Args)]
+pub struct InspectArgs {
+    /// A model or adapter directory.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// List every tensor.
+    #[arg(long)]
+    pub tensors: bool,
+    /// Length for the estimate of memory.
+    #[arg(long, default_value_t = 1560, value_name = "N")]
+    pub max_len: usize,
+    /// Rows per batch for the estimate of memory.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub per_device_train_batch_size: usize,
+    /// Rank for the count of LoRA's parameters.
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub lora_dim: usize,
+    /// Linear layers for LoRA.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "query_key_value",
+        value_name = "NAME,NAME"
+    )]
+    pub lora_module_name: Vec<String>,
+    /// Parts of parameter names that `freeze` trains; by default those of the last four blocks.
+    #[arg(long, value_delimiter = ',', value_name = "PART,PART")]
+    pub freeze_module_name: Vec<String>,
+    /// Prefix positions of P-Tuning.
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub pre_seq_len: usize,
+}
+
+/// `glmtune init`.
+#[derive(Debug, Clone, Args)]
+pub struct InitArgs {
+    /// The sizes.
+    #[arg(long)]
+    pub preset: PresetName,
+    /// The family, where neither preset nor tokenizer tells.
+    #[arg(long, value_parser = parse_mode, value_name = "glm|glm2|glm3|glm4")]
+    pub mode: Option<Mode>,
+    /// Take tokenizer and vocabulary from this directory; without it, a small tokenizer of bytes.
+    #[arg(long, value_name = "DIR")]
+    pub tokenizer: Option<PathBuf>,
+    /// The directory to write; it must not exist yet, or be empty.
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Type of the weights [default: f32 for small presets, the published type for published ones].
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<Precision>,
+    /// Largest file.
+    #[arg(long, default_value = "2GB", value_name = "SIZE")]
+    pub max_shard_size: String,
+    /// Seed of the weights.
+    #[arg(long, default_value_t = 1234)]
+    pub seed: u64,
+}
+
+/// Sizes of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PresetName {
+    /// A few blocks of width 64: for trying and for tests.
+    Tiny,
+    /// 40 to 60 million parameters with a published vocabulary.
+    Small,
+    /// 100 million parameters with ChatGLM2's vocabulary: for benchmarks.
+    #[value(name = "100m")]
+    Medium,
+    /// ChatGLM-6B.
+    #[value(name = "chatglm-6b")]
+    ChatGlm6b,
+    /// ChatGLM2-6B.
+    #[value(name = "chatglm2-6b")]
+    ChatGlm2_6b,
+    /// ChatGLM3-6B.
+    #[value(name = "chatglm3-6b")]
+    ChatGlm3_6b,
+    /// GLM-4-9B.
+    #[value(name = "glm-4-9b")]
+    Glm4_9b,
+}
+
+fn parse_mode(text: &str) -> Result<Mode, String> {
+    text.parse()
+        .map_err(|_| "expected glm, glm2, glm3 or glm4".to_string())
+}
+
+/// The arguments with `_` in the names of flags replaced by `-`, so that both spellings work.
+pub fn normalize(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut literal = false;
+    args.into_iter()
+        .map(|arg| {
+            literal |= arg == "--";
+            match arg.to_str() {
+                Some(text) if !literal && text.starts_with("--") => normalize_flag(text).into(),
+                _ => arg,
+            }
+        })
+        .collect()
+}
+
+fn normalize_flag(text: &str) -> String {
+    match text.split_once('=') {
+        Some((name, value)) => format!("{}={value}", name.replace('_', "-")),
+        None => text.replace('_', "-"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn underscores_in_flags_and_only_there() {
+        let args = ["glmtune", "--a_b=c_d", "e_f", "--g_h", "--", "--i_j"];
+        let found = normalize(args.map(OsString::from));
+        assert_eq!(
+            found,
+            ["glmtune", "--a-b=c_d", "e_f", "--g-h", "--", "--i_j"]
+        );
+    }
+}

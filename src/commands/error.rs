@@ -1,0 +1,44 @@
+//! What a command can fail with, and the exit status that follows.
+
+use std::io;
+
+/// Result of a command.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failure of a command.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// From the model library.
+    #[error(transparent)]
+    Model(#[from] glmtune_model::Error),
+    /// From the training library.
+    #[error(transparent)]
+    Training(#[from] glmtune_training::Error),
+    /// Standard output or input failed.
+    #[error("{0}")]
+    Stream(#[from] io::Error),
+    /// Ctrl-C came before the work was done.
+    #[error("interrupted: {0}")]
+    Interrupted(String),
+    /// The request itself was wrong.
+    #[error("{0}")]
+    Request(String),
+}
+
+impl Error {
+    /// 2 if the request itself was wrong, 1 if it failed while running.
+    pub fn exit_status(&self) -> u8 {
+        let is_request = match self {
+            Self::Model(error) => error.is_request(),
+            Self::Training(error) => error.is_request(),
+            Self::Stream(_) | Self::Interrupted(_) => false,
+            Self::Request(_) => true,
+        };
+        if is_request { 2 } else { 1 }
+    }
+
+    /// Whether the reader of standard output has gone.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Stream(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}

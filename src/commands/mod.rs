@@ -1,0 +1,46 @@
+//! The commands: each checks its flags, runs library code, and prints.
+
+mod chat;
+mod error;
+mod generate;
+mod init;
+mod inspect;
+mod output;
+mod preset;
+mod score;
+mod session;
+mod tokenize;
+
+pub use error::{Error, Result};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::Command;
+
+/// Runs a command.
+///
+/// # Errors
+/// As the command says.
+pub fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Generate(args) => generate::run(&args),
+        Command::Chat(args) => chat::run(&args),
+        Command::Score(args) => score::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Init(args) => init::run(&args),
+    }
+}
+
+/// Warnings go to standard error; `GLMTUNE_LOG` asks for more (`info`, `debug`).
+pub fn start_logging() {
+    let filter = EnvFilter::try_from_env("GLMTUNE_LOG").unwrap_or_else(|_| {
+        EnvFilter::new("error,glmtune=warn,glmtune_model=warn,glmtune_training=warn")
+    });
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
+}

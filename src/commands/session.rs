@@ -1,0 +1,198 @@
+//! A model with its tokenizer, ready for prompts: what `generate`, `chat` and `score` start from.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use burn::tensor::DType;
+use glmtune_model::checkpoint::AdapterMeta;
+use glmtune_model::pretrained::Pretrained;
+use glmtune_model::tokenizer::{Mode, Tokenizer};
+use glmtune_model::{CausalLm, GlmBackend, ModelConfig};
+
+use super::error::{Error, Result};
+use super::output::{note, progress_bar};
+use crate::backend::Selected;
+use crate::cli::{ModelArgs, Precision};
+
+impl From<Precision> for DType {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::BF16,
+            Precision::F16 => Self::F16,
+        }
+    }
+}
+
+/// What is known of a model before any of its weights is read.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its configuration.
+    pub config: ModelConfig,
+    /// Its tokenizer; small test models come without.
+    pub tokenizer: Option<Tokenizer>,
+    /// Prompt and row format.
+    pub mode: Mode,
+}
+
+impl Plan {
+    /// Reads configuration and tokenizer and checks the adapters' prompt mode.
+    pub fn new(args: &ModelArgs) -> Result<Self> {
+        let dir = &args.model_name_or_path;
+        require_directory(dir)?;
+        let config = ModelConfig::from_dir(dir)?;
+        let tokenizer = Tokenizer::find(dir)?;
+        let mode = choose_mode(args.mode, tokenizer.as_ref(), &config);
+        for adapter in &args.adapter {
+            require_directory(adapter)?;
+            check_adapter_mode(adapter, mode)?;
+        }
+        Ok(Self {
+            config,
+            tokenizer,
+            mode,
+        })
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// If the directory has none.
+    pub fn tokenizer(&self, dir: &Path) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().ok_or_else(|| {
+            Error::Request(format!(
+                "{}: no tokenizer here (ice_text.model, tokenizer.model or tokenizer.json); \
+                 only token ids can be used with this model",
+                dir.display()
+            ))
+        })
+    }
+
+    /// Ids that end a generation: those of the configuration and those of the prompt mode.
+    pub fn stop_ids(&self) -> Vec<u32> {
+        let mut ids = self.config.common().eos_token_ids.clone();
+        if let Some(tokenizer) = &self.tokenizer {
+            ids.extend(tokenizer.stop_ids(self.mode));
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+}
+
+fn require_directory(dir: &Path) -> Result<()> {
+    match dir.is_dir() {
+        true => Ok(()),
+        false => Err(Error::Request(format!(
+            "{}: no such directory (glmtune reads local directories and downloads nothing)",
+            dir.display()
+        ))),
+    }
+}
+
+/// The flag decides; else the tokenizer; else the configuration, as far as it can tell.
+pub fn choose_mode(
+    flag: Option<Mode>,
+    tokenizer: Option<&Tokenizer>,
+    config: &ModelConfig,
+) -> Mode {
+    let by_config = || match config {
+        ModelConfig::ChatGlm(_) => Mode::Glm,
+        ModelConfig::ChatGlm2(config) if config.rope_ratio.is_some() => Mode::Glm4,
+        ModelConfig::ChatGlm2(_) => Mode::Glm3,
+    };
+    flag.or_else(|| tokenizer.map(Tokenizer::mode))
+        .unwrap_or_else(by_config)
+}
+
+/// An adapter speaks the prompt format that it was trained with, and no other.
+fn check_adapter_mode(dir: &Path, mode: Mode) -> Result<()> {
+    let Some(trained) = AdapterMeta::read(dir)?.and_then(|meta| meta.mode) else {
+        return Ok(());
+    };
+    match trained == mode.to_string() {
+        true => Ok(()),
+        false => Err(Error::Request(format!(
+            "{}: trained with --mode {trained}, but this run is in mode {mode}; give --mode {trained}",
+            dir.display()
+        ))),
+    }
+}
+
+/// A loaded model.
+#[derive(Debug)]
+pub struct Session<B: GlmBackend> {
+    /// The model, adapters attached.
+    pub model: CausalLm<B>,
+    /// Type of weights and activations.
+    pub dtype: DType,
+    /// How long loading took.
+    pub load_time: Duration,
+}
+
+impl<B: GlmBackend> Session<B> {
+    /// Loads the weights and attaches the adapters.
+    pub fn load(
+        plan: &Plan,
+        args: &ModelArgs,
+        selected: &Selected,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let started = Instant::now();
+        let dtype = choose_dtype::<B>(args.dtype, &plan.config, selected, device)?;
+        let bar = progress_bar("loading");
+        let mut progress = |_: &str, index: usize, count: usize| {
+            bar.set_length(count as u64);
+            bar.set_position(index as u64);
+        };
+        let dir = &args.model_name_or_path;
+        let mode = Some(plan.mode);
+        let mut pretrained = Pretrained::<B>::load(dir, mode, dtype, device, &mut progress)?;
+        for adapter in &args.adapter {
+            pretrained.attach(adapter, dtype, device)?;
+        }
+        bar.finish_and_clear();
+        Ok(Self {
+            model: pretrained.model,
+            dtype,
+            load_time: started.elapsed(),
+        })
+    }
+}
+
+/// The flag decides and must be possible; else the published type, or float32 where the backend lacks it.
+fn choose_dtype<B: GlmBackend>(
+    flag: Option<Precision>,
+    config: &ModelConfig,
+    selected: &Selected,
+    device: &B::Device,
+) -> Result<DType> {
+    if let Some(precision) = flag {
+        let dtype = precision.into();
+        return match B::supports_dtype(device, dtype) {
+            true => Ok(dtype),
+            false => Err(Error::Request(format!(
+                "{selected} does not support --dtype {}; use --dtype f32",
+                type_name(dtype)
+            ))),
+        };
+    }
+    let published = config.common().torch_dtype.unwrap_or(DType::F32);
+    if B::supports_dtype(device, published) {
+        return Ok(published);
+    }
+    note(format!(
+        "{selected} does not support {}; computing in f32",
+        type_name(published)
+    ));
+    Ok(DType::F32)
+}
+
+/// A type by the name of its flag.
+pub fn type_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F16 => "f16",
+        DType::BF16 => "bf16",
+        _ => "f32",
+    }
+}

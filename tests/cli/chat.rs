@@ -1,0 +1,33 @@
+//! `chat`, driven through a pipe.
+
+use crate::{glmtune_with_input, tiny};
+
+#[test]
+fn questions_commands_and_a_saved_conversation() {
+    let (dir, model) = tiny("glm3");
+    let saved = dir.path().join("talk.json");
+    let saved = saved.to_str().unwrap();
+    let args = [
+        "chat",
+        "--backend=flex",
+        "--model_name_or_path",
+        &model,
+        "--max_new_tokens=8",
+    ];
+    let input = format!("hello\n/undo\nfirst \\\nsecond\n/nonsense\n/save {saved}\n/help\n/exit\n");
+    let run = glmtune_with_input(&args, &input, dir.path());
+    assert!(
+        run.stderr.contains("/nonsense") && run.stderr.contains("/clear"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("tokens/s"), "{}", run.stderr);
+    run.success();
+    let talk: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(saved).unwrap()).unwrap();
+    assert_eq!(talk.as_array().unwrap().len(), 2);
+    assert_eq!(talk[0]["content"], "first \nsecond");
+    assert_eq!(talk[1]["role"], "assistant");
+    let again = [&args[..], &["--load", saved]].concat();
+    glmtune_with_input(&again, "more\n", dir.path()).success();
+}

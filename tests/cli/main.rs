@@ -1,0 +1,102 @@
+//! The program as a user runs it: the real binary in temporary folders.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod chat;
+mod errors;
+mod generate;
+mod init;
+mod score;
+mod tokenize;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// The outcome of a run.
+pub struct Run {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    fn of(output: Output) -> Self {
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Standard output of a run that must have succeeded.
+    pub fn success(self) -> String {
+        assert_eq!(self.status, 0, "{}", self.stderr);
+        self.stdout
+    }
+
+    /// Standard error of a run that must have failed with this status; never a panic.
+    pub fn failure(self, status: i32) -> String {
+        assert_eq!(self.status, status, "{}{}", self.stdout, self.stderr);
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        self.stderr
+    }
+
+    /// Lines of JSON on standard output.
+    pub fn json_lines(self) -> Vec<serde_json::Value> {
+        let text = self.success();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_glmtune"));
+    command.args(args).env_remove("GLMTUNE_LOG");
+    command
+}
+
+/// Runs `glmtune` on the CPU where a backend matters.
+pub fn glmtune(args: &[&str]) -> Run {
+    Run::of(command(args).stdin(Stdio::null()).output().unwrap())
+}
+
+/// Runs `glmtune` with text on standard input.
+pub fn glmtune_with_input(args: &[&str], input: &str, home: &Path) -> Run {
+    let mut child = command(args)
+        .env("XDG_STATE_HOME", home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    Run::of(child.wait_with_output().unwrap())
+}
+
+/// A tiny model of a mode in a temporary folder.
+pub fn tiny(mode: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model").to_str().unwrap().to_string();
+    glmtune(&[
+        "init", "--preset", "tiny", "--mode", mode, "--output", &model,
+    ])
+    .success();
+    (dir, model)
+}
+
+/// Writes a file into a folder and gives its path.
+pub fn file(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
+    let path = dir.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_string()
+}
