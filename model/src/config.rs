@@ -205,7 +205,9 @@ impl ChatGlmConfig {
         let vocab_size = keys.size("vocab_size");
         let common = CommonConfig::parse(keys, vocab_size, "max_sequence_length", 2048);
         if common.num_attention_heads > 0
-            && common.hidden_size % (4 * common.num_attention_heads) != 0
+            && !common
+                .hidden_size
+                .is_multiple_of(4 * common.num_attention_heads)
         {
             keys.fault(
                 "hidden_size",
@@ -242,7 +244,7 @@ impl ChatGlm2Config {
             );
         }
         let kv_channels = keys.size_or("kv_channels", common.hidden_size / heads.max(1));
-        if kv_channels % 4 != 0 {
+        if !kv_channels.is_multiple_of(4) {
             keys.fault("kv_channels", kv_channels, "a multiple of 4");
         }
         Self {

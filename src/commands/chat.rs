@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::AtomicFile;
-use glmtune_model::generation::{GenerationOptions, Sampling, generate};
+use glmtune_model::generation::{GenerationOptions, generate};
 use glmtune_model::tokenizer::{Message, Role, Tokenizer};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
@@ -58,7 +58,7 @@ fn chat_options(args: &ChatArgs, plan: &Plan) -> GenerationOptions {
     options.max_new_tokens = args.sampling.max_new_tokens.unwrap_or(2048);
     options.sampling = match args.greedy {
         true => None,
-        false => Some(options.sampling.unwrap_or_else(Sampling::default)),
+        false => Some(options.sampling.unwrap_or_default()),
     };
     options
 }

@@ -46,12 +46,12 @@ pub fn run(args: &InitArgs) -> Result<()> {
 
 /// The tokenizer of the directory given, or a small one, and the family.
 fn write_tokenizer(args: &InitArgs, dir: &Path) -> Result<(Tokenizer, Mode)> {
-    let given = args
-        .tokenizer
-        .as_deref()
-        .map(Tokenizer::from_dir)
-        .transpose()?;
     let implied = args.preset.mode();
+    let asked = args.mode.or(implied);
+    let given = args.tokenizer.as_deref();
+    let given = given
+        .map(|dir| Tokenizer::from_dir(dir, asked))
+        .transpose()?;
     let mode = args
         .mode
         .or(implied)
@@ -75,7 +75,7 @@ fn write_tokenizer(args: &InitArgs, dir: &Path) -> Result<(Tokenizer, Mode)> {
     }
     let tokenizer = match given {
         Some(tokenizer) => tokenizer,
-        None => Tokenizer::from_dir(dir)?,
+        None => Tokenizer::from_dir(dir, Some(mode))?,
     };
     Ok((tokenizer, mode))
 }

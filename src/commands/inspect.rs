@@ -101,7 +101,7 @@ fn prefix_report(dir: &Path) -> Result<Value> {
 fn model_report(args: &InspectArgs) -> Result<Value> {
     let dir = &args.dir;
     let config = ModelConfig::from_dir(dir)?;
-    let tokenizer = Tokenizer::find(dir)?;
+    let tokenizer = Tokenizer::find(dir, None)?;
     let mode = choose_mode(None, tokenizer.as_ref(), &config);
     let model =
         CausalLm::<AnyBackend>::unset(&config, &BuildOptions::float32(), &Default::default());

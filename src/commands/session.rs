@@ -41,7 +41,7 @@ impl Plan {
         let dir = &args.model_name_or_path;
         require_directory(dir)?;
         let config = ModelConfig::from_dir(dir)?;
-        let tokenizer = Tokenizer::find(dir)?;
+        let tokenizer = Tokenizer::find(dir, args.mode)?;
         let mode = choose_mode(args.mode, tokenizer.as_ref(), &config);
         for adapter in &args.adapter {
             require_directory(adapter)?;

@@ -33,14 +33,14 @@ impl From<&LayoutArgs> for LayoutLimits {
 
 /// Runs the command.
 pub fn run(args: &TokenizeArgs) -> Result<()> {
-    let tokenizer = Tokenizer::find(&args.model_name_or_path)?;
+    let tokenizer = Tokenizer::find(&args.model_name_or_path, args.mode)?;
     match (&args.train_path, &args.input) {
         (Some(path), _) => training_rows(args, path, tokenizer.as_ref()),
         (None, Some(path)) => {
             let tokenizer = match tokenizer {
                 Some(tokenizer) => tokenizer,
                 // For the error that tells what was looked for.
-                None => Tokenizer::from_dir(&args.model_name_or_path)?,
+                None => Tokenizer::from_dir(&args.model_name_or_path, args.mode)?,
             };
             texts(path, &tokenizer)
         }

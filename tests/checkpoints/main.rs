@@ -1,6 +1,6 @@
 //! Checkpoint files of the golden models: what the published tools wrote is read, and what is written
 //! here comes back.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod hostile;
 mod memory;

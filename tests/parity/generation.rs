@@ -70,7 +70,7 @@ fn batches_of_different_lengths<B: GlmBackend>(backend: &TestBackend<B>, family:
     let prompt = fixtures.tokens("/greedy/prompt");
     let expected = fixtures.tokens("/greedy/tokens");
     let shorter = prompt[2..].to_vec();
-    let alone = continuations(&model, &[shorter.clone()], &options(8, true));
+    let alone = continuations(&model, std::slice::from_ref(&shorter), &options(8, true));
     let prompts = [shorter, prompt];
     let together = continuations(&model, &prompts, &options(8, true));
     assert_eq!(together, [alone[0].clone(), expected[..8].to_vec()]);

@@ -3,7 +3,7 @@
 //! The published tokenizer files are too large for the repository: these tests look for them in
 //! `../shared/tokenizers` and are reported as skipped where they are not.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ fn tokenizer(directory: &str) -> Option<Tokenizer> {
         eprintln!("skipped: {} is not there", dir.display());
         return None;
     }
-    Some(Tokenizer::from_dir(&dir).unwrap())
+    Some(Tokenizer::from_dir(&dir, None).unwrap())
 }
 
 fn json(path: &str) -> Value {
@@ -52,6 +52,42 @@ fn modes_are_told_by_the_files() {
         };
         assert_eq!(tokenizer.mode(), mode);
     }
+}
+
+/// ChatGLM2 and ChatGLM3 have the same file: the mode decides which special tokens follow its pieces.
+#[test]
+fn a_given_mode_decides() {
+    let dir = shared("tokenizers/chatglm2-6b");
+    if tokenizer("chatglm2-6b").is_none() {
+        return;
+    }
+    let tokenizer = Tokenizer::from_dir(&dir, Some(Mode::Glm3)).unwrap();
+    assert_eq!(
+        (tokenizer.mode(), tokenizer.vocab_size()),
+        (Mode::Glm3, 64_798)
+    );
+}
+
+/// A file of ranks that was cut short between two lines.
+#[test]
+fn truncated_ranks_are_refused() {
+    let from = shared("tokenizers/glm-4-9b-chat");
+    if tokenizer("glm-4-9b-chat").is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(
+        from.join("tokenizer_config.json"),
+        dir.path().join("tokenizer_config.json"),
+    )
+    .unwrap();
+    let ranks = fs::read_to_string(from.join("tokenizer.model")).unwrap();
+    let kept: Vec<&str> = ranks.lines().take(120_000).collect();
+    fs::write(dir.path().join("tokenizer.model"), kept.join("\n")).unwrap();
+    let message = Tokenizer::from_dir(dir.path(), None)
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("added_tokens_decoder"), "{message}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ impl Charsmap {
             .split_first_chunk::<4>()
             .ok_or("the normalization rules are cut short")?;
         let length = u32::from_le_bytes(*length) as usize;
-        if length == 0 || length % 4 != 0 || length > rest.len() {
+        if length == 0 || !length.is_multiple_of(4) || length > rest.len() {
             return Err(format!(
                 "the normalization rules say their trie takes {length} bytes of {}",
                 rest.len()

@@ -23,15 +23,22 @@ const SPECIALS: [&str; 5] = ["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop"];
 const ROLES: [&str; 4] = ["<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"];
 
 /// Reads a SentencePiece `tokenizer.model`.
-pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Tokenizer> {
+pub(super) fn load(
+    path: &Path,
+    bytes: &[u8],
+    mode: Option<Mode>,
+    settings: &Settings,
+) -> Result<Tokenizer> {
     let model = SentencePiece::parse(path, bytes)?;
     if model.algorithm != Algorithm::Bpe {
         return Err(Error::malformed(path, "not a BPE model"));
     }
-    let mode = match settings.has_roles() {
+    let by_settings = match settings.has_roles() {
         true => Mode::Glm3,
         false => Mode::Glm2,
     };
+    let given = mode.filter(|mode| matches!(mode, Mode::Glm2 | Mode::Glm3));
+    let mode = given.unwrap_or(by_settings);
     let roles: &[&str] = if mode == Mode::Glm3 { &ROLES } else { &[] };
     let added = SPECIALS
         .iter()

@@ -60,10 +60,6 @@ impl<'a> Assembler<'a> {
         };
         match (self.spelling, token.kind) {
             (_, Kind::Byte(byte)) => self.push_bytes(&[byte]),
-            (_, Kind::Shown) => {
-                self.flush();
-                self.push_text(&String::from_utf8_lossy(&token.bytes));
-            }
             (Spelling::Bytes, Kind::Hidden | Kind::Unknown) => {}
             (Spelling::Bytes, _) => self.push_bytes(&token.bytes),
             (Spelling::Pieces { .. }, kind) => {

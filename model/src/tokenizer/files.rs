@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::mode::Mode;
 use super::settings::{self, Settings};
 use super::{Tokenizer, chatglm, chatglm2, glm4, json};
 use crate::error::{Error, Result};
@@ -34,13 +35,18 @@ pub(super) fn present(dir: &Path) -> Option<(PathBuf, Form)> {
 }
 
 /// Reads a tokenizer file.
-pub(super) fn load(path: &Path, form: Form, settings: &Settings) -> Result<Tokenizer> {
+pub(super) fn load(
+    path: &Path,
+    form: Form,
+    mode: Option<Mode>,
+    settings: &Settings,
+) -> Result<Tokenizer> {
     settings.refuse_text_changes()?;
     let bytes = read(path)?;
     match form {
         Form::IceText => chatglm::load(path, &bytes, settings),
         Form::Model if glm4::is_ranks(&bytes) => glm4::load(path, &bytes, settings),
-        Form::Model => chatglm2::load(path, &bytes, settings),
+        Form::Model => chatglm2::load(path, &bytes, mode, settings),
         Form::Json => json::load(path, &bytes, settings),
     }
 }

@@ -135,6 +135,21 @@ fn add_specials(tokens: &mut Vec<Token>, settings: &Settings) -> Result<()> {
         tokens.extend(SPECIALS.map(|name| Token::new(name, Kind::Hidden)));
         return Ok(());
     }
+    // A gap before the first one means that the file of ranks was cut short.
+    if !settings
+        .added_tokens_decoder
+        .contains_key(&ranks.to_string())
+    {
+        let found = format!("no id {ranks}");
+        let expected =
+            "special tokens from the id after the last rank on (is tokenizer.model complete?)";
+        return Err(Error::key(
+            &settings.path,
+            "added_tokens_decoder",
+            found,
+            expected,
+        ));
+    }
     for (id, token) in &settings.added_tokens_decoder {
         let key = format!("added_tokens_decoder.{id}");
         let expected = "an id after the ranks, the tokens' numbers";

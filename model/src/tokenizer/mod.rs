@@ -64,13 +64,14 @@ enum Engine {
 
 impl Tokenizer {
     /// Reads the tokenizer of a model directory: `ice_text.model`, `tokenizer.model` (SentencePiece or
-    /// tiktoken ranks) or, where neither is there, `tokenizer.json`.
+    /// tiktoken ranks) or, where neither is there, `tokenizer.json`. ChatGLM2 and ChatGLM3 have the same
+    /// file; `mode`, where it is given, decides between them, else `tokenizer_config.json` does.
     ///
     /// # Errors
     /// [`Error::Directory`] if the directory holds none of them; [`Error::Malformed`], [`Error::Json`] or
     /// [`Error::Key`] if a file is broken or asks for what glmtune does not do.
-    pub fn from_dir(dir: &Path) -> Result<Self> {
-        Self::find(dir)?.ok_or_else(|| {
+    pub fn from_dir(dir: &Path, mode: Option<Mode>) -> Result<Self> {
+        Self::find(dir, mode)?.ok_or_else(|| {
             Error::directory(
                 dir,
                 "no tokenizer here: looked for `ice_text.model`, `tokenizer.model` and `tokenizer.json`",
@@ -82,10 +83,10 @@ impl Tokenizer {
     ///
     /// # Errors
     /// As [`from_dir`](Self::from_dir), but for the missing tokenizer.
-    pub fn find(dir: &Path) -> Result<Option<Self>> {
+    pub fn find(dir: &Path, mode: Option<Mode>) -> Result<Option<Self>> {
         let settings = Settings::read(dir)?;
         files::present(dir)
-            .map(|(path, kind)| files::load(&path, kind, &settings))
+            .map(|(path, kind)| files::load(&path, kind, mode, &settings))
             .transpose()
     }
 

@@ -108,7 +108,7 @@ mod tests {
             let (tokenizer, config) = small_tokenizer(mode);
             std::fs::write(dir.path().join("tokenizer.json"), tokenizer).unwrap();
             std::fs::write(dir.path().join("tokenizer_config.json"), config).unwrap();
-            let tokenizer = Tokenizer::from_dir(dir.path()).unwrap();
+            let tokenizer = Tokenizer::from_dir(dir.path(), None).unwrap();
             assert_eq!(tokenizer.mode(), mode);
             assert_eq!(tokenizer.vocab_size(), 256 + specials(mode).len());
             let text = "a\u{0}\n 你好 👍 [gMASK] <|user|></s>";

@@ -15,8 +15,6 @@ pub(super) enum Kind {
     Byte(u8),
     /// A special token that decoding leaves out.
     Hidden,
-    /// A special token that decoding spells by its name.
-    Shown,
 }
 
 /// One token: its bytes (which are valid UTF-8 except in byte-level vocabularies) and its kind.
@@ -66,7 +64,7 @@ impl Vocabulary {
 
     /// Ids of the tokens that are no text.
     pub(super) fn specials(&self) -> impl Iterator<Item = (String, u32)> {
-        let special = |kind| matches!(kind, Kind::Hidden | Kind::Shown | Kind::Unknown);
+        let special = |kind| matches!(kind, Kind::Hidden | Kind::Unknown);
         (self.shift..)
             .zip(&self.tokens)
             .filter(move |(_, token)| special(token.kind))

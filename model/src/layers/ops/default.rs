@@ -147,7 +147,7 @@ pub fn layer_norm_backward<B: Backend>(
     let grad_x = (scaled - mean - normalized * along) * inverse;
     (
         from_f32(grad_x, x_dtype),
-        from_f32(grad_weight, weight_dtype.clone()),
+        from_f32(grad_weight, weight_dtype),
         from_f32(grad_bias, weight_dtype),
     )
 }

@@ -4,7 +4,7 @@ use burn::tensor::{Shape, TensorMetadata};
 use rayon::prelude::*;
 
 use super::Float;
-use super::simd::{sigmoid, tanh, vectorized};
+use super::simd::{sigmoid, simd, tanh};
 use super::values::{Values, from_vec};
 
 /// Elements that one task computes.
@@ -20,16 +20,18 @@ pub fn swiglu(x: Float) -> Float {
     let mut out = vec![0.0; shape[0] * width];
     if width > 0 {
         let rows = out.par_chunks_mut(width).zip(x.par_chunks(2 * width));
-        rows.for_each(|(out, x)| {
-            let (gate, up) = x.split_at(width);
-            vectorized(|| {
-                for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
-                    *out = sigmoid(gate) * gate * up;
-                }
-            });
-        });
+        rows.for_each(|(out, x)| swiglu_row(x, out));
     }
     from_vec(out, Shape::new([shape[0], width]), dtype)
+}
+
+simd! {
+fn swiglu_row(x: &[f32], out: &mut [f32]) {
+    let (gate, up) = x.split_at(out.len());
+    for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
+        *out = sigmoid(gate) * gate * up;
+    }
+}
 }
 
 /// Gradient of [`swiglu`].
@@ -43,20 +45,24 @@ pub fn swiglu_backward(x: Float, grad: Float) -> Float {
             .par_chunks_mut(2 * width)
             .zip(x.par_chunks(2 * width))
             .zip(grad.par_chunks(width));
-        rows.for_each(|((out, x), grad)| {
-            let (gate, up) = x.split_at(width);
-            let (grad_gate, grad_up) = out.split_at_mut(width);
-            vectorized(|| {
-                for i in 0..width {
-                    let sigmoid = sigmoid(gate[i]);
-                    let slope = sigmoid * (1.0 + gate[i] * (1.0 - sigmoid));
-                    grad_gate[i] = grad[i] * up[i] * slope;
-                    grad_up[i] = grad[i] * sigmoid * gate[i];
-                }
-            });
-        });
+        rows.for_each(|((out, x), grad)| swiglu_backward_row(x, grad, out));
     }
     from_vec(out, shape, dtype)
+}
+
+simd! {
+fn swiglu_backward_row(x: &[f32], grad: &[f32], out: &mut [f32]) {
+    let width = grad.len();
+    let (gate, up) = x.split_at(width);
+    let (grad_gate, grad_up) = out.split_at_mut(width);
+    let (gate, up, grad_up) = (&gate[..width], &up[..width], &mut grad_up[..width]);
+    for i in 0..width {
+        let sigmoid = sigmoid(gate[i]);
+        let slope = sigmoid * (1.0 + gate[i] * (1.0 - sigmoid));
+        grad_gate[i] = grad[i] * up[i] * slope;
+        grad_up[i] = grad[i] * sigmoid * gate[i];
+    }
+}
 }
 
 /// `tanh(sqrt(2/π)·(x + 0.044715·x³))`.
@@ -71,14 +77,16 @@ pub fn gelu_tanh(x: Float) -> Float {
     let x = Values::of(x);
     let mut out = vec![0.0; x.len()];
     let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
-    chunks.for_each(|(out, x)| {
-        vectorized(|| {
-            for (out, &x) in out.iter_mut().zip(x) {
-                *out = 0.5 * x * (1.0 + inner(x));
-            }
-        });
-    });
+    chunks.for_each(|(out, x)| gelu_chunk(x, out));
     from_vec(out, shape, dtype)
+}
+
+simd! {
+fn gelu_chunk(x: &[f32], out: &mut [f32]) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        *out = 0.5 * x * (1.0 + inner(x));
+    }
+}
 }
 
 /// Gradient of [`gelu_tanh`].
@@ -90,15 +98,17 @@ pub fn gelu_tanh_backward(x: Float, grad: Float) -> Float {
         .par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK))
         .zip(grad.par_chunks(CHUNK));
-    chunks.for_each(|((out, x), grad)| {
-        vectorized(|| {
-            for ((out, &x), &grad) in out.iter_mut().zip(x).zip(grad) {
-                let inner = inner(x);
-                let argument_slope = SQRT_2_OVER_PI * (1.0 + 3.0 * GELU_CUBIC * x * x);
-                let slope = 1.0 + inner + x * (1.0 - inner * inner) * argument_slope;
-                *out = 0.5 * grad * slope;
-            }
-        });
-    });
+    chunks.for_each(|((out, x), grad)| gelu_backward_chunk(x, grad, out));
     from_vec(out, shape, dtype)
+}
+
+simd! {
+fn gelu_backward_chunk(x: &[f32], grad: &[f32], out: &mut [f32]) {
+    for ((out, &x), &grad) in out.iter_mut().zip(x).zip(grad) {
+        let inner = inner(x);
+        let argument_slope = SQRT_2_OVER_PI * (1.0 + 3.0 * GELU_CUBIC * x * x);
+        let slope = 1.0 + inner + x * (1.0 - inner * inner) * argument_slope;
+        *out = 0.5 * grad * slope;
+    }
+}
 }

@@ -7,7 +7,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::Float;
-use super::simd::{dot, exp, maximum, vectorized};
+use super::simd::{dot, exp, maximum, simd};
 use super::values::{Shared, Values, from_vec};
 use crate::layers::mask::MaskSpec;
 use crate::layers::ops::{AttentionInput, AttentionOutput};
@@ -223,10 +223,10 @@ unsafe fn times(
     }
 }
 
+simd! {
 /// Scores → probabilities in place, hidden keys to zero; the logarithm of the sum is returned.
 ///
 /// `scores` holds keys `from …` of one row, `(low, high)` the keys seen beside the prefix.
-#[inline(always)]
 fn softmax_row(scores: &mut [f32], from: usize, prefix: usize, (low, high): (usize, usize)) -> f32 {
     let end = from + scores.len();
     let (low, high) = (low.clamp(from, end) - from, high.clamp(from, end) - from);
@@ -248,6 +248,7 @@ fn softmax_row(scores: &mut [f32], from: usize, prefix: usize, (low, high): (usi
         *score *= inverse;
     }
     top + total.ln()
+}
 }
 
 /// Runs a task per batch row and group of heads.
@@ -302,7 +303,7 @@ pub fn attention(input: AttentionInput<Flex>) -> AttentionOutput<Flex> {
             times_transposed(scores.as_mut_ptr(), keys, scale, dims, rows, keys_matrix);
             for (row, scores) in scores.chunks_mut(keys.max(1)).enumerate() {
                 let interval = block.interval(mask, row);
-                let sum = vectorized(|| softmax_row(scores, from, mask.prefix, interval));
+                let sum = softmax_row(scores, from, mask.prefix, interval);
                 *shared_sums.at(block.sum_index(&sizes, row)) = sum;
             }
             let probabilities = Matrix {
@@ -396,13 +397,9 @@ pub fn attention_backward(
                     let sum = sums[block.sum_index(&sizes, row)];
                     let (probabilities, grad_scores) =
                         (&mut probabilities[span.clone()], &mut grad_scores[span]);
-                    vectorized(|| {
-                        let along = dot(&grad[line.clone()], &result[line.clone()]);
-                        recompute_row(probabilities, from, mask.prefix, interval, sum);
-                        for (grad, p) in grad_scores.iter_mut().zip(probabilities) {
-                            *grad = *p * (*grad - along);
-                        }
-                    });
+                    recompute_row(probabilities, from, mask.prefix, interval, sum);
+                    let (grad, result) = (&grad[line.clone()], &result[line]);
+                    score_gradients(grad_scores, probabilities, grad, result);
                 }
                 let matrix = |data: &[f32]| Matrix {
                     data: data.as_ptr(),
@@ -436,8 +433,8 @@ pub fn attention_backward(
     )
 }
 
+simd! {
 /// Scores → probabilities by the kept logarithm of their sum, hidden keys to zero.
-#[inline(always)]
 fn recompute_row(
     scores: &mut [f32],
     from: usize,
@@ -455,4 +452,15 @@ fn recompute_row(
     }
     scores[prefix..low].fill(0.0);
     scores[high..].fill(0.0);
+}
+}
+
+simd! {
+/// Gradients of the probabilities → gradients of the scores: `dS = P ∘ (dP - rowsum(dO ∘ O))`.
+fn score_gradients(grads: &mut [f32], probabilities: &[f32], grad: &[f32], result: &[f32]) {
+    let along = dot(grad, result);
+    for (grad, p) in grads.iter_mut().zip(probabilities) {
+        *grad = *p * (*grad - along);
+    }
+}
 }

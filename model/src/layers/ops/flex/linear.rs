@@ -10,7 +10,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::Float;
-use super::simd::{dot, vectorized};
+use super::simd::{dot, simd};
 use super::values::{Halves, Shared, Values, from_vec};
 
 /// Up to this many rows, scalar products beat packing the weight for a matrix product.
@@ -66,13 +66,22 @@ pub fn linear(x: Float, weight: Float, bias: Option<Float>) -> Float {
 }
 
 fn add_bias(out: &mut [f32], bias: &[f32]) {
-    out.par_chunks_mut(bias.len().max(1)).for_each(|row| {
-        vectorized(|| {
-            for (out, bias) in row.iter_mut().zip(bias) {
-                *out += bias;
-            }
-        });
-    });
+    let rows = out.par_chunks_mut(bias.len().max(1));
+    rows.for_each(|row| add_row(row, bias));
+}
+
+simd! {
+fn add_row(row: &mut [f32], bias: &[f32]) {
+    for (out, bias) in row.iter_mut().zip(bias) {
+        *out += bias;
+    }
+}
+}
+
+simd! {
+fn scalar_product(a: &[f32], b: &[f32]) -> f32 {
+    dot(a, b)
+}
 }
 
 /// `out = x · weightᵀ` in float32.
@@ -182,7 +191,7 @@ fn scalar_products(
             let start = bias.map_or(0.0, |bias| bias[column]);
             for row in 0..rows {
                 let x = &x[row * input..(row + 1) * input];
-                let value = start + vectorized(|| dot(x, line));
+                let value = start + scalar_product(x, line);
                 // SAFETY: within `out`, and no other task has this column.
                 unsafe { *shared.at(row * output + column) = value };
             }

@@ -4,7 +4,7 @@ use burn::tensor::{Shape, TensorMetadata};
 use rayon::prelude::*;
 
 use super::Float;
-use super::simd::{sum, vectorized};
+use super::simd::{simd, sum};
 use super::values::{Values, from_vec};
 
 /// Rows that one task of a backward pass works on; each task sums the weight's gradient on its own.
@@ -19,15 +19,51 @@ pub fn rms_norm(x: Float, weight: Float, epsilon: f64) -> Float {
     let rows = out
         .par_chunks_mut(width.max(1))
         .zip(x.par_chunks(width.max(1)));
-    rows.for_each(|(out, x)| {
-        vectorized(|| {
-            let inverse = inverse_rms(x, epsilon);
-            for i in 0..width {
-                out[i] = x[i] * inverse * weight[i];
-            }
-        });
-    });
+    rows.for_each(|(out, x)| rms_norm_row(x, &weight, epsilon, out));
     from_vec(out, shape, dtype)
+}
+
+simd! {
+fn rms_norm_row(x: &[f32], weight: &[f32], epsilon: f64, out: &mut [f32]) {
+    let inverse = inverse_rms(x, epsilon);
+    for ((out, &x), &weight) in out.iter_mut().zip(x).zip(weight) {
+        *out = x * inverse * weight;
+    }
+}
+}
+
+simd! {
+fn rms_norm_backward_row(
+    x: &[f32],
+    weight: &[f32],
+    epsilon: f64,
+    grad: &[f32],
+    grad_x: &mut [f32],
+    grad_weight: &mut [f32],
+) {
+    let width = x.len();
+    let (weight, grad) = (&weight[..width], &grad[..width]);
+    let (grad_x, grad_weight) = (&mut grad_x[..width], &mut grad_weight[..width]);
+    let inverse = inverse_rms(x, epsilon);
+    let along = sum(width, |i| grad[i] * weight[i] * x[i]) * inverse / width as f32;
+    for i in 0..width {
+        let normalized = x[i] * inverse;
+        grad_weight[i] += grad[i] * normalized;
+        grad_x[i] = (grad[i] * weight[i] - normalized * along) * inverse;
+    }
+}
+}
+
+simd! {
+fn layer_norm_row(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f64, out: &mut [f32]) {
+    let width = x.len();
+    let mean = sum(width, |i| x[i]) / width as f32;
+    let variance = sum(width, |i| (x[i] - mean) * (x[i] - mean)) / width as f32;
+    let inverse = 1.0 / (variance + epsilon as f32).sqrt();
+    for (((out, &x), &weight), &bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
+        *out = (x - mean) * inverse * weight + bias;
+    }
+}
 }
 
 #[inline(always)]
@@ -54,15 +90,7 @@ pub fn rms_norm_backward(x: Float, weight: Float, epsilon: f64, grad: Float) -> 
                 .zip(x.chunks(width))
                 .zip(grad.chunks(width));
             for ((grad_x, x), grad) in rows {
-                vectorized(|| {
-                    let inverse = inverse_rms(x, epsilon);
-                    let along = sum(width, |i| grad[i] * weight[i] * x[i]) * inverse / width as f32;
-                    for i in 0..width {
-                        let normalized = x[i] * inverse;
-                        grad_weight[i] += grad[i] * normalized;
-                        grad_x[i] = (grad[i] * weight[i] - normalized * along) * inverse;
-                    }
-                });
+                rms_norm_backward_row(x, &weight, epsilon, grad, grad_x, &mut grad_weight);
             }
             grad_weight
         })
@@ -90,15 +118,6 @@ pub fn layer_norm(x: Float, weight: Float, bias: Float, epsilon: f64) -> Float {
     let rows = out
         .par_chunks_mut(width.max(1))
         .zip(x.par_chunks(width.max(1)));
-    rows.for_each(|(out, x)| {
-        vectorized(|| {
-            let mean = sum(width, |i| x[i]) / width as f32;
-            let variance = sum(width, |i| (x[i] - mean) * (x[i] - mean)) / width as f32;
-            let inverse = 1.0 / (variance + epsilon as f32).sqrt();
-            for i in 0..width {
-                out[i] = (x[i] - mean) * inverse * weight[i] + bias[i];
-            }
-        });
-    });
+    rows.for_each(|(out, x)| layer_norm_row(x, &weight, &bias, epsilon, out));
     from_vec(out, shape, dtype)
 }

@@ -4,7 +4,7 @@ use burn::tensor::{Shape, TensorMetadata};
 use rayon::prelude::*;
 
 use super::Float;
-use super::simd::vectorized;
+use super::simd::simd;
 use super::values::{Values, from_vec};
 use crate::layers::rotary::{Direction, RotaryPairs};
 
@@ -29,17 +29,29 @@ pub fn rotary(x: Float, cos: Float, sin: Float, pairs: RotaryPairs, direction: D
         let row = if table_rows == 1 { 0 } else { token / tokens };
         let at = (row * tokens + token % tokens) * count;
         let (cos, sin) = (&cos[at..at + count], &sin[at..at + count]);
-        let head_pairs = out.chunks_mut(head_dim).zip(x.chunks(head_dim));
-        vectorized(|| {
-            for (out, x) in head_pairs {
-                match pairs {
-                    RotaryPairs::Interleaved => interleaved(x, cos, sin, sign, out),
-                    RotaryPairs::TwoHalves => two_halves(x, cos, sin, sign, out),
-                }
-            }
-        });
+        rotate_heads(x, cos, sin, sign, pairs, head_dim, out);
     });
     from_vec(out, Shape::new([shape[0], tokens, heads, head_dim]), dtype)
+}
+
+simd! {
+/// All heads of one token.
+fn rotate_heads(
+    x: &[f32],
+    cos: &[f32],
+    sin: &[f32],
+    sign: f32,
+    pairs: RotaryPairs,
+    head_dim: usize,
+    out: &mut [f32],
+) {
+    for (out, x) in out.chunks_mut(head_dim).zip(x.chunks(head_dim)) {
+        match pairs {
+            RotaryPairs::Interleaved => interleaved(x, cos, sin, sign, out),
+            RotaryPairs::TwoHalves => two_halves(x, cos, sin, sign, out),
+        }
+    }
+}
 }
 
 #[inline(always)]

@@ -1,12 +1,19 @@
 //! Loops that the compiler vectorises for the processor at hand.
 
-use pulp::Arch;
-
-/// Runs a loop compiled for the best instruction set of this processor.
-#[inline(always)]
-pub fn vectorized<R>(function: impl FnOnce() -> R) -> R {
-    Arch::new().dispatch(function)
+/// Compiles a function for several instruction sets; each call takes the best that the processor has.
+///
+/// Everything that the function calls in its loops must be `#[inline(always)]`: what is not inlined is
+/// compiled for the plain instruction set.
+macro_rules! simd {
+    ($function:item) => {
+        #[multiversion::multiversion(targets(
+            "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+            "x86_64+avx2+fma",
+        ))]
+        $function
+    };
 }
+pub(super) use simd;
 
 /// Independent sums, so that the order of additions leaves room for vectors.
 const LANES: usize = 32;

@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::Float;
-use super::simd::vectorized;
+use super::simd::simd;
 
 /// Elements that one task converts.
 const CHUNK: usize = 1 << 15;
@@ -70,13 +70,13 @@ impl<'a> Halves<'a> {
     }
 }
 
+simd! {
 /// bfloat16 is the upper half of a float32.
 fn widen_bf16(values: &[bf16], out: &mut [f32]) {
-    vectorized(|| {
-        for (value, out) in values.iter().zip(out) {
-            *out = f32::from_bits(u32::from(value.to_bits()) << 16);
-        }
-    });
+    for (value, out) in values.iter().zip(out) {
+        *out = f32::from_bits(u32::from(value.to_bits()) << 16);
+    }
+}
 }
 
 fn widen(tensor: &FlexTensor) -> Vec<f32> {
