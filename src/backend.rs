@@ -102,6 +102,19 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Keeps Mesa's Vulkan layer from asking a display server which device draws windows: a program that opens
+/// none gains nothing from it, and without a display it complains on standard error.
+///
+/// # Safety
+/// No other thread may exist yet: the environment is shared by all.
+pub unsafe fn quiet_vulkan_layers() {
+    const SWITCH: &str = "NODEVICE_SELECT";
+    if std::env::var_os(SWITCH).is_none() {
+        // SAFETY: by the caller's promise.
+        unsafe { std::env::set_var(SWITCH, "1") };
+    }
+}
+
 /// Picks a backend and its first device.
 ///
 /// # Errors

@@ -12,6 +12,8 @@ use glmtune::commands::{self, Error};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // SAFETY: the first line of the program; no thread has been started.
+    unsafe { glmtune::backend::quiet_vulkan_layers() };
     commands::start_logging();
     let cli = Cli::parse_from(normalize(std::env::args_os()));
     match commands::run(cli.command) {

@@ -52,7 +52,7 @@ pub struct CommonConfig {
     pub num_attention_heads: usize,
     /// Added to the (mean) square in the norms.
     pub layernorm_epsilon: f64,
-    /// Longest sequence that the model was made for; longer ones are computed with a warning.
+    /// Longest sequence that the model was made for; longer ones are computed all the same.
     pub max_positions: usize,
     /// Ids that end a generation.
     pub eos_token_ids: Vec<u32>,

@@ -12,6 +12,8 @@ use glmtune::model::tokenizer::{Message, Mode, Role, Tokenizer};
 use glmtune::training::data::{LayoutLimits, lay_out_all, read_rows};
 use serde_json::Value;
 
+mod malformed;
+
 const FAMILIES: [(&str, &str, Mode); 4] = [
     ("chatglm", "chatglm-6b", Mode::Glm),
     ("chatglm2", "chatglm2-6b", Mode::Glm2),
