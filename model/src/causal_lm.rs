@@ -10,98 +10,14 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
 
+use crate::architecture::{Architecture, BuildOptions, SharedInputs};
 use crate::batch::{BatchPositions, TokenBatch};
 use crate::chatglm::ChatGlm;
 use crate::chatglm2::ChatGlm2;
 use crate::config::ModelConfig;
 use crate::error::Result;
-use crate::layers::rotary::RotaryPrecision;
-use crate::layers::{AttentionMask, GlmBackend, KvCache, LayerCache, Projection, RotaryTable};
+use crate::layers::{AttentionMask, GlmBackend, KvCache, LayerCache, Projection};
 use crate::peft::{PrefixEncoder, PrefixKeyValues, PrefixShape};
-
-/// What every block of a walk reads beside the hidden state.
-#[derive(Debug, Clone)]
-pub struct SharedInputs<B: Backend> {
-    /// Angles of the queries and keys of this walk.
-    pub rotary: RotaryTable<B>,
-    /// Which keys each query sees.
-    pub mask: AttentionMask<B>,
-    /// Keys and values before all others.
-    pub prefix: Option<PrefixKeyValues<B>>,
-}
-
-impl<B: Backend> SharedInputs<B> {
-    /// The keys and values that a layer attends to: prefix, cached ones and its own.
-    ///
-    /// # Shapes
-    /// - `key`, `value`: `[batch, tokens, kv_heads, head_dim]`
-    /// - results: `[batch, prefix + cached + tokens, kv_heads, head_dim]`
-    pub(crate) fn extend(
-        &self,
-        layer: usize,
-        key: Tensor<B, 4>,
-        value: Tensor<B, 4>,
-        cache: Option<&mut LayerCache<B>>,
-    ) -> (Tensor<B, 4>, Tensor<B, 4>) {
-        let batch = key.dims()[0];
-        let prefix = self
-            .prefix
-            .as_ref()
-            .map(|prefix| prefix.layer(layer, batch));
-        match (cache, prefix) {
-            (None, None) => (key, value),
-            (None, Some((prefix_key, prefix_value))) => (
-                Tensor::cat(vec![prefix_key, key], 1),
-                Tensor::cat(vec![prefix_value, value], 1),
-            ),
-            (Some(cache), prefix) => {
-                if let (true, Some((key, value))) = (cache.is_empty(), prefix) {
-                    cache.append(key, value);
-                }
-                cache.append(key, value)
-            }
-        }
-    }
-}
-
-/// How a model is built around its configuration.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct BuildOptions {
-    /// Type of the frozen weights and of the activations.
-    pub dtype: DType,
-    /// Precision in which the published code computes the rotary table.
-    pub rotary: RotaryPrecision,
-}
-
-impl BuildOptions {
-    /// Weights, activations and rotary table in float32.
-    pub fn float32() -> Self {
-        Self {
-            dtype: DType::F32,
-            rotary: RotaryPrecision::FLOAT32,
-        }
-    }
-}
-
-/// The segments of one architecture.
-pub(crate) trait Architecture<B: GlmBackend> {
-    fn embed(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3>;
-    fn num_blocks(&self) -> usize;
-    fn block(
-        &self,
-        index: usize,
-        hidden: Tensor<B, 3>,
-        shared: &SharedInputs<B>,
-        cache: Option<&mut LayerCache<B>>,
-    ) -> Tensor<B, 3>;
-    fn final_norm(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3>;
-    fn lm_head(&self) -> &Projection<B>;
-    fn positions(&self, batch: &TokenBatch) -> Result<BatchPositions>;
-    fn rotary(&self, positions: &BatchPositions, range: Range<usize>) -> RotaryTable<B>;
-    fn prefix_encoder(&self) -> Option<&PrefixEncoder<B>>;
-    fn dtype(&self) -> DType;
-    fn device(&self) -> B::Device;
-}
 
 /// A causal language model of either architecture.
 // One model exists per process; the difference in size of the variants is nothing to it.

@@ -10,8 +10,8 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
 
+use crate::architecture::{Architecture, BuildOptions, SharedInputs};
 use crate::batch::{BatchPositions, RowPositions, TokenBatch};
-use crate::causal_lm::{Architecture, BuildOptions, SharedInputs};
 use crate::config::ChatGlmConfig;
 use crate::error::{Error, Result};
 use crate::layers::ops::{unwrap, wrap};

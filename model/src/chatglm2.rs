@@ -11,8 +11,8 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
 
+use crate::architecture::{Architecture, BuildOptions, SharedInputs};
 use crate::batch::{BatchPositions, RowPositions, TokenBatch};
-use crate::causal_lm::{Architecture, BuildOptions, SharedInputs};
 use crate::config::ChatGlm2Config;
 use crate::error::Result;
 use crate::layers::ops::{unwrap, wrap};

@@ -5,6 +5,7 @@
 //! `glmtune-training` and `glmtune-eval`, which build on it, and the `glmtune` facade, which picks a
 //! backend.
 
+pub mod architecture;
 pub mod batch;
 pub mod causal_lm;
 pub mod chatglm;
@@ -21,8 +22,9 @@ pub mod pretrained;
 pub mod random_weights;
 pub mod tokenizer;
 
+pub use architecture::BuildOptions;
 pub use batch::{Padding, TokenBatch};
-pub use causal_lm::{BuildOptions, CausalLm};
+pub use causal_lm::CausalLm;
 pub use config::ModelConfig;
 pub use error::{Error, Result};
 pub use layers::GlmBackend;

@@ -7,7 +7,8 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData};
 
-use crate::causal_lm::{BuildOptions, CausalLm, prefix_shape};
+use crate::architecture::BuildOptions;
+use crate::causal_lm::{CausalLm, prefix_shape};
 use crate::checkpoint::{
     self, AdapterKind, Checkpoint, LoraAdapter, PrefixAdapter, RawTensor, TensorInfo, natural_order,
 };

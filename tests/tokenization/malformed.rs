@@ -85,10 +85,8 @@ fn damaged_published_files() {
                 let model = NAMES[..2].iter().find(|other| dir.join(other).exists());
                 let model = model.map(|model| (*model, fs::read(dir.join(model)).unwrap()));
                 let mut files: Vec<(&str, &[u8])> = vec![(name, &damaged)];
-                if let Some((model, bytes)) = &model {
-                    if *model != name {
-                        files.push((model, bytes));
-                    }
+                if let Some((model, bytes)) = model.as_ref().filter(|(model, _)| *model != name) {
+                    files.push((model, bytes));
                 }
                 load(&files);
             }

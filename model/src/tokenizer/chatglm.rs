@@ -3,18 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokenizers::TokenizerImpl;
-
-use super::decode::Spelling;
-use super::engine::Subwords;
+use super::engine::{self, Subwords};
 use super::mode::Mode;
-use super::normalizer::TextNormalizer;
 use super::sentencepiece::{Algorithm, SentencePiece};
 use super::settings::Settings;
 use super::special::Specials;
 use super::unigram::Unigram;
 use super::vocabulary::Vocabulary;
-use super::{Engine, Tokenizer, pad_id};
+use super::{Tokenizer, pad_id};
 use crate::error::{Error, Result};
 
 /// Image tokens that stand before the text's where the settings do not say: those of the first release.
@@ -47,21 +43,11 @@ pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Tok
         .filter(|(name, _)| SPECIALS.contains(&name.as_str()));
     let specials: Specials = vocabulary.specials().chain(ordinary).collect();
 
-    let normalizer =
-        TextNormalizer::new(&model, true).map_err(|detail| Error::malformed(path, detail))?;
     let subwords = Subwords::Unigram(Unigram::new(&model, Arc::new(vocabulary)));
-    let mut pipeline = TokenizerImpl::new(subwords);
-    pipeline.with_normalizer(Some(normalizer));
+    let engine = engine::of_pieces(&model, subwords, true)
+        .map_err(|detail| Error::malformed(path, detail))?;
     Ok(Tokenizer {
-        engine: Engine::Published {
-            pipeline: Box::new(pipeline),
-            spelling: Spelling::Pieces {
-                unknown: model.unknown_surface.clone(),
-                drops_first_space: model.add_dummy_prefix || model.remove_extra_whitespaces,
-                drops_all_first_spaces: model.remove_extra_whitespaces,
-                marks_whitespace: true,
-            },
-        },
+        engine,
         pad_id: pad_id(&specials, settings),
         specials,
         mode: Mode::Glm,

@@ -3,18 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokenizers::TokenizerImpl;
-
-use super::decode::Spelling;
-use super::engine::Subwords;
+use super::engine::{self, Subwords};
 use super::mode::Mode;
-use super::normalizer::TextNormalizer;
 use super::ranked_bpe::RankedBpe;
 use super::sentencepiece::{Algorithm, SentencePiece};
 use super::settings::Settings;
 use super::special::Specials;
 use super::vocabulary::{Kind, Token, Vocabulary};
-use super::{Engine, Tokenizer, pad_id};
+use super::{Tokenizer, pad_id};
 use crate::error::{Error, Result};
 
 /// After the pieces of the model file, in both families.
@@ -50,21 +46,11 @@ pub(super) fn load(
     };
     let specials: Specials = vocabulary.specials().collect();
 
-    let normalizer =
-        TextNormalizer::new(&model, false).map_err(|detail| Error::malformed(path, detail))?;
     let subwords = Subwords::Bpe(RankedBpe::from_scores(&model, Arc::new(vocabulary)));
-    let mut pipeline = TokenizerImpl::new(subwords);
-    pipeline.with_normalizer(Some(normalizer));
+    let engine = engine::of_pieces(&model, subwords, false)
+        .map_err(|detail| Error::malformed(path, detail))?;
     Ok(Tokenizer {
-        engine: Engine::Published {
-            pipeline: Box::new(pipeline),
-            spelling: Spelling::Pieces {
-                unknown: model.unknown_surface.clone(),
-                drops_first_space: model.add_dummy_prefix || model.remove_extra_whitespaces,
-                drops_all_first_spaces: model.remove_extra_whitespaces,
-                marks_whitespace: false,
-            },
-        },
+        engine,
         pad_id: pad_id(&specials, settings),
         specials,
         mode,

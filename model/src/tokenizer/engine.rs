@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use tokenizers::models::bpe::BpeTrainer;
 use tokenizers::{DecoderWrapper, Model, PostProcessorWrapper, Token, TokenizerImpl};
 
+use super::Engine;
+use super::decode::Spelling;
 use super::normalizer::TextNormalizer;
 use super::ranked_bpe::RankedBpe;
+use super::sentencepiece::SentencePiece;
 use super::unigram::Unigram;
 use super::vocabulary::Vocabulary;
 use super::words::Words;
@@ -31,6 +34,28 @@ impl Subwords {
             Self::Bpe(model) => &model.vocabulary,
         }
     }
+}
+
+/// The engine of a SentencePiece model.
+///
+/// # Errors
+/// What is wrong with the model's normalization rules.
+pub(super) fn of_pieces(
+    model: &SentencePiece,
+    subwords: Subwords,
+    marks_whitespace: bool,
+) -> Result<Engine, String> {
+    let mut pipeline = TokenizerImpl::new(subwords);
+    pipeline.with_normalizer(Some(TextNormalizer::new(model, marks_whitespace)?));
+    Ok(Engine::Published {
+        pipeline: Box::new(pipeline),
+        spelling: Spelling::Pieces {
+            unknown: model.unknown_surface.clone(),
+            drops_first_space: model.add_dummy_prefix || model.remove_extra_whitespaces,
+            drops_all_first_spaces: model.remove_extra_whitespaces,
+            marks_whitespace,
+        },
+    })
 }
 
 impl Model for Subwords {
