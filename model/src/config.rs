@@ -290,7 +290,10 @@ impl CommonConfig {
             pad_token_id: pad_token_id.unwrap_or(0),
             pre_seq_len: keys.optional_size("pre_seq_len").filter(|&len| len > 0),
             prefix_projection: keys.flag("prefix_projection", false),
-            torch_dtype: keys.read("torch_dtype", "float32, float16 or bfloat16", torch_dtype),
+            // Newer releases of `transformers` write the key without its prefix.
+            torch_dtype: keys
+                .weight_type("torch_dtype")
+                .or(keys.weight_type("dtype")),
         }
     }
 }
@@ -390,6 +393,10 @@ impl<'a> Keys<'a> {
         found.unwrap_or(0)
     }
 
+    fn weight_type(&mut self, key: &str) -> Option<DType> {
+        self.read(key, "float32, float16 or bfloat16", torch_dtype)
+    }
+
     /// One id or a list of ids.
     fn tokens(&mut self, key: &str) -> Vec<u32> {
         self.read(key, "a token id or a list of them", |value| match value {
@@ -461,13 +468,14 @@ mod tests {
     #[test]
     fn second_generation() {
         let ModelConfig::ChatGlm2(config) =
-            parse(r#", "rope_ratio": 500, "eos_token_id": [7, 8]"#).unwrap()
+            parse(r#", "rope_ratio": 500, "eos_token_id": [7, 8], "dtype": "bfloat16""#).unwrap()
         else {
             panic!("taken for ChatGLM-6B");
         };
         assert_eq!(config.qkv_width(), 128);
         assert_eq!(config.rotary_base(), 5e6);
         assert_eq!(config.common.eos_token_ids, [7, 8]);
+        assert_eq!(config.common.torch_dtype, Some(DType::BF16));
         assert!(config.post_layer_norm);
     }
 
