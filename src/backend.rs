@@ -144,6 +144,7 @@ fn best(index: usize) -> Result<Selected> {
     flex().or_else(|_| wgpu(index))
 }
 
+#[cfg(not(all(feature = "flex", feature = "wgpu", feature = "cuda")))]
 fn lacking(name: &str) -> Error {
     Error::Request(format!(
         "this build of glmtune has no {name} backend (build it with `--features {name}`)"
