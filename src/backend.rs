@@ -5,7 +5,8 @@ use std::fmt;
 use glmtune_model::error::{Error, Result};
 
 /// The backend that a user asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum BackendChoice {
     /// The best that the machine has: cuda, then a GPU through wgpu, then flex.
     #[default]

@@ -5,8 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use glmtune_model::tokenizer::Mode;
+use serde::Serialize;
 
 use crate::backend::BackendChoice;
+
+mod train;
+
+pub use train::{NanPolicy, TrainArgs, TrainType};
 
 /// Fine-tune, evaluate, merge, chat with and serve the ChatGLM family.
 #[derive(Debug, Parser)]
@@ -29,6 +34,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Fine-tune a model on a file of rows.
+    Train(Box<TrainArgs>),
     /// Continue one prompt.
     Generate(GenerateArgs),
     /// A conversation in the terminal, streamed.
@@ -44,7 +51,7 @@ pub enum Command {
 }
 
 /// A model and where it runs.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Args, Serialize)]
 pub struct ModelArgs {
     /// Model directory, as published: config.json, tokenizer files, weights.
     #[arg(long, value_name = "DIR")]
@@ -54,6 +61,7 @@ pub struct ModelArgs {
     pub adapter: Vec<PathBuf>,
     /// Prompt and row format; by default the tokenizer tells.
     #[arg(long, value_parser = parse_mode, value_name = "glm|glm2|glm3|glm4")]
+    #[serde(serialize_with = "mode_as_text", skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
     /// Where to compute.
     #[arg(long, default_value_t)]
@@ -68,7 +76,8 @@ pub struct ModelArgs {
 }
 
 /// A compute type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floats.
     #[value(alias = "float32")]
@@ -166,7 +175,7 @@ pub struct ChatArgs {
 }
 
 /// Limits of the row layout.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Args, Serialize)]
 pub struct LayoutArgs {
     /// Most tokens of a row.
     #[arg(long, default_value_t = 1024, value_name = "N")]
@@ -303,6 +312,13 @@ pub enum PresetName {
     Glm4_9b,
 }
 
+fn mode_as_text<S: serde::Serializer>(mode: &Option<Mode>, serializer: S) -> Result<S::Ok, S::Error> {
+    match mode {
+        Some(mode) => serializer.collect_str(mode),
+        None => serializer.serialize_none(),
+    }
+}
+
 fn parse_mode(text: &str) -> Result<Mode, String> {
     text.parse()
         .map_err(|_| "expected glm, glm2, glm3 or glm4".to_string())
@@ -322,7 +338,7 @@ pub fn normalize(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         .collect()
 }
 
-fn normalize_flag(text: &str) -> String {
+pub(crate) fn normalize_flag(text: &str) -> String {
     match text.split_once('=') {
         Some((name, value)) => format!("{}={value}", name.replace('_', "-")),
         None => text.replace('_', "-"),

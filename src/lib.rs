@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod cli;
 pub mod commands;
+pub mod settings_file;
 
 pub use glmtune_eval as eval;
 pub use glmtune_model as model;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use glmtune::cli::{Cli, normalize};
 use glmtune::commands::{self, Error};
+use glmtune::settings_file;
 
 // The temporaries of a CPU run are large and short-lived; the system's allocator returns their pages
 // and faults them in again each time.
@@ -15,7 +16,15 @@ fn main() -> ExitCode {
     // SAFETY: the first line of the program; no thread has been started.
     unsafe { glmtune::backend::quiet_vulkan_layers() };
     commands::start_logging();
-    let cli = Cli::parse_from(normalize(std::env::args_os()));
+    let args = match settings_file::expand(normalize(std::env::args_os())) {
+        Ok(args) => args,
+        Err(error) => {
+            let error = Error::from(error);
+            print_error(&error);
+            return ExitCode::from(error.exit_status());
+        }
+    };
+    let cli = Cli::parse_from(args);
     match commands::run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output has gone, as `head` does: nothing is wrong.

@@ -9,7 +9,7 @@ use burn::tensor::{DType, Int, Tensor};
 use crate::batch::{BatchPositions, TokenBatch};
 use crate::error::Result;
 use crate::layers::rotary::RotaryPrecision;
-use crate::layers::{AttentionMask, GlmBackend, LayerCache, Projection, RotaryTable};
+use crate::layers::{AttentionMask, DropoutSite, DropoutSource, GlmBackend, LayerCache, Projection, RotaryTable};
 use crate::peft::{PrefixEncoder, PrefixKeyValues};
 
 /// What every block of a walk reads beside the hidden state.
@@ -21,9 +21,16 @@ pub struct SharedInputs<B: Backend> {
     pub mask: AttentionMask<B>,
     /// Keys and values before all others.
     pub prefix: Option<PrefixKeyValues<B>>,
+    /// In training: where the masks of dropout come from.
+    pub dropout: Option<DropoutSource>,
 }
 
 impl<B: Backend> SharedInputs<B> {
+    /// The seed of the dropout at a site; none outside of training.
+    pub(crate) fn dropout_seed(&self, layer: usize, site: DropoutSite) -> Option<u64> {
+        self.dropout.map(|source| source.seed(layer, site))
+    }
+
     /// The keys and values that a layer attends to: prefix, cached ones and its own.
     ///
     /// # Shapes

@@ -16,8 +16,12 @@ use crate::chatglm::ChatGlm;
 use crate::chatglm2::ChatGlm2;
 use crate::config::ModelConfig;
 use crate::error::Result;
-use crate::layers::{AttentionMask, GlmBackend, KvCache, LayerCache, Projection};
-use crate::peft::{PrefixEncoder, PrefixKeyValues, PrefixShape};
+use crate::layers::projection::to_type;
+use crate::layers::ops::{HeadGradients, unwrap, wrap};
+use crate::layers::{
+    AttentionMask, DropoutSite, DropoutSource, GlmBackend, KvCache, LayerCache, Projection,
+};
+use crate::peft::{PrefixDropout, PrefixEncoder, PrefixKeyValues, PrefixShape};
 
 /// A causal language model of either architecture.
 // One model exists per process; the difference in size of the variants is nothing to it.
@@ -144,6 +148,33 @@ impl<B: GlmBackend> CausalLm<B> {
             .forward(architecture.final_norm(hidden))
     }
 
+    /// The last segment in training: norm, output layer and mean cross entropy at the positions that have a
+    /// target. The logits of the whole batch never exist at once.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[batch, tokens, hidden]`
+    /// - `rows`: `[targets]`, positions in the flattened `[batch · tokens]`; `targets`: `[targets]`,
+    ///   the token that each is to predict
+    /// - result: `[1]`, float32
+    pub fn head_loss(
+        &self,
+        hidden: Tensor<B, 3>,
+        rows: Tensor<B, 1, Int>,
+        targets: Tensor<B, 1, Int>,
+    ) -> Tensor<B, 1> {
+        let [batch, tokens, width] = hidden.dims();
+        let rows = hidden.reshape([batch * tokens, width]).select(0, rows);
+        let rows = self.final_norm(rows.unsqueeze_dim::<3>(0)).squeeze_dim::<2>(0);
+        let weight = to_type(self.architecture().lm_head().weight.val(), rows.dtype());
+        // For a backend without autodiff: nothing is to be differentiated.
+        let wanted = HeadGradients {
+            hidden: false,
+            weight: false,
+        };
+        let targets = targets.into_primitive();
+        wrap(B::glm_head_loss(unwrap(rows), unwrap(weight), targets, wanted).loss)
+    }
+
     /// Where the tokens of a batch stand, and those that will follow them.
     ///
     /// # Errors
@@ -152,21 +183,27 @@ impl<B: GlmBackend> CausalLm<B> {
         self.architecture().positions(batch)
     }
 
-    /// What the blocks need for the tokens at a range of indexes.
+    /// What the blocks need for the tokens at a range of indexes; in training with a source of dropout.
     pub fn shared_inputs(
         &self,
         positions: &BatchPositions,
         range: Range<usize>,
+        dropout: Option<DropoutSource>,
     ) -> SharedInputs<B> {
+        let prefix_dropout = dropout.map(|source| PrefixDropout {
+            seed: source.seed(0, DropoutSite::Prefix),
+            batch: positions.rows().len(),
+        });
         let prefix = self
             .architecture()
             .prefix_encoder()
-            .map(|encoder| encoder.forward(self.dtype()));
+            .map(|encoder| encoder.forward(self.dtype(), prefix_dropout));
         let prefix_len = prefix.as_ref().map_or(0, PrefixKeyValues::len);
         SharedInputs {
             rotary: self.architecture().rotary(positions, range.clone()),
             mask: AttentionMask::new(positions.mask(range, prefix_len), &self.device()),
             prefix,
+            dropout,
         }
     }
 
@@ -203,7 +240,7 @@ impl<B: GlmBackend> CausalLm<B> {
     /// As [`positions`](Self::positions).
     pub fn forward(&self, batch: &TokenBatch) -> Result<Tensor<B, 3>> {
         let positions = self.positions(batch)?;
-        let shared = self.shared_inputs(&positions, 0..batch.width());
+        let shared = self.shared_inputs(&positions, 0..batch.width(), None);
         let hidden = self.embed(batch.ids(&self.device()));
         Ok(self.head(self.blocks(hidden, &shared, None)))
     }
@@ -216,7 +253,7 @@ impl<B: GlmBackend> CausalLm<B> {
     /// As [`positions`](Self::positions).
     pub fn hidden_states(&self, batch: &TokenBatch) -> Result<Vec<Tensor<B, 3>>> {
         let positions = self.positions(batch)?;
-        let shared = self.shared_inputs(&positions, 0..batch.width());
+        let shared = self.shared_inputs(&positions, 0..batch.width(), None);
         let mut states = vec![self.embed(batch.ids(&self.device()))];
         for index in 0..self.num_blocks() {
             let next = self.block(index, states[index].clone(), &shared, None);

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::layers::ops::{unwrap, wrap};
 use crate::layers::rotary::{RotaryPrecision, Rounding, inverse_frequencies};
 use crate::layers::{
-    AttentionScale, Embedding, GlmBackend, LayerCache, LayerNorm, Projection, RotaryPairs,
+    AttentionScale, DropoutSite, Embedding, GlmBackend, LayerCache, LayerNorm, Projection, RotaryPairs,
     RotaryTable, attention,
 };
 use crate::peft::PrefixEncoder;
@@ -252,7 +252,7 @@ impl<B: GlmBackend> Block<B> {
             .forward(index, normalized.clone(), shared, cache);
         let hidden = normalized.mul_scalar(alpha) + attended;
         let normalized = self.post_attention_layernorm.forward(hidden);
-        let output = self.mlp.forward(normalized.clone());
+        let output = self.mlp.forward(index, normalized.clone(), shared);
         normalized.mul_scalar(alpha) + output
     }
 }
@@ -277,7 +277,8 @@ impl<B: GlmBackend> SelfAttention<B> {
     ) -> Tensor<B, 3> {
         let [batch, tokens, width] = hidden.dims();
         let head_dim = width / self.heads;
-        let mixed = self.query_key_value.forward(hidden);
+        let seed = shared.dropout_seed(index, DropoutSite::QueryKeyValue);
+        let mixed = self.query_key_value.forward_with_dropout(hidden, seed);
         // [batch, tokens, heads, 3 · head_dim]
         let mixed = mixed.reshape([batch, tokens, self.heads, 3 * head_dim]);
         let part = |which: usize| mixed.clone().narrow(3, which * head_dim, head_dim);
@@ -285,8 +286,9 @@ impl<B: GlmBackend> SelfAttention<B> {
         let key = shared.rotary.apply(part(1));
         let (key, value) = shared.extend(index, key, part(2), cache);
         let scale = AttentionScale::new(head_dim, (index + 1) as f64);
-        self.dense
-            .forward(attention(query, key, value, &shared.mask, scale))
+        let context = attention(query, key, value, &shared.mask, scale);
+        let seed = shared.dropout_seed(index, DropoutSite::Dense);
+        self.dense.forward_with_dropout(context, seed)
     }
 }
 
@@ -300,12 +302,20 @@ pub struct Mlp<B: Backend> {
 }
 
 impl<B: GlmBackend> Mlp<B> {
-    fn forward(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
-        let inner = self.dense_h_to_4h.forward(hidden);
+    fn forward(
+        &self,
+        index: usize,
+        hidden: Tensor<B, 3>,
+        shared: &SharedInputs<B>,
+    ) -> Tensor<B, 3> {
+        let seed = |site| shared.dropout_seed(index, site);
+        let first = seed(DropoutSite::DenseHTo4h);
+        let inner = self.dense_h_to_4h.forward_with_dropout(hidden, first);
         let [batch, tokens, width] = inner.dims();
         let rows: Tensor<B, 2> = inner.reshape([batch * tokens, width]);
         let activated: Tensor<B, 2> = wrap(B::glm_gelu_tanh(unwrap(rows)));
+        let activated = activated.reshape([batch, tokens, width]);
         self.dense_4h_to_h
-            .forward(activated.reshape([batch, tokens, width]))
+            .forward_with_dropout(activated, seed(DropoutSite::Dense4hToH))
     }
 }

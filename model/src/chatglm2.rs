@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::layers::ops::{unwrap, wrap};
 use crate::layers::rotary::{RotaryPrecision, inverse_frequencies};
 use crate::layers::{
-    AttentionScale, Embedding, GlmBackend, LayerCache, Projection, RmsNorm, RotaryPairs,
+    AttentionScale, DropoutSite, Embedding, GlmBackend, LayerCache, Projection, RmsNorm, RotaryPairs,
     RotaryTable, attention,
 };
 use crate::peft::PrefixEncoder;
@@ -256,7 +256,7 @@ impl<B: GlmBackend> Block<B> {
                 .forward(index, normalized, shared, cache);
         let normalized = self.post_attention_layernorm.forward(hidden.clone());
         let residual = self.residual(hidden, &normalized);
-        residual + self.mlp.forward(normalized)
+        residual + self.mlp.forward(index, normalized, shared)
     }
 
     fn residual(&self, hidden: Tensor<B, 3>, normalized: &Tensor<B, 3>) -> Tensor<B, 3> {
@@ -310,13 +310,15 @@ impl<B: GlmBackend> SelfAttention<B> {
         shared: &SharedInputs<B>,
         cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 3> {
-        let [query, key, value] = self.split(self.query_key_value.forward(hidden));
+        let seed = shared.dropout_seed(index, DropoutSite::QueryKeyValue);
+        let [query, key, value] = self.split(self.query_key_value.forward_with_dropout(hidden, seed));
         let query = shared.rotary.apply(query);
         let key = shared.rotary.apply(key);
         let (key, value) = shared.extend(index, key, value, cache);
         let scale = AttentionScale::new(self.head_dim, 1.0);
-        self.dense
-            .forward(attention(query, key, value, &shared.mask, scale))
+        let context = attention(query, key, value, &shared.mask, scale);
+        let seed = shared.dropout_seed(index, DropoutSite::Dense);
+        self.dense.forward_with_dropout(context, seed)
     }
 
     /// `[batch, tokens, joint width]` → queries, keys and values, each
@@ -359,12 +361,20 @@ impl<B: Backend> Mlp<B> {
 }
 
 impl<B: GlmBackend> Mlp<B> {
-    fn forward(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
-        let inner = self.dense_h_to_4h.forward(hidden);
+    fn forward(
+        &self,
+        index: usize,
+        hidden: Tensor<B, 3>,
+        shared: &SharedInputs<B>,
+    ) -> Tensor<B, 3> {
+        let seed = |site| shared.dropout_seed(index, site);
+        let first = seed(DropoutSite::DenseHTo4h);
+        let inner = self.dense_h_to_4h.forward_with_dropout(hidden, first);
         let [batch, tokens, width] = inner.dims();
         let rows: Tensor<B, 2> = inner.reshape([batch * tokens, width]);
         let activated: Tensor<B, 2> = wrap(B::glm_swiglu(unwrap(rows)));
+        let activated = activated.reshape([batch, tokens, width / 2]);
         self.dense_4h_to_h
-            .forward(activated.reshape([batch, tokens, width / 2]))
+            .forward_with_dropout(activated, seed(DropoutSite::Dense4hToH))
     }
 }

@@ -29,9 +29,9 @@ pub fn parameters<B: Backend, M: Module<B>>(module: &M) -> Vec<ParameterInfo> {
     collector.found
 }
 
-/// Where a walk over a module stands.
+/// Where a walk over a module stands: the path of the parameter at hand, which is its key in a checkpoint.
 #[derive(Debug, Default)]
-pub(crate) struct ModulePath {
+pub struct ModulePath {
     names: Vec<String>,
 }
 

@@ -1,7 +1,7 @@
 //! Random weights for a model that is to be trained from nothing, or to be measured.
 
 use half::{bf16, f16};
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use rayon::prelude::*;
@@ -47,7 +47,7 @@ pub fn random_weights(info: &TensorInfo, initialization: Initialization, seed: u
         _ => 4,
     };
     let mut bytes = vec![0u8; info.elements() * size];
-    let key = seed ^ hash(&info.name);
+    let key = seed_of(&info.name, seed);
     bytes
         .par_chunks_mut(CHUNK * size)
         .enumerate()
@@ -78,6 +78,27 @@ fn fill(chunk: &mut [u8], dtype: DType, initialization: Initialization, key: u64
             elements.for_each(|out| out.copy_from_slice(&next().to_le_bytes()));
         }
     }
+}
+
+/// Numbers uniform in `±bound`; equal seeds give equal numbers.
+pub fn uniform(count: usize, bound: f32, seed: u64) -> Vec<f32> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let numbers = (0..count).map(|_| (random.random::<f32>() * 2.0 - 1.0) * bound);
+    numbers.collect()
+}
+
+/// Normal numbers with mean 0; equal seeds give equal numbers.
+pub fn normal(count: usize, deviation: f32, seed: u64) -> Vec<f32> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    match Normal::new(0.0, deviation) {
+        Ok(normal) => normal.sample_iter(&mut random).take(count).collect(),
+        Err(_) => vec![0.0; count],
+    }
+}
+
+/// A seed for the parameter of a path.
+pub fn seed_of(path: &str, seed: u64) -> u64 {
+    seed ^ hash(path)
 }
 
 /// FNV-1a: a hash that stays the same from one release of Rust to the next.

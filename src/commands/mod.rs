@@ -9,9 +9,12 @@ mod output;
 mod preset;
 mod score;
 mod session;
+mod terminal;
 mod tokenize;
+mod train;
 
 pub use error::{Error, Result};
+pub(crate) use train::quick_start::settings as quick_start_settings;
 
 use tracing_subscriber::EnvFilter;
 
@@ -23,6 +26,7 @@ use crate::cli::Command;
 /// As the command says.
 pub fn run(command: Command) -> Result<()> {
     match command {
+        Command::Train(args) => train::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
         Command::Score(args) => score::run(&args),

@@ -28,6 +28,24 @@ pub fn catch_interrupts() -> Result<()> {
     }
 }
 
+/// From here on, the first Ctrl-C calls `first`, and a second one calls `second` and ends the program.
+///
+/// # Errors
+/// If the handler cannot be set.
+pub fn on_interrupts(
+    first: impl Fn() + Send + 'static,
+    second: impl Fn() + Send + 'static,
+) -> Result<()> {
+    let handler = move || {
+        if INTERRUPTED.swap(true, Ordering::SeqCst) {
+            second();
+            std::process::exit(130);
+        }
+        first();
+    };
+    ctrlc::set_handler(handler).map_err(|error| Error::Stream(std::io::Error::other(error)))
+}
+
 /// Whether Ctrl-C was pressed since the last [`clear_interrupt`].
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)

@@ -29,6 +29,17 @@ pub enum Error {
     /// The request itself was wrong.
     #[error("{0}")]
     Request(String),
+
+    /// A loss or gradient is not a number or infinite; with step and rows.
+    #[error(
+        "not finite: {0}; a lower learning rate, bf16 or f32 instead of f16, or --on_nan skip may help; \
+         the last checkpoint is intact"
+    )]
+    NotFinite(String),
+
+    /// Parameters that are to be trained have no influence on the loss.
+    #[error("no gradient in the first step, these parameters would stay as they are: {0}")]
+    NoGradient(String),
 }
 
 impl Error {
@@ -37,6 +48,7 @@ impl Error {
         match self {
             Self::Model(error) => error.is_request(),
             Self::Row { .. } | Self::Request(_) => true,
+            Self::NotFinite(_) | Self::NoGradient(_) => false,
         }
     }
 }

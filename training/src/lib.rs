@@ -1,9 +1,27 @@
 //! Rows to batches, losses, gradients, updates and checkpoints.
 //!
-//! Builds on `glmtune-model` and knows neither a concrete backend nor the command line.
+//! Builds on `glmtune-model` and knows neither a concrete backend nor the command line. A training is
+//! [`settings`] → [`method::prepare`] → [`run`]: the loop takes micro-batches from [`data`], walks the
+//! model's segments ([`walk`]), adds up [`gradients`], updates by an [`optim`] rule at the [`schedule`]'s
+//! rate, reports ([`report`]), and writes [`output`]s and [`checkpoint`]s. [`learner`] hangs the loop into
+//! burn-train, whose metrics and dashboard show it.
 
+pub mod checkpoint;
 pub mod data;
+pub mod deepspeed;
 pub mod error;
+pub mod gradients;
+pub mod learner;
 pub mod loss;
+pub mod method;
+pub mod optim;
+pub mod output;
+pub mod precision;
+pub mod report;
+pub mod run;
+pub mod schedule;
+pub mod settings;
+mod tensors;
+pub mod walk;
 
 pub use error::{Error, Result};

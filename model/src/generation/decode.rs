@@ -223,7 +223,7 @@ impl<B: GlmBackend> Steps<B> for Uncached<'_, B> {
         let rows = rows.iter().map(|row| row.tokens.clone()).collect();
         let batch = TokenBatch::new(rows, Padding::Left, 0);
         let positions = self.model.positions(&batch)?;
-        let shared = self.model.shared_inputs(&positions, 0..batch.width());
+        let shared = self.model.shared_inputs(&positions, 0..batch.width(), None);
         let hidden = self.model.embed(batch.ids(&self.model.device()));
         last_logits(self.model, self.model.blocks(hidden, &shared, None))
     }
@@ -258,7 +258,7 @@ impl<'a, B: GlmBackend> Cached<'a, B> {
     /// Walks the chain for the tokens at a range of indexes.
     fn walk(&mut self, ids: Tensor<B, 2, Int>, range: Range<usize>) -> Result<Vec<Vec<f32>>> {
         self.len = range.end;
-        let shared = self.model.shared_inputs(&self.positions, range);
+        let shared = self.model.shared_inputs(&self.positions, range, None);
         let hidden = self.model.embed(ids);
         let hidden = self.model.blocks(hidden, &shared, Some(&mut self.cache));
         last_logits(self.model, hidden)

@@ -3,6 +3,7 @@
 //! are arguments.
 
 pub mod attention;
+pub mod dropout;
 pub mod embedding;
 pub mod kv_cache;
 pub mod mask;
@@ -12,6 +13,7 @@ pub mod projection;
 pub mod rotary;
 
 pub use attention::attention;
+pub use dropout::{Dropout, DropoutSite, DropoutSource};
 pub use embedding::Embedding;
 pub use kv_cache::{KvCache, LayerCache};
 pub use mask::{AttentionMask, MaskSpec};

@@ -52,6 +52,11 @@ impl<B: GlmBackend> Projection<B> {
     /// - `x`: `[batch, tokens, in]`
     /// - result: `[batch, tokens, out]`, in the type of `x`
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.forward_with_dropout(x, None)
+    }
+
+    /// As [`forward`](Self::forward); with a seed, the adapter's input goes through its dropout.
+    pub fn forward_with_dropout(&self, x: Tensor<B, 3>, seed: Option<u64>) -> Tensor<B, 3> {
         let [batch, tokens, width] = x.dims();
         let rows = x.reshape([batch * tokens, width]);
         let base = linear(
@@ -60,7 +65,7 @@ impl<B: GlmBackend> Projection<B> {
             self.bias.as_ref().map(|bias| bias.val()),
         );
         let output = match &self.lora {
-            Some(lora) => base + lora.forward(rows),
+            Some(lora) => base + lora.forward(rows, seed),
             None => base,
         };
         let out = output.dims()[1];

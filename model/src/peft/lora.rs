@@ -3,11 +3,14 @@
 #![allow(non_snake_case)] // the factors carry PEFT's names, as every parameter carries that of its file
 
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor, TensorData};
 
-use crate::layers::GlmBackend;
+use crate::layers::dropout::Dropout;
+use crate::layers::ops::{unwrap, wrap};
 use crate::layers::projection::linear;
+use crate::layers::{GlmBackend, Projection};
+use crate::random_weights::uniform;
 
 /// One of the two factors, under the name that PEFT gives it.
 #[derive(Module, Debug)]
@@ -25,10 +28,46 @@ pub struct Lora<B: Backend> {
     pub lora_B: LoraFactor<B>,
     /// `alpha / rank`, or `alpha / sqrt(rank)` where the adapter was stabilised.
     pub scaling: f64,
+    /// Share of the input's elements that training drops.
+    pub dropout: f64,
+}
+
+/// Settings of the adapters that a training starts from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LoraSettings {
+    /// Rank of the factors.
+    pub rank: usize,
+    /// The output is scaled by `alpha / rank`.
+    pub alpha: f64,
+    /// Share of the input's elements that training drops.
+    pub dropout: f64,
 }
 
 impl<B: Backend> Lora<B> {
-    /// An adapter of the given factors.
+    /// A new adapter as PEFT initialises it: A by Kaiming's rule with `a = sqrt(5)`, which is uniform in
+    /// `±1/sqrt(in)`, and B zero, so that the model is unchanged. Factors are float32.
+    pub fn fresh(
+        projection: &Projection<B>,
+        settings: LoraSettings,
+        seed: u64,
+        device: &B::Device,
+    ) -> Self {
+        let [input, output] = projection.dims();
+        let bound = 1.0 / (input as f32).sqrt();
+        let a = TensorData::new(
+            uniform(settings.rank * input, bound, seed),
+            [settings.rank, input],
+        );
+        let a = Tensor::from_data(a, (device, DType::F32));
+        let b = Tensor::zeros([output, settings.rank], (device, DType::F32));
+        let scaling = settings.alpha / settings.rank as f64;
+        Self {
+            dropout: settings.dropout,
+            ..Self::new(a, b, scaling)
+        }
+    }
+
+    /// An adapter of the given factors, without dropout.
     pub fn new(a: Tensor<B, 2>, b: Tensor<B, 2>, scaling: f64) -> Self {
         Self {
             lora_A: LoraFactor {
@@ -38,7 +77,13 @@ impl<B: Backend> Lora<B> {
                 weight: Param::from_tensor(b).set_require_grad(false),
             },
             scaling,
+            dropout: 0.0,
         }
+    }
+
+    /// Rank of the factors.
+    pub fn rank(&self) -> usize {
+        self.lora_A.weight.lazy_shape()[0]
     }
 
     /// The sum of two adapters of one layer, as one adapter of the summed rank:
@@ -59,7 +104,14 @@ impl<B: GlmBackend> Lora<B> {
     ///
     /// # Shapes
     /// - `x`: `[rows, in]`; result: `[rows, out]`
-    pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+    pub fn forward(&self, x: Tensor<B, 2>, dropout_seed: Option<u64>) -> Tensor<B, 2> {
+        let x = match dropout_seed {
+            Some(seed) if self.dropout > 0.0 => {
+                let rate = self.dropout;
+                wrap(B::glm_dropout(unwrap(x), Dropout { rate, seed }))
+            }
+            _ => x,
+        };
         let low = linear(x, self.lora_A.weight.val(), None);
         linear(low, self.lora_B.weight.val(), None).mul_scalar(self.scaling)
     }

@@ -4,10 +4,14 @@
 use burn::module::Module;
 use burn::nn::Tanh;
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor};
+use burn::module::Param;
+use burn::tensor::{DType, Tensor, TensorData};
 
+use crate::layers::dropout::Dropout;
+use crate::layers::ops::{unwrap, wrap};
 use crate::layers::projection::to_type;
 use crate::layers::{Embedding, GlmBackend, Projection};
+use crate::random_weights::{normal, uniform};
 
 /// The sizes of a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +48,34 @@ pub struct PrefixEncoder<B: Backend> {
     pub trans: Option<(Projection<B>, Tanh, Projection<B>)>,
     kv_heads: usize,
     head_dim: usize,
+    /// Share of the elements that training drops.
+    pub dropout: f64,
+}
+
+/// Dropout of a walk over a batch: every row has a mask of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrefixDropout {
+    /// What the masks are computed from.
+    pub seed: u64,
+    /// Rows of the batch.
+    pub batch: usize,
 }
 
 impl<B: Backend> PrefixEncoder<B> {
+    /// A new encoder as PyTorch initialises its layers: the embedding normal, the linear layers uniform
+    /// in `±1/sqrt(in)`. Weights are float32.
+    pub fn fresh(shape: &PrefixShape, seed: u64, device: &B::Device) -> Self {
+        let mut encoder = Self::unset(shape, DType::F32, device);
+        let [rows, width] = encoder.embedding.weight.lazy_shape().dims();
+        let values = TensorData::new(normal(rows * width, 1.0, seed), [rows, width]);
+        encoder.embedding.weight = Param::from_data(values, device).set_require_grad(false);
+        if let Some((first, _, second)) = &mut encoder.trans {
+            initialize_linear(first, seed.wrapping_add(1), device);
+            initialize_linear(second, seed.wrapping_add(3), device);
+        }
+        encoder
+    }
+
     /// An encoder whose weights are yet to be loaded.
     pub fn unset(shape: &PrefixShape, dtype: DType, device: &B::Device) -> Self {
         let width = match shape.projection {
@@ -66,6 +95,7 @@ impl<B: Backend> PrefixEncoder<B> {
             trans,
             kv_heads: shape.kv_heads,
             head_dim: shape.head_dim,
+            dropout: 0.0,
         }
     }
 
@@ -77,19 +107,22 @@ impl<B: Backend> PrefixEncoder<B> {
 
 impl<B: GlmBackend> PrefixEncoder<B> {
     /// Keys and values of every layer, in the given type.
-    pub fn forward(&self, dtype: DType) -> PrefixKeyValues<B> {
+    pub fn forward(&self, dtype: DType, dropout: Option<PrefixDropout>) -> PrefixKeyValues<B> {
         let rows = self.embedding.weight.val().unsqueeze::<3>();
         let rows = match &self.trans {
             Some((first, tanh, second)) => second.forward(tanh.forward(first.forward(rows))),
             None => rows,
         };
-        let [_, positions, width] = rows.dims();
-        let parts = width / (self.kv_heads * self.head_dim);
-        // [positions, layers · 2, kv_heads, head_dim]
-        let parts_of =
-            to_type(rows, dtype).reshape([positions, parts, self.kv_heads, self.head_dim]);
-        // [1, positions, kv_heads, head_dim]
-        let part = |index| parts_of.clone().narrow(1, index, 1).swap_dims(0, 1);
+        // [1 or batch, positions, layers · 2 · kv_heads · head_dim]
+        let rows = self.drop(to_type(rows, dtype), dropout);
+        let [batch, positions, width] = rows.dims();
+        let kv_width = self.kv_heads * self.head_dim;
+        let shape = [batch, positions, self.kv_heads, self.head_dim];
+        let part = |index| {
+            let part = rows.clone().narrow(2, index * kv_width, kv_width);
+            part.reshape(shape)
+        };
+        let parts = width / kv_width;
         PrefixKeyValues {
             layers: (0..parts / 2)
                 .map(|layer| (part(2 * layer), part(2 * layer + 1)))
@@ -98,8 +131,30 @@ impl<B: GlmBackend> PrefixEncoder<B> {
     }
 }
 
+impl<B: GlmBackend> PrefixEncoder<B> {
+    fn drop(&self, rows: Tensor<B, 3>, dropout: Option<PrefixDropout>) -> Tensor<B, 3> {
+        let Some(PrefixDropout { seed, batch }) = dropout.filter(|_| self.dropout > 0.0) else {
+            return rows;
+        };
+        let [_, positions, width] = rows.dims();
+        let rows = rows.expand([batch, positions, width]);
+        let rate = self.dropout;
+        wrap(B::glm_dropout(unwrap(rows), Dropout { rate, seed }))
+    }
+}
+
+fn initialize_linear<B: Backend>(linear: &mut Projection<B>, seed: u64, device: &B::Device) {
+    let [input, output] = linear.dims();
+    let bound = 1.0 / (input as f32).sqrt();
+    let values = |count, seed| uniform(count, bound, seed);
+    let weight = TensorData::new(values(input * output, seed), [output, input]);
+    let bias = TensorData::new(values(output, seed.wrapping_add(1)), [output]);
+    linear.weight = Param::from_data(weight, device).set_require_grad(false);
+    linear.bias = Some(Param::from_data(bias, device).set_require_grad(false));
+}
+
 /// Keys and values of the prefix, not rotated, one pair per layer, each
-/// `[1, positions, kv_heads, head_dim]`.
+/// `[1 or batch, positions, kv_heads, head_dim]`.
 #[derive(Debug, Clone)]
 pub struct PrefixKeyValues<B: Backend> {
     /// Key and value of each layer.

@@ -62,6 +62,13 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| Error::io(path, error))
 }
 
+/// The files of a directory that determine its tokenizer.
+pub fn tokenizer_files(dir: &Path) -> Vec<PathBuf> {
+    let names = FILES.into_iter().map(|(name, _)| name);
+    let paths = names.chain([settings::FILE]).map(|name| dir.join(name));
+    paths.filter(|path| path.is_file()).collect()
+}
+
 /// Copies the tokenizer's files from one model directory to another; gives their names.
 ///
 /// # Errors

@@ -29,7 +29,7 @@ mod words;
 use std::path::Path;
 
 pub use decode::DecodeStream;
-pub use files::copy_tokenizer_files;
+pub use files::{copy_tokenizer_files, tokenizer_files};
 pub use mode::Mode;
 pub use prompt::{ChatPrompt, Message, Role};
 pub use small::small_tokenizer;

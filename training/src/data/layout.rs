@@ -16,7 +16,7 @@ const SPECIALS: usize = 3;
 const ROLE_RESERVE: usize = 6;
 
 /// Limits of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct LayoutLimits {
     /// Most tokens of a row.
     pub max_len: usize,

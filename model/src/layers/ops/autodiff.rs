@@ -10,9 +10,13 @@ use burn::backend::autodiff::{
     ops::{Backward, Ops, OpsKind},
 };
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::ops::FloatTensor;
+use burn::tensor::TensorMetadata;
+use burn::tensor::ops::{FloatTensor, IntTensor};
 
-use super::{AttentionInput, AttentionOutput, GlmBackend, unwrap, wrap};
+use super::{
+    AttentionInput, AttentionOutput, GlmBackend, HeadGradients, HeadLoss, unwrap, wrap,
+};
+use crate::layers::dropout::Dropout;
 use crate::layers::rotary::{Direction, RotaryPairs};
 
 /// `gradᵀ · x` and the column sums of `grad`: the gradients of a linear's weight and bias.
@@ -169,6 +173,37 @@ impl<B: GlmBackend> Backward<B, 3> for Attention {
     }
 }
 
+#[derive(Debug)]
+struct DropoutBackward;
+
+impl<B: GlmBackend> Backward<B, 1> for DropoutBackward {
+    type State = Dropout;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        let grad_x = B::glm_dropout(grad, ops.state);
+        register::<B, 1>(grads, ops.parents.map(|node| node.map(|n| n.id)), [grad_x]);
+    }
+}
+
+#[derive(Debug)]
+struct HeadLossBackward;
+
+impl<B: GlmBackend> Backward<B, 2> for HeadLossBackward {
+    /// The gradients, which the forward pass has computed.
+    type State = [Option<FloatTensor<B>>; 2];
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = wrap::<B, 1>(grads.consume::<B>(&ops.node)).unsqueeze::<2>();
+        for (node, value) in ops.parents.into_iter().zip(ops.state) {
+            if let (Some(node), Some(value)) = (node, value) {
+                let scale = grad.clone().cast(value.dtype());
+                grads.register::<B>(node.id, unwrap(wrap::<B, 2>(value) * scale));
+            }
+        }
+    }
+}
+
 /// Registers the gradients of those parents that are tracked.
 fn register<B: GlmBackend, const N: usize>(
     grads: &mut Gradients,
@@ -281,5 +316,31 @@ impl<B: GlmBackend, C: CheckpointStrategy> GlmBackend for Autodiff<B, C> {
             output: finish!(Attention, C, nodes, (inner, output), result),
             log_sum_exp,
         }
+    }
+
+    fn glm_head_loss(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        _wanted: HeadGradients,
+    ) -> HeadLoss<Self> {
+        // Who is tracked decides; the gradients themselves travel in the graph.
+        let wanted = HeadGradients {
+            hidden: !hidden.node.requirement.is_none(),
+            weight: !weight.node.requirement.is_none(),
+        };
+        let result = B::glm_head_loss(hidden.primitive, weight.primitive, targets, wanted);
+        let state = [result.grad_hidden, result.grad_weight];
+        let nodes = [hidden.node, weight.node];
+        HeadLoss {
+            loss: finish!(HeadLossBackward, C, nodes, state, result.loss),
+            grad_hidden: None,
+            grad_weight: None,
+        }
+    }
+
+    fn glm_dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self> {
+        let output = B::glm_dropout(x.primitive, dropout);
+        finish!(DropoutBackward, C, [x.node], dropout, output)
     }
 }

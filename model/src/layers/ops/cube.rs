@@ -11,4 +11,9 @@ where
     I: IntElement,
     BT: BoolElement,
 {
+    fn glm_memory_in_use(device: &Self::Device) -> Option<u64> {
+        // Reserved, not only in use: what the pools hold, no other program has.
+        let usage = R::client(device).memory_usage();
+        usage.ok().map(|usage| usage.bytes_reserved)
+    }
 }

@@ -2,10 +2,14 @@
 
 use burn::tensor::activation::{sigmoid, tanh};
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::FloatTensor;
-use burn::tensor::{DType, Tensor, TensorMetadata};
+use burn::tensor::ops::{FloatTensor, IntTensor};
+use burn::tensor::{DType, IndexingUpdateOp, Int, Shape, Tensor, TensorData, TensorMetadata};
 
-use super::{AttentionInput, AttentionOutput, unwrap, wrap};
+use super::{
+    AdamMoments, AdamStep, AttentionInput, AttentionOutput, HeadGradients, HeadLoss, head_rows, unwrap,
+    wrap,
+};
+use crate::layers::dropout::Dropout;
 use crate::layers::rotary::{Direction, RotaryPairs};
 
 /// Scores of at most this many elements exist at once (256 MiB in float32).
@@ -452,4 +456,120 @@ fn accumulate<B: Backend>(sum: Option<Tensor<B, 4>>, part: Tensor<B, 4>) -> Tens
         Some(sum) => sum + part,
         None => part,
     }
+}
+
+/// See [`GlmBackend::glm_head_loss`](super::GlmBackend::glm_head_loss).
+pub fn head_loss<B: Backend>(
+    hidden: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    targets: IntTensor<B>,
+    wanted: HeadGradients,
+) -> HeadLoss<B> {
+    let hidden = wrap::<B, 2>(hidden);
+    let weight = wrap::<B, 2>(weight);
+    let targets = Tensor::<B, 1, Int>::from_primitive(targets);
+    let ([rows, _], [vocabulary, _]) = (hidden.dims(), weight.dims());
+    let chunk = head_rows(vocabulary);
+    let mut loss: Option<Tensor<B, 1>> = None;
+    let (mut grad_hidden, mut grad_weight) = (Vec::new(), None);
+    for start in (0..rows).step_by(chunk) {
+        let len = chunk.min(rows - start);
+        let x = hidden.clone().narrow(0, start, len);
+        let target = targets.clone().narrow(0, start, len).unsqueeze_dim::<2>(1);
+        let (losses, grad) = row_losses(x.clone(), weight.clone(), target, rows);
+        loss = Some(match loss {
+            Some(loss) => loss + losses,
+            None => losses,
+        });
+        let grad = grad.cast(x.dtype());
+        if wanted.hidden {
+            grad_hidden.push(grad.clone().matmul(weight.clone()));
+        }
+        if wanted.weight {
+            let grad = grad.transpose().matmul(x);
+            grad_weight = Some(match grad_weight {
+                Some(sum) => sum + grad,
+                None => grad,
+            });
+        }
+    }
+    HeadLoss {
+        loss: unwrap(loss.unwrap_or_else(|| Tensor::zeros([1], &hidden.device()))),
+        grad_hidden: wanted.hidden.then(|| unwrap(Tensor::cat(grad_hidden, 0))),
+        grad_weight: grad_weight.map(unwrap),
+    }
+}
+
+/// The losses of a few rows divided by `rows` and summed, and the gradient of that sum for the logits.
+fn row_losses<B: Backend>(
+    x: Tensor<B, 2>,
+    weight: Tensor<B, 2>,
+    target: Tensor<B, 2, Int>,
+    rows: usize,
+) -> (Tensor<B, 1>, Tensor<B, 2>) {
+    let logits = x.matmul(weight.transpose()).cast(DType::F32);
+    let logits = logits.clone() - logits.max_dim(1);
+    let log_sum_exp = logits.clone().exp().sum_dim(1).log();
+    let log_probabilities = logits - log_sum_exp;
+    let share = 1.0 / rows as f64;
+    let picked = log_probabilities.clone().gather(1, target.clone());
+    let hit = Tensor::full(target.dims(), -1.0, (&target.device(), DType::F32));
+    let grad = log_probabilities
+        .exp()
+        .scatter(1, target, hit, IndexingUpdateOp::Add)
+        .mul_scalar(share);
+    (picked.sum().mul_scalar(-share), grad)
+}
+
+/// See [`GlmBackend::glm_dropout`](super::GlmBackend::glm_dropout). The mask is computed on the host.
+pub fn dropout<B: Backend>(x: FloatTensor<B>, dropout: Dropout) -> FloatTensor<B> {
+    let (shape, dtype) = (x.shape(), x.dtype());
+    let elements = shape.num_elements();
+    let x = flat::<B>(x);
+    let factors: Vec<f32> = (0..elements).map(|index| dropout.factor(index)).collect();
+    let factors = Tensor::from_data(TensorData::new(factors, [elements]), (&x.device(), dtype));
+    B::float_reshape(unwrap(x * factors), shape)
+}
+
+/// A tensor of any rank as one row.
+fn flat<B: Backend>(x: FloatTensor<B>) -> Tensor<B, 1> {
+    let elements = x.shape().num_elements();
+    wrap(B::float_reshape(x, Shape::new([elements])))
+}
+
+/// See [`GlmBackend::glm_sum_of_squares`](super::GlmBackend::glm_sum_of_squares).
+pub fn sum_of_squares<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    let x = flat::<B>(x).cast(DType::F32);
+    unwrap((x.clone() * x).sum())
+}
+
+/// See [`GlmBackend::glm_adamw`](super::GlmBackend::glm_adamw).
+pub fn adamw<B: Backend>(
+    weight: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    moments: AdamMoments<B>,
+    step: &AdamStep,
+) -> (FloatTensor<B>, AdamMoments<B>) {
+    let shape = weight.shape();
+    let [correction1, correction2] = step.bias_corrections();
+    let weight = flat::<B>(weight);
+    let grad = flat::<B>(grad).cast(DType::F32).mul_scalar(step.grad_scale);
+    let first = flat::<B>(moments.first).mul_scalar(step.beta1)
+        + grad.clone().mul_scalar(1.0 - step.beta1);
+    let second = flat::<B>(moments.second).mul_scalar(step.beta2)
+        + (grad.clone() * grad).mul_scalar(1.0 - step.beta2);
+    let denominator = second
+        .clone()
+        .div_scalar(correction2)
+        .sqrt()
+        .add_scalar(step.epsilon);
+    let update = first.clone().div_scalar(correction1) / denominator
+        + weight.clone().mul_scalar(step.weight_decay);
+    let weight = weight - update.mul_scalar(step.lr);
+    let back = |x: Tensor<B, 1>| B::float_reshape(unwrap(x), shape.clone());
+    let moments = AdamMoments {
+        first: back(first),
+        second: back(second),
+    };
+    (back(weight), moments)
 }

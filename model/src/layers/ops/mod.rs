@@ -16,9 +16,10 @@ pub mod default;
 mod flex;
 
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::FloatTensor;
+use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{Tensor, TensorPrimitive};
 
+use super::dropout::Dropout;
 use super::mask::AttentionMask;
 use super::rotary::{Direction, RotaryPairs};
 
@@ -45,6 +46,61 @@ pub struct AttentionInput<B: Backend> {
     pub mask: AttentionMask<B>,
     /// Scale of the scores.
     pub scale: AttentionScale,
+}
+
+/// Which gradients [`GlmBackend::glm_head_loss`] is to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadGradients {
+    /// Of the hidden states.
+    pub hidden: bool,
+    /// Of the output layer's weight.
+    pub weight: bool,
+}
+
+/// What [`GlmBackend::glm_head_loss`] returns.
+#[derive(Debug, Clone)]
+pub struct HeadLoss<B: Backend> {
+    /// Mean negative log-likelihood of the targets, `[1]`, float32.
+    pub loss: FloatTensor<B>,
+    /// Its gradient for the hidden states, `[rows, width]`, in their type.
+    pub grad_hidden: Option<FloatTensor<B>>,
+    /// Its gradient for the weight, `[vocabulary, width]`, in its type.
+    pub grad_weight: Option<FloatTensor<B>>,
+}
+
+/// The running means of AdamW for one parameter, float32, of its shape.
+#[derive(Debug, Clone)]
+pub struct AdamMoments<B: Backend> {
+    /// Of the gradient (`exp_avg`).
+    pub first: FloatTensor<B>,
+    /// Of its square (`exp_avg_sq`).
+    pub second: FloatTensor<B>,
+}
+
+/// The numbers of one AdamW update (Loshchilov and Hutter 2019).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamStep {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the denominator.
+    pub epsilon: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Number of the update, from 1.
+    pub step: i32,
+    /// What the gradient is multiplied with first: averaging and clipping in one.
+    pub grad_scale: f64,
+}
+
+impl AdamStep {
+    /// `1 - beta1^step` and `1 - beta2^step`.
+    pub fn bias_corrections(&self) -> [f64; 2] {
+        [self.beta1, self.beta2].map(|beta| 1.0 - beta.powi(self.step))
+    }
 }
 
 /// How scores are scaled: `post · mask(pre · q·kᵀ)`.
@@ -202,6 +258,51 @@ pub trait GlmBackend: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         default::attention_backward::<Self>(input, output, grad)
     }
+
+    /// Output layer and loss in one: the mean cross entropy of the targets, and its gradients on the way.
+    /// The logits exist for a few rows at a time ([`head_rows`]), never for all.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[rows, width]`, `weight`: `[vocabulary, width]`, of one type; `targets`: `[rows]`
+    fn glm_head_loss(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        wanted: HeadGradients,
+    ) -> HeadLoss<Self> {
+        default::head_loss::<Self>(hidden, weight, targets, wanted)
+    }
+
+    /// Zeroes elements by a mask that [`Dropout`] determines and scales the others; the backward pass
+    /// is the same operation on the gradient (Srivastava et al. 2014).
+    fn glm_dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self> {
+        default::dropout::<Self>(x, dropout)
+    }
+
+    /// Sum of the squares of all elements, `[1]`, float32.
+    fn glm_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        default::sum_of_squares::<Self>(x)
+    }
+
+    /// Bytes of a device's memory that are in use; `None` where it is the process's own.
+    fn glm_memory_in_use(_device: &Self::Device) -> Option<u64> {
+        None
+    }
+
+    /// One update of AdamW: the weight (float32) and the moments after it.
+    fn glm_adamw(
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        moments: AdamMoments<Self>,
+        step: &AdamStep,
+    ) -> (FloatTensor<Self>, AdamMoments<Self>) {
+        default::adamw::<Self>(weight, grad, moments, step)
+    }
+}
+
+/// Rows of logits that exist at once for a vocabulary: 64 MiB of float32, and no fewer than 16.
+pub(crate) fn head_rows(vocabulary: usize) -> usize {
+    ((1 << 24) / vocabulary.max(1)).max(16)
 }
 
 /// A tensor around a float primitive.

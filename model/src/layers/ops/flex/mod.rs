@@ -3,16 +3,22 @@
 
 mod activation;
 mod attention;
+mod dropout;
+mod head_loss;
 mod linear;
 mod norm;
+mod optimizer;
 mod rotary;
 mod simd;
 mod values;
 
-use burn::tensor::ops::FloatTensor;
+use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn_flex::Flex;
 
-use super::{AttentionInput, AttentionOutput, GlmBackend};
+use super::{
+    AdamMoments, AdamStep, AttentionInput, AttentionOutput, GlmBackend, HeadGradients, HeadLoss,
+};
+use crate::layers::dropout::Dropout;
 use crate::layers::rotary::{Direction, RotaryPairs};
 
 type Float = FloatTensor<Flex>;
@@ -74,5 +80,31 @@ impl GlmBackend for Flex {
         grad: Float,
     ) -> (Float, Float, Float) {
         attention::attention_backward(input, output, grad)
+    }
+
+    fn glm_head_loss(
+        hidden: Float,
+        weight: Float,
+        targets: IntTensor<Flex>,
+        wanted: HeadGradients,
+    ) -> HeadLoss<Flex> {
+        head_loss::head_loss(hidden, weight, targets, wanted)
+    }
+
+    fn glm_dropout(x: Float, dropout: Dropout) -> Float {
+        dropout::dropout(x, dropout)
+    }
+
+    fn glm_sum_of_squares(x: Float) -> Float {
+        optimizer::sum_of_squares(x)
+    }
+
+    fn glm_adamw(
+        weight: Float,
+        grad: Float,
+        moments: AdamMoments<Flex>,
+        step: &AdamStep,
+    ) -> (Float, AdamMoments<Flex>) {
+        optimizer::adamw(weight, grad, moments, step)
     }
 }

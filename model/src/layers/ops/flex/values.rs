@@ -31,6 +31,11 @@ impl Values {
             },
         }
     }
+
+    /// The float32 tensor.
+    pub fn into_tensor(self) -> FlexTensor {
+        self.tensor
+    }
 }
 
 impl Deref for Values {

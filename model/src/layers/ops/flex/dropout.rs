@@ -1,0 +1,36 @@
+//! Dropout in one pass; the mask is never stored.
+
+use burn::tensor::TensorMetadata;
+use rayon::prelude::*;
+
+use super::Float;
+use super::simd::simd;
+use super::values::{Values, from_vec};
+use crate::layers::dropout::{Dropout, hash};
+
+/// Elements that one task computes.
+const CHUNK: usize = 1 << 14;
+
+/// See [`GlmBackend::glm_dropout`](crate::layers::GlmBackend::glm_dropout).
+pub fn dropout(x: Float, dropout: Dropout) -> Float {
+    let (shape, dtype) = (x.shape(), x.dtype());
+    let x = Values::of(x);
+    let mut out = vec![0.0; x.len()];
+    let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
+    chunks
+        .enumerate()
+        .for_each(|(index, (out, x))| drop_chunk(x, index * CHUNK, dropout, out));
+    from_vec(out, shape, dtype)
+}
+
+simd! {
+fn drop_chunk(x: &[f32], start: usize, dropout: Dropout, out: &mut [f32]) {
+    let (threshold, scale) = (dropout.threshold(), dropout.scale());
+    // A chunk never crosses a multiple of 2^32.
+    let seed = dropout.seed ^ ((start as u64 >> 32) << 32);
+    for (index, (out, &x)) in out.iter_mut().zip(x).enumerate() {
+        let dropped = hash(start.wrapping_add(index) as u32, seed) < threshold;
+        *out = if dropped { 0.0 } else { x * scale };
+    }
+}
+}

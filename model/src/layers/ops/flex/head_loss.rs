@@ -1,0 +1,96 @@
+//! Output layer and loss over a few rows at a time: the logits are computed, turned into their
+//! gradient in place, and dropped.
+
+use burn::tensor::{DType, Shape, TensorMetadata};
+use burn_flex::{Flex, FlexTensor};
+use rayon::prelude::*;
+
+use super::simd::{exp, maximum, simd, sum};
+use super::values::{Values, from_vec};
+use super::{Float, IntTensor, linear};
+use crate::layers::ops::{HeadGradients, HeadLoss, head_rows, unwrap, wrap};
+
+/// See [`GlmBackend::glm_head_loss`](crate::layers::GlmBackend::glm_head_loss).
+pub fn head_loss(
+    hidden: Float,
+    weight: Float,
+    targets: IntTensor<Flex>,
+    wanted: HeadGradients,
+) -> HeadLoss<Flex> {
+    let hidden = hidden.to_contiguous();
+    let rows = hidden.shape()[0];
+    let targets = indexes(&targets.to_contiguous());
+    let chunk = head_rows(weight.shape()[0]);
+    let mut total = 0.0;
+    let (mut grad_hidden, mut grad_weight) = (Vec::new(), None);
+    for (start, targets) in (0..rows).step_by(chunk).zip(targets.chunks(chunk)) {
+        let x = hidden.narrow(0, start, targets.len()).to_contiguous();
+        let (loss, grad) = chunk_loss(&x, &weight, targets, rows);
+        total += loss;
+        if wanted.hidden {
+            let grad = linear::backward_input(grad.clone(), weight.clone());
+            grad_hidden.push(wrap::<Flex, 2>(grad));
+        }
+        if wanted.weight {
+            let grad = wrap::<Flex, 2>(grad).transpose().matmul(wrap(x));
+            grad_weight = Some(match grad_weight {
+                Some(sum) => sum + grad,
+                None => grad,
+            });
+        }
+    }
+    HeadLoss {
+        loss: from_vec(vec![total as f32], Shape::new([1]), DType::F32),
+        grad_hidden: wanted
+            .hidden
+            .then(|| unwrap(burn::tensor::Tensor::cat(grad_hidden, 0))),
+        grad_weight: grad_weight.map(unwrap),
+    }
+}
+
+/// The share of some rows in the mean loss over `rows`, and its gradient for their logits.
+fn chunk_loss(x: &FlexTensor, weight: &Float, targets: &[usize], rows: usize) -> (f64, Float) {
+    let logits = linear::linear(x.clone(), weight.clone(), None);
+    let mut logits = Values::of(logits).into_tensor();
+    let (shape, share) = (logits.shape(), 1.0 / rows as f32);
+    let values: &mut [f32] = logits.storage_mut();
+    let losses: Vec<f32> = values
+        .par_chunks_mut(shape[1])
+        .zip(targets)
+        .map(|(row, &target)| row_loss(row, target, share))
+        .collect();
+    let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / rows as f64;
+    match x.dtype() {
+        DType::F32 => (loss, logits),
+        dtype => (loss, from_vec(Values::of(logits).to_vec(), shape, dtype)),
+    }
+}
+
+simd! {
+/// The loss of a row; its logits become `share · (softmax - one_hot(target))`.
+fn row_loss(row: &mut [f32], target: usize, share: f32) -> f32 {
+    let largest = maximum(row);
+    let total = sum(row.len(), |i| exp(row[i] - largest));
+    let log_sum_exp = largest + total.ln();
+    let loss = log_sum_exp - row[target];
+    for value in row.iter_mut() {
+        *value = exp(*value - log_sum_exp) * share;
+    }
+    row[target] -= share;
+    loss
+}
+}
+
+/// The elements of an integer tensor of whatever width.
+fn indexes(tensor: &FlexTensor) -> Vec<usize> {
+    match tensor.dtype() {
+        DType::I64 => convert(tensor.storage::<i64>()),
+        _ => convert(tensor.storage::<i32>()),
+    }
+}
+
+fn convert<T: Copy + TryInto<usize>>(values: &[T]) -> Vec<usize> {
+    // Targets are token ids, checked against the vocabulary when the rows were read.
+    let index = |value: &T| (*value).try_into().unwrap_or(0);
+    values.iter().map(index).collect()
+}

@@ -1,0 +1,45 @@
+//! Which parameters are trained.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
+
+use crate::layers::projection::to_type;
+use crate::parameters::ModulePath;
+
+/// Makes exactly those parameters trainable whose path is accepted. A trainable parameter becomes a
+/// float32 master; the others keep their type and are not tracked, so that they cost no gradient and no
+/// activation that only their gradient would need.
+pub fn set_trainable<B: Backend, M: Module<B>>(
+    module: M,
+    is_trainable: &dyn Fn(&str) -> bool,
+) -> M {
+    module.map(&mut Selector {
+        path: ModulePath::default(),
+        is_trainable,
+    })
+}
+
+struct Selector<'a> {
+    path: ModulePath,
+    is_trainable: &'a dyn Fn(&str) -> bool,
+}
+
+impl<B: Backend> ModuleMapper<B> for Selector<'_> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if !(self.is_trainable)(&self.path.to_string()) {
+            return param.set_require_grad(false);
+        }
+        let (id, tensor, _) = param.consume();
+        let master = to_type(tensor, DType::F32).detach();
+        Param::initialized(id, master.require_grad())
+    }
+}

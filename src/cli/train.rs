@@ -1,0 +1,246 @@
+//! The flags of `glmtune train`: those of the Python ancestor with their meanings and defaults, and more.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::{LayoutArgs, ModelArgs};
+
+/// `glmtune train`.
+#[derive(Debug, Clone, Args, Serialize)]
+pub struct TrainArgs {
+    /// The model that the training starts from; `--adapter` continues a LoRA or a prefix.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub model: ModelArgs,
+    /// Rows: {"instruction", "input", "output"} or {"input_ids", "labels"}, one JSON object per line or one
+    /// JSON array.
+    #[arg(long, value_name = "FILE")]
+    pub train_path: PathBuf,
+    /// The row layout.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub layout: LayoutArgs,
+    /// Where adapters or models, metrics and checkpoints go.
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: PathBuf,
+    /// Settings by the names of these flags, in TOML; flags win.
+    #[arg(long, value_name = "FILE.toml")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// A DeepSpeed configuration; flags win.
+    #[arg(long, value_name = "FILE.json")]
+    #[serde(skip)]
+    pub ds_file: Option<PathBuf>,
+    /// Go on from the last checkpoint in the output directory, or from that of a step.
+    #[arg(long, value_name = "STEP", num_args = 0..=1)]
+    #[serde(skip)]
+    pub resume: Option<Option<u64>>,
+    /// Train a tiny model on a small data set, both built in, and show what it learned.
+    #[arg(long)]
+    #[serde(skip)]
+    pub quick_start: bool,
+
+    /// What is trained.
+    #[arg(long, value_enum, default_value_t = TrainType::Lora, help_heading = "Method")]
+    pub train_type: TrainType,
+    /// lora: rank.
+    #[arg(long, default_value_t = 8, value_name = "N", help_heading = "Method")]
+    pub lora_dim: usize,
+    /// lora: the adapter's output is scaled by alpha / rank.
+    #[arg(
+        long,
+        default_value_t = 30.0,
+        value_name = "X",
+        help_heading = "Method"
+    )]
+    pub lora_alpha: f64,
+    /// lora: share of the adapter's input that is dropped.
+    #[arg(
+        long,
+        default_value_t = 0.1,
+        value_name = "X",
+        help_heading = "Method"
+    )]
+    pub lora_dropout: f64,
+    /// lora: linear layers that get an adapter, or all-linear.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "query_key_value",
+        value_name = "NAME,NAME",
+        help_heading = "Method"
+    )]
+    pub lora_module_name: Vec<String>,
+    /// freeze: parts of the names of those parameters that are trained.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "layers.27.",
+        value_name = "PART,PART",
+        help_heading = "Method"
+    )]
+    pub freeze_module_name: Vec<String>,
+    /// ptuning: prefix positions.
+    #[arg(
+        long,
+        default_value_t = 16,
+        value_name = "N",
+        help_heading = "Method"
+    )]
+    pub pre_seq_len: usize,
+    /// ptuning: whether an MLP follows the prefix's embedding (P-Tuning v2).
+    #[arg(
+        long,
+        default_value = "true",
+        value_parser = parse_bool,
+        action = clap::ArgAction::Set,
+        value_name = "true|false",
+        help_heading = "Method"
+    )]
+    pub prefix_projection: bool,
+    /// ptuning: share of the prefix that is dropped.
+    #[arg(
+        long,
+        default_value_t = 0.1,
+        value_name = "X",
+        help_heading = "Method"
+    )]
+    pub prefix_dropout: f64,
+
+    /// Rows of a micro-batch.
+    #[arg(long, default_value_t = 16, value_name = "N", help_heading = "Course")]
+    pub per_device_train_batch_size: usize,
+    /// Micro-batches whose mean gradient makes one step.
+    #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Course")]
+    pub gradient_accumulation_steps: usize,
+    /// Passes over the rows.
+    #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Course")]
+    pub num_train_epochs: usize,
+    /// End after this many steps; the learning rate keeps to the whole course.
+    #[arg(long, value_name = "N", help_heading = "Course")]
+    pub max_steps: Option<u64>,
+    /// Highest learning rate [default: 1e-3].
+    #[arg(long, value_name = "X", help_heading = "Course")]
+    pub learning_rate: Option<f64>,
+    /// Where the learning rate starts and ends [default: a tenth of the highest].
+    #[arg(long, value_name = "X", help_heading = "Course")]
+    pub min_learning_rate: Option<f64>,
+    /// Share of the steps in which the learning rate rises.
+    #[arg(
+        long,
+        default_value_t = 0.1,
+        value_name = "X",
+        help_heading = "Course"
+    )]
+    pub warmup_ratio: f64,
+    /// Steps in which the learning rate rises, instead of a share.
+    #[arg(long, value_name = "N", help_heading = "Course")]
+    pub warmup_steps: Option<u64>,
+    /// Decoupled weight decay [default: 0.1].
+    #[arg(long, value_name = "X", help_heading = "Course")]
+    pub weight_decay: Option<f64>,
+    /// AdamW's decay of the gradient's mean [default: 0.9].
+    #[arg(long, value_name = "X", help_heading = "Course")]
+    pub adam_beta1: Option<f64>,
+    /// AdamW's decay of the squared gradient's mean [default: 0.95].
+    #[arg(long, value_name = "X", help_heading = "Course")]
+    pub adam_beta2: Option<f64>,
+    /// AdamW's addition to the denominator [default: 1e-8].
+    #[arg(long, value_name = "X", help_heading = "Course")]
+    pub adam_epsilon: Option<f64>,
+    /// Largest global norm of the gradients; 0 for no clipping [default: 1.0].
+    #[arg(long, value_name = "X", help_heading = "Course")]
+    pub max_grad_norm: Option<f64>,
+    /// Seed of the order of rows, of new adapters and of dropout.
+    #[arg(
+        long,
+        default_value_t = 1234,
+        value_name = "N",
+        help_heading = "Course"
+    )]
+    pub seed: u64,
+    /// Take the rows in the order of the file.
+    #[arg(long, help_heading = "Course")]
+    pub no_shuffle: bool,
+    /// Take the longest row first, so that memory that is short runs out at once.
+    #[arg(long, help_heading = "Course")]
+    pub longest_first: bool,
+    /// At a loss that is not a number: end the run, or skip the step.
+    #[arg(long, value_enum, default_value_t = NanPolicy::Stop, help_heading = "Course")]
+    pub on_nan: NanPolicy,
+    /// Run blocks again in the backward pass instead of keeping their activations.
+    #[arg(long, help_heading = "Course")]
+    pub gradient_checkpointing: bool,
+
+    /// Steps between two lines of progress.
+    #[arg(
+        long,
+        default_value_t = 10,
+        value_name = "N",
+        help_heading = "Output"
+    )]
+    pub show_loss_step: u64,
+    /// Save every N steps, beside the ends of epochs.
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    pub save_model_step: Option<u64>,
+    /// Keep the last N outputs only.
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    pub save_total_limit: Option<usize>,
+    /// Largest file of a saved model.
+    #[arg(
+        long,
+        default_value = "2GB",
+        value_name = "SIZE",
+        help_heading = "Output"
+    )]
+    pub max_shard_size: String,
+    /// Plain lines of progress, also on a terminal.
+    #[arg(long, help_heading = "Output")]
+    pub no_dashboard: bool,
+    /// Folder of encoded rows [default: glmtune in the user's cache folder].
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub cache_dir: Option<PathBuf>,
+    /// Encode the rows anew and keep nothing.
+    #[arg(long, help_heading = "Output")]
+    pub no_cache: bool,
+
+    /// Set by the ancestor's launcher; without effect.
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    #[serde(skip)]
+    pub local_rank: Option<i64>,
+}
+
+/// What is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrainType {
+    /// Parameters chosen by parts of their names.
+    Freeze,
+    /// The prefix of P-Tuning v2.
+    Ptuning,
+    /// Low-rank adapters.
+    Lora,
+    /// Every parameter.
+    All,
+}
+
+/// What happens at a loss that is not a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NanPolicy {
+    /// The step changes nothing.
+    Skip,
+    /// The run ends.
+    Stop,
+}
+
+/// Python's and everybody else's spelling.
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "True" | "1" => Ok(true),
+        "false" | "False" | "0" => Ok(false),
+        _ => Err("expected true or false".to_string()),
+    }
+}

@@ -1,0 +1,277 @@
+//! `glmtune train`: fine-tune a model on a file of rows.
+
+mod dashboard;
+mod output_dir;
+pub mod quick_start;
+mod settings;
+
+use std::path::PathBuf;
+
+use burn::backend::Autodiff;
+use burn::tensor::DType;
+use glmtune_model::GlmBackend;
+use glmtune_model::checkpoint::{AdapterMeta, parse_size};
+use glmtune_model::parameters::ParameterInfo;
+use glmtune_model::pretrained::Pretrained;
+use glmtune_model::tokenizer::tokenizer_files;
+use glmtune_training::checkpoint::{Checkpoints, Identity, Progress, Resume, file_digest};
+use glmtune_training::data::{DataSettings, Dataset, prepare as prepare_rows};
+use glmtune_training::deepspeed::DeepSpeedConfig;
+use glmtune_training::method::{Prepared, prepare};
+use glmtune_training::optim::{AdamW, Optimizer};
+use glmtune_training::output::Outputs;
+use glmtune_training::precision::LossScale;
+use glmtune_training::report::MetricsFile;
+use glmtune_training::run::{Outcome, Training};
+use glmtune_training::settings::TrainSettings;
+
+use super::error::{Error, Result};
+use super::output::{grouped, note, progress_bar};
+use super::session::{Plan, type_name};
+use crate::backend::{Selected, select};
+use crate::cli::TrainArgs;
+use crate::on_backend;
+
+/// Runs the command.
+pub fn run(args: &TrainArgs) -> Result<()> {
+    if args.quick_start {
+        quick_start::make(args)?;
+    }
+    let plan = Plan::new(&args.model)?;
+    check_request(args)?;
+    let file = args.ds_file.as_deref().map(DeepSpeedConfig::read);
+    let file = file.transpose()?;
+    let selected = select(args.model.backend, &args.model.devices)?;
+    let outcome = on_backend!(&selected, |device: B| train::<B>(Request {
+        args,
+        plan: &plan,
+        file: file.as_ref(),
+        selected: &selected,
+        device: &device,
+    }))?;
+    if args.quick_start && !outcome.interrupted {
+        quick_start::show(args, &outcome)?;
+    }
+    finish(args, &outcome)
+}
+
+fn check_request(args: &TrainArgs) -> Result<()> {
+    if args.model.adapter.len() > 1 {
+        return Err(Error::Request(
+            "a training starts from one --adapter at most; `glmtune merge` folds several into a base"
+                .to_string(),
+        ));
+    }
+    if args.model.devices.len() > 1 {
+        return Err(Error::Request(format!(
+            "--devices names {} devices; training on several is not done yet, name one",
+            args.model.devices.len()
+        )));
+    }
+    Ok(())
+}
+
+/// What a training is asked to do, and where.
+struct Request<'a, B: GlmBackend> {
+    args: &'a TrainArgs,
+    plan: &'a Plan,
+    file: Option<&'a DeepSpeedConfig>,
+    selected: &'a Selected,
+    device: &'a B::Device,
+}
+
+fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
+    let Request { args, plan, .. } = request;
+    let dtype = request.dtype()?;
+    let settings = settings::settings(args, request.file, plan.mode, dtype);
+    settings.validate()?;
+    println!("{}, {}", request.selected, type_name(dtype));
+    if let Some(file) = request.file {
+        for line in settings::unmet(file, dtype, args.model.devices.len()) {
+            println!("ds_file: {line}");
+        }
+    }
+    let dataset = request.rows(&settings)?;
+    print!("{}", dataset.summary());
+    let checkpoints = Checkpoints::new(
+        &args.output_dir,
+        Identity {
+            settings: settings.course(),
+            data: dataset.fingerprint().to_string(),
+            model: file_digest(&args.model.model_name_or_path.join("config.json"))?,
+        },
+    );
+    let saved = match args.resume {
+        None => {
+            output_dir::start(&args.output_dir)?;
+            None
+        }
+        Some(step) => checkpoints.find(step.map_or(Resume::Last, Resume::Step))?,
+    };
+    let prepared = request.model(&settings, dtype)?;
+    print_trainable(&prepared);
+
+    let mut model = prepared.model;
+    let mut optimizer: Box<dyn Optimizer<B>> = Box::new(AdamW::new(settings.optimizer));
+    let mut progress = Progress {
+        loss_scale: settings.loss_scale.as_ref().map(LossScale::new),
+        ..Progress::default()
+    };
+    match saved {
+        Some(saved) => {
+            model = saved.restore_weights(model)?;
+            saved.restore_optimizer(optimizer.as_mut(), request.device)?;
+            progress = saved.progress;
+            println!("going on after step {}", progress.step);
+        }
+        None if args.resume.is_some() => {
+            println!("no checkpoint yet: starting from the beginning");
+            output_dir::restart(&args.output_dir)?;
+        }
+        None => {}
+    }
+    output_dir::save_settings(args, plan.mode, &settings)?;
+    let meta = adapter_meta(args, plan, &settings);
+    let training = Training {
+        config: plan.config.clone(),
+        dataset: dataset.into(),
+        pad_id: plan.config.common().pad_token_id,
+        trainable: prepared
+            .trainable
+            .into_iter()
+            .map(|info| info.path)
+            .collect(),
+        optimizer,
+        checkpoints,
+        outputs: Outputs {
+            dir: args.output_dir.clone(),
+            base: args.model.model_name_or_path.clone(),
+            kind: prepared.output,
+            meta,
+            dtype,
+            max_shard_size: parse_size(&args.max_shard_size)?,
+            limit: args.save_total_limit,
+        },
+        metrics: MetricsFile::open(&args.output_dir, progress.step)?,
+        progress,
+        settings,
+    };
+    dashboard::run(args, training, model)
+}
+
+impl<B: GlmBackend> Request<'_, B> {
+    /// The flag decides; then the DeepSpeed file's bf16; then the published type, where half precision
+    /// becomes bf16 if the backend has it: it needs no loss scale.
+    fn dtype(&self) -> Result<DType> {
+        let supports = |dtype| B::supports_dtype(self.device, dtype);
+        if let Some(precision) = self.args.model.dtype {
+            let dtype = precision.into();
+            return match supports(dtype) {
+                true => Ok(dtype),
+                false => Err(Error::Request(format!(
+                    "{} does not support --dtype {}; use --dtype f32",
+                    self.selected,
+                    type_name(dtype)
+                ))),
+            };
+        }
+        let published = self.plan.config.common().torch_dtype;
+        let is_half = matches!(published, Some(DType::F16 | DType::BF16));
+        let wants_bf16 = self.file.is_some_and(|file| file.bf16) || is_half;
+        Ok(match wants_bf16 && supports(DType::BF16) {
+            true => DType::BF16,
+            false => DType::F32,
+        })
+    }
+
+    fn rows(&self, settings: &TrainSettings) -> Result<Dataset> {
+        let args = self.args;
+        let bar = progress_bar("encoding rows");
+        let data = DataSettings {
+            path: &args.train_path,
+            mode: settings.mode,
+            limits: settings.limits,
+            is_skip: settings.is_skip,
+            vocabulary: self.plan.config.common().vocab_size,
+            cache: (!args.no_cache)
+                .then(|| args.cache_dir.clone().or_else(default_cache))
+                .flatten(),
+            tokenizer_files: tokenizer_files(&args.model.model_name_or_path),
+        };
+        let dataset = prepare_rows(&data, self.plan.tokenizer.as_ref(), &|done, total| {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        })?;
+        bar.finish_and_clear();
+        Ok(dataset)
+    }
+
+    fn model(&self, settings: &TrainSettings, dtype: DType) -> Result<Prepared<B>> {
+        let bar = progress_bar("loading");
+        let mut progress = |_: &str, index: usize, count: usize| {
+            bar.set_length(count as u64);
+            bar.set_position(index as u64);
+        };
+        let pretrained = Pretrained::<Autodiff<B>>::load(
+            &self.args.model.model_name_or_path,
+            Some(self.plan.mode),
+            dtype,
+            self.device,
+            &mut progress,
+        )?;
+        bar.finish_and_clear();
+        let adapter = self.args.model.adapter.first().map(PathBuf::as_path);
+        Ok(prepare(pretrained, &settings.method, adapter, settings.seed)?)
+    }
+}
+
+/// `glmtune/tokens` in the user's cache folder.
+fn default_cache() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let cache = folder("XDG_CACHE_HOME")
+        .or_else(|| folder("LOCALAPPDATA"))
+        .map(PathBuf::from)
+        .or_else(|| folder("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    Some(cache.join("glmtune/tokens"))
+}
+
+/// As the Python ancestor prints them.
+fn print_trainable<B: GlmBackend>(prepared: &Prepared<B>) {
+    for ParameterInfo { path, shape } in &prepared.trainable {
+        // PEFT's name of a factor: the step into the adapter is ours.
+        println!("{} {shape:?}", path.replace(".lora.", "."));
+    }
+    let (trained, total) = (prepared.trained(), prepared.total);
+    println!(
+        "trainable params: {} || all params: {} || trainable%: {:.4}",
+        grouped(trained),
+        grouped(total),
+        100.0 * trained as f64 / total as f64
+    );
+}
+
+/// The settings and the prompt mode travel with every output.
+fn adapter_meta(args: &TrainArgs, plan: &Plan, settings: &TrainSettings) -> AdapterMeta {
+    let base = args.model.model_name_or_path.display().to_string();
+    let training = serde_json::Value::Object(settings.to_map());
+    AdapterMeta {
+        mode: Some(plan.mode.to_string()),
+        base_model: Some(base),
+        other: [("training".to_string(), training)].into_iter().collect(),
+    }
+}
+
+fn finish(args: &TrainArgs, outcome: &Outcome) -> Result<()> {
+    if outcome.interrupted {
+        return Err(Error::Interrupted(format!(
+            "stopped and saved after step {}; the same command with --resume goes on",
+            outcome.steps
+        )));
+    }
+    note(format!(
+        "{} steps done; outputs in {}",
+        outcome.steps,
+        args.output_dir.display()
+    ));
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! `glmtune train --quick_start`: a tiny model, a small data set, and what the one learned from the other.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use glmtune_model::GlmBackend;
+use glmtune_model::checkpoint::AtomicFile;
+use glmtune_model::generation::{GenerationOptions, generate};
+use glmtune_model::tokenizer::{Message, Role, Tokenizer};
+use glmtune_training::data::{Row, read_rows};
+use glmtune_training::run::Outcome;
+
+use crate::backend::{Selected, select};
+use crate::cli::{Cli, Command, ModelArgs, TrainArgs};
+use crate::commands::error::{Error, Result};
+use crate::commands::init;
+use crate::commands::session::{Plan, Session};
+use crate::on_backend;
+use crate::settings_file::{self, Setting};
+
+/// Settings and rows, built in.
+const SETTINGS: &str = include_str!("../../../examples/quick-start.toml");
+const ROWS: &str = include_str!("../../../examples/quick-start.jsonl");
+/// Where it happens unless told otherwise.
+const FOLDER: &str = "quick-start";
+/// Answers that are shown.
+const SHOWN: usize = 8;
+/// More than the longest answer.
+const MAX_NEW_TOKENS: usize = 24;
+
+/// The settings that the flag stands for.
+///
+/// # Errors
+/// None but for a fault in the built-in file.
+pub fn settings(output_dir: Option<PathBuf>) -> glmtune_model::Result<Vec<Setting>> {
+    let dir = output_dir.unwrap_or_else(|| PathBuf::from(FOLDER));
+    let path = |flag: &str, path: PathBuf| {
+        let mut argument = std::ffi::OsString::from(format!("{flag}="));
+        argument.push(path);
+        (flag.to_string(), argument)
+    };
+    let mut settings = settings_file::parse(SETTINGS, Path::new("examples/quick-start.toml"))?;
+    settings.extend([
+        path("--model-name-or-path", dir.join("model")),
+        path("--train-path", dir.join("rows.jsonl")),
+        path("--output-dir", dir),
+    ]);
+    Ok(settings)
+}
+
+/// Makes the model and the file of rows, unless they are there.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn make(args: &TrainArgs) -> Result<()> {
+    let failed = |error| Error::Model(glmtune_model::Error::io(&args.output_dir, error));
+    fs::create_dir_all(&args.output_dir).map_err(failed)?;
+    if !args.train_path.exists() {
+        AtomicFile::write(&args.train_path, ROWS.as_bytes())?;
+    }
+    if args.model.model_name_or_path.exists() {
+        return Ok(());
+    }
+    let output = args.model.model_name_or_path.as_os_str();
+    let words = ["glmtune", "init", "--preset", "tiny", "--mode", "glm2", "--output"];
+    let words = words.map(std::ffi::OsString::from).into_iter();
+    let cli = Cli::try_parse_from(words.chain([output.to_os_string()]));
+    match cli.map(|cli| cli.command) {
+        Ok(Command::Init(init)) => init::run(&init),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::Request(error.to_string())),
+    }
+}
+
+/// Asks the trained model every question of the data set and shows what it answers.
+///
+/// # Errors
+/// If the model that was just written cannot be read back.
+pub fn show(args: &TrainArgs, outcome: &Outcome) -> Result<()> {
+    let Some(output) = &outcome.output else {
+        return Ok(());
+    };
+    let mut model = args.model.clone();
+    if args.train_type == crate::cli::TrainType::Lora
+        || args.train_type == crate::cli::TrainType::Ptuning
+    {
+        model.adapter = vec![output.clone()];
+    } else {
+        model.model_name_or_path.clone_from(output);
+    }
+    let plan = Plan::new(&model)?;
+    let selected = select(model.backend, &model.devices)?;
+    on_backend!(&selected, |device: B| ask::<B>(
+        &model, &plan, &selected, &device, &args.train_path
+    ))
+}
+
+fn ask<B: GlmBackend>(
+    args: &ModelArgs,
+    plan: &Plan,
+    selected: &Selected,
+    device: &B::Device,
+    rows: &Path,
+) -> Result<()> {
+    let tokenizer = plan.tokenizer(&args.model_name_or_path)?;
+    let session = Session::<B>::load(plan, args, selected, device)?;
+    let (mut right, mut asked) = (0, 0);
+    println!("\nWhat the model answers now:");
+    for row in read_rows(rows)? {
+        let Row::Text { question, answer } = row.row else {
+            continue;
+        };
+        let found = answer_to(&session, plan, tokenizer, &question)?;
+        right += usize::from(found == answer);
+        asked += 1;
+        if asked <= SHOWN {
+            println!("  {question} → {found}");
+        }
+    }
+    println!("  … {right} of {asked} answers are right");
+    Ok(())
+}
+
+fn answer_to<B: GlmBackend>(
+    session: &Session<B>,
+    plan: &Plan,
+    tokenizer: &Tokenizer,
+    question: &str,
+) -> Result<String> {
+    let message = Message::new(Role::User, question.to_string());
+    let prompt = tokenizer.chat_prompt(plan.mode, &[message])?.ids;
+    let options = GenerationOptions {
+        max_new_tokens: MAX_NEW_TOKENS,
+        stop_ids: plan.stop_ids(),
+        ..GenerationOptions::default()
+    };
+    let mut ids = Vec::new();
+    generate(&session.model, &[prompt], &options, &mut |event| {
+        ids.push(event.token);
+        ControlFlow::Continue(())
+    })?;
+    ids.retain(|id| !options.stop_ids.contains(id));
+    Ok(tokenizer.decode(&ids).trim().to_string())
+}

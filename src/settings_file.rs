@@ -1,0 +1,230 @@
+//! `--config FILE.toml`: settings by the names of the flags. They are put among the arguments before
+//! these are parsed, so that there is one place that knows what a setting may be.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use glmtune_model::error::{Error, Result};
+use toml::{Table, Value};
+
+use crate::cli::{Cli, normalize_flag};
+
+/// The command whose settings can stand in a file.
+const COMMAND: &str = "train";
+/// Near names that an error lists.
+const NEAR_NAMES: usize = 3;
+
+/// Arguments (with `-` in the names of flags) with the settings of a `--config` file and of the quick
+/// start put in. What is given as a flag wins over the file.
+///
+/// # Errors
+/// If the file cannot be read, or holds a name that is no flag or a value that no flag has.
+pub fn expand(args: Vec<OsString>) -> Result<Vec<OsString>> {
+    let Some(place) = args.iter().position(|arg| arg == COMMAND) else {
+        return Ok(args);
+    };
+    let given = flags(&args[place..]);
+    let mut settings = Vec::new();
+    if let Some(path) = value_of(&args[place..], "--config") {
+        settings.extend(read(&path)?);
+    }
+    if given.iter().any(|flag| flag == "--quick-start") {
+        settings.extend(crate::commands::quick_start_settings(value_of(
+            &args[place..],
+            "--output-dir",
+        ))?);
+    }
+    let mut known = given;
+    let mut expanded = args[..=place].to_vec();
+    for (flag, argument) in settings {
+        if !known.contains(&flag) {
+            known.push(flag);
+            expanded.push(argument);
+        }
+    }
+    expanded.extend_from_slice(&args[place + 1..]);
+    Ok(expanded)
+}
+
+/// The names of the flags among some arguments.
+fn flags(args: &[OsString]) -> Vec<String> {
+    let texts = args.iter().filter_map(|arg| arg.to_str());
+    let flags = texts.filter(|text| text.starts_with("--"));
+    flags
+        .map(|text| text.split('=').next().unwrap_or(text).to_string())
+        .collect()
+}
+
+fn value_of(args: &[OsString], flag: &str) -> Option<PathBuf> {
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        if arg == flag {
+            return args.next().map(PathBuf::from);
+        }
+        let value = arg.to_str().and_then(|text| text.strip_prefix(flag));
+        if let Some(value) = value.and_then(|rest| rest.strip_prefix('=')) {
+            return Some(PathBuf::from(value));
+        }
+    }
+    None
+}
+
+/// A flag and the argument that gives it.
+pub(crate) type Setting = (String, OsString);
+
+fn read(path: &Path) -> Result<Vec<Setting>> {
+    let text = fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+    parse(&text, path)
+}
+
+/// The settings in a text; `path` is for messages.
+///
+/// # Errors
+/// As [`expand`].
+pub(crate) fn parse(text: &str, path: &Path) -> Result<Vec<Setting>> {
+    let fault = |detail: String| Error::Request(format!("{}: {detail}", path.display()));
+    let table: Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| fault(error.to_string().trim_end().to_string()))?;
+    let mut settings = Vec::new();
+    let mut faults = Vec::new();
+    for (name, value) in &table {
+        let line = line_of(text, name).map_or(String::new(), |line| format!("line {line}: "));
+        match setting(name, value) {
+            Ok(setting) => settings.extend(setting),
+            Err(detail) => faults.push(format!("{line}{detail}")),
+        }
+    }
+    match faults.is_empty() {
+        true => Ok(settings),
+        false => Err(fault(faults.join("\n  "))),
+    }
+}
+
+/// The line, from 1, on which a name is set.
+fn line_of(text: &str, name: &str) -> Option<usize> {
+    let sets = |line: &str| {
+        let line = line.trim_start().trim_start_matches('[');
+        line.trim_start_matches('"').starts_with(name)
+    };
+    text.lines().position(sets).map(|index| index + 1)
+}
+
+fn setting(name: &str, value: &Value) -> std::result::Result<Option<Setting>, String> {
+    let flag = normalize_flag(&format!("--{name}"));
+    let Some(takes_value) = takes_value(&flag[2..]) else {
+        return Err(format!("`{name}` is no setting{}", near(name)));
+    };
+    let text = match value {
+        Value::Boolean(on) if !takes_value => {
+            return Ok(on.then(|| (flag.clone(), OsString::from(flag))));
+        }
+        value if takes_value => text(value),
+        _ => None,
+    };
+    match text {
+        Some(text) => Ok(Some((flag.clone(), format!("{flag}={text}").into()))),
+        None if takes_value => Err(format!("`{name}`: expected a number, a text or a list of those")),
+        None => Err(format!("`{name}`: expected true or false")),
+    }
+}
+
+/// Whether the flag of a name takes a value; `None` if there is no such flag.
+fn takes_value(name: &str) -> Option<bool> {
+    let command = Cli::command();
+    let train = command.find_subcommand(COMMAND)?;
+    let argument = train
+        .get_arguments()
+        .find(|argument| argument.get_long() == Some(name))?;
+    Some(argument.get_action().takes_values())
+}
+
+fn near(name: &str) -> String {
+    let name = name.replace('_', "-");
+    let command = Cli::command();
+    let known = command.find_subcommand(COMMAND).into_iter();
+    let mut known: Vec<String> = known
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|argument| argument.get_long().map(str::to_string))
+        .collect();
+    let likeness = |known: &str| strsim::jaro_winkler(&name, known);
+    known.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
+    known.truncate(NEAR_NAMES);
+    let known: Vec<String> = known.iter().map(|name| name.replace('-', "_")).collect();
+    format!("; near names: {}", known.join(", "))
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::Boolean(on) => Some(on.to_string()),
+        Value::Array(values) => {
+            let texts: Option<Vec<String>> = values.iter().map(text).collect();
+            texts.map(|texts| texts.join(","))
+        }
+        Value::Datetime(_) | Value::Table(_) => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn args(texts: &[&str]) -> Vec<OsString> {
+        texts.iter().map(OsString::from).collect()
+    }
+
+    fn expand_with(file: &str, more: &[&str]) -> Result<Vec<OsString>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        fs::write(&path, file).unwrap();
+        let config = format!("--config={}", path.display());
+        let mut all = vec!["glmtune", "train", &config];
+        all.extend(more);
+        let mut expanded = expand(args(&all))?;
+        expanded.retain(|arg| !arg.to_str().unwrap().starts_with("--config"));
+        Ok(expanded)
+    }
+
+    #[test]
+    fn settings_become_flags_and_flags_win() {
+        let file = "learning_rate = 1e-4\nis_skip = true\nno_shuffle = false\n\
+                    lora_module_name = [\"dense\", \"query_key_value\"]\nlora_dim = 4\n\
+                    prefix_projection = false\n";
+        let found = expand_with(file, &["--lora-dim", "16"]).unwrap();
+        let expected = [
+            "glmtune",
+            "train",
+            "--learning-rate=0.0001",
+            "--is-skip",
+            "--lora-module-name=dense,query_key_value",
+            "--prefix-projection=false",
+            "--lora-dim",
+            "16",
+        ];
+        assert_eq!(found, args(&expected));
+    }
+
+    #[test]
+    fn all_faults_are_named_with_their_lines() {
+        let file = "lora_dim = 4\nlearn_rate = 1\nis_skip = 3\n[course]\nseed = 1\n";
+        let error = expand_with(file, &[]).unwrap_err().to_string();
+        assert!(error.contains("line 2: `learn_rate` is no setting"), "{error}");
+        assert!(error.contains("learning_rate"), "{error}");
+        assert!(error.contains("line 3: `is_skip`: expected true or false"), "{error}");
+        assert!(error.contains("`course` is no setting"), "{error}");
+        let error = expand_with("a = = 1", &[]).unwrap_err().to_string();
+        assert!(error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn other_commands_are_left_alone() {
+        let chat = args(&["glmtune", "chat", "--config", "x"]);
+        assert_eq!(expand(chat.clone()).unwrap(), chat);
+    }
+}

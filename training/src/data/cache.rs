@@ -1,0 +1,171 @@
+//! Tokens on disk, under a name that is a digest of everything they depend on.
+//!
+//! A cache is a convenience: one that is damaged, cut off or foreign is rebuilt, and one that cannot be
+//! written is done without.
+
+use std::fs::{self, File};
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+use glmtune_model::checkpoint::AtomicFile;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::dataset::{Dataset, Packed};
+use super::prepare::DataSettings;
+use super::summary::Summary;
+use crate::checkpoint::hex;
+use crate::error::Result;
+
+/// First bytes of the file, version included.
+const MAGIC: &[u8; 16] = b"glmtune-tokens-1";
+/// Bytes of a SHA-256.
+const DIGEST: usize = 32;
+/// Largest header that is read.
+const MAX_HEADER: usize = 1 << 20;
+
+/// The place of one data set's tokens.
+#[derive(Debug)]
+pub(super) struct TokenCache {
+    path: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    tokens: usize,
+    rows: usize,
+    summary: Summary,
+}
+
+impl TokenCache {
+    /// The place of the tokens that belong to some settings; none if there is to be no cache.
+    ///
+    /// # Errors
+    /// If the rows or the tokenizer's files cannot be read.
+    pub fn find(settings: &DataSettings<'_>) -> Result<Option<Self>> {
+        let Some(folder) = &settings.cache else {
+            return Ok(None);
+        };
+        let mut digest = Sha256::new();
+        digest.update(MAGIC);
+        let limits = settings.limits;
+        digest.update(format!(
+            "{} {} {} {} {}",
+            settings.mode,
+            limits.max_len,
+            limits.max_src_len,
+            settings.is_skip,
+            settings.vocabulary
+        ));
+        for path in std::iter::once(settings.path).chain(settings.tokenizer_files.iter().map(PathBuf::as_path))
+        {
+            digest.update(file_digest(path)?);
+        }
+        let name = format!("{}.tokens", hex(&digest.finalize()));
+        Ok(Some(Self {
+            path: folder.join(name),
+        }))
+    }
+
+    /// The tokens, if they are there and whole.
+    pub fn read(&self) -> Option<Dataset> {
+        let bytes = fs::read(&self.path).ok()?;
+        let dataset = parse(&bytes);
+        if dataset.is_none() {
+            tracing::warn!("{}: damaged; encoding anew", self.path.display());
+        }
+        dataset
+    }
+
+    /// Writes the tokens; whatever hinders it is a warning.
+    pub fn write(&self, dataset: &Dataset) {
+        if let Err(error) = self.try_write(dataset) {
+            tracing::warn!("tokens are not cached: {error}");
+        }
+    }
+
+    fn try_write(&self, dataset: &Dataset) -> Result<()> {
+        let failed = |error| glmtune_model::Error::io(&self.path, error);
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let packed = &dataset.packed;
+        let header = Header {
+            tokens: packed.ids.len(),
+            rows: packed.ends.len(),
+            summary: dataset.summary.clone(),
+        };
+        let header = serde_json::to_vec(&header)
+            .map_err(|error| glmtune_model::Error::json(&self.path, error))?;
+        let length = (header.len() as u64).to_le_bytes();
+        let parts: [&[u8]; 6] = [
+            &length,
+            &header,
+            bytemuck::cast_slice(&packed.ends),
+            bytemuck::cast_slice(&packed.lines),
+            bytemuck::cast_slice(&packed.ids),
+            bytemuck::cast_slice(&packed.labels),
+        ];
+        let mut digest = Sha256::new();
+        parts.iter().for_each(|part| digest.update(part));
+        let mut file = AtomicFile::create(&self.path)?;
+        file.write_all(MAGIC).map_err(failed)?;
+        file.write_all(&digest.finalize()).map_err(failed)?;
+        for part in parts {
+            file.write_all(part).map_err(failed)?;
+        }
+        Ok(file.commit()?)
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<Dataset> {
+    let rest = bytes.strip_prefix(MAGIC)?;
+    let (digest, payload) = rest.split_at_checked(DIGEST)?;
+    if Sha256::digest(payload)[..] != *digest {
+        return None;
+    }
+    let (length, rest) = payload.split_first_chunk::<8>()?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+    let (header, rest) = rest.split_at_checked(length.min(MAX_HEADER))?;
+    let header: Header = serde_json::from_slice(header).ok()?;
+    let (ends, rest) = take::<u64>(rest, header.rows)?;
+    let (lines, rest) = take::<u32>(rest, header.rows)?;
+    let (ids, rest) = take::<u32>(rest, header.tokens)?;
+    let (labels, rest) = take::<i32>(rest, header.tokens)?;
+    let sorted = ends.is_sorted() && ends.last().copied() == Some(header.tokens as u64);
+    if !rest.is_empty() || !sorted {
+        return None;
+    }
+    let packed = Packed {
+        ids,
+        labels,
+        ends,
+        lines,
+    };
+    let summary = Summary {
+        from_cache: true,
+        ..header.summary
+    };
+    Some(Dataset::new(packed, summary))
+}
+
+/// The next `count` numbers; checked against what is there before anything is allocated.
+fn take<T: bytemuck::Pod>(bytes: &[u8], count: usize) -> Option<(Vec<T>, &[u8])> {
+    let size = count.checked_mul(size_of::<T>())?;
+    let (numbers, rest) = bytes.split_at_checked(size)?;
+    Some((bytemuck::pod_collect_to_vec(numbers), rest))
+}
+
+fn file_digest(path: &Path) -> Result<[u8; DIGEST]> {
+    let failed = |error| glmtune_model::Error::io(path, error);
+    let mut file = BufReader::with_capacity(1 << 20, File::open(path).map_err(failed)?);
+    let mut digest = Sha256::new();
+    let mut buffer = [0; 1 << 14];
+    loop {
+        let read = file.read(&mut buffer).map_err(failed)?;
+        if read == 0 {
+            return Ok(digest.finalize().into());
+        }
+        digest.update(&buffer[..read]);
+    }
+}

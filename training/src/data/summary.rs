@@ -1,0 +1,154 @@
+//! What is said of the rows before a training.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::dataset::Packed;
+use crate::loss::IGNORED;
+
+/// Bars of the histogram of lengths.
+const BINS: usize = 8;
+/// Width of the longest bar.
+const BAR: usize = 30;
+
+/// Numbers of a data set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Rows that are trained on.
+    pub rows: usize,
+    /// Rows left out because they would be truncated.
+    pub skipped: usize,
+    /// Rows of which something was cut off.
+    pub truncated: usize,
+    /// Tokens of all rows.
+    pub tokens: usize,
+    /// Tokens that are to be predicted.
+    pub targets: usize,
+    /// Length of the shortest row.
+    pub shortest: usize,
+    /// Half of the rows are no longer.
+    pub median: usize,
+    /// 95 of 100 rows are no longer.
+    pub percentile_95: usize,
+    /// Length of the longest row.
+    pub longest: usize,
+    /// Rows by length: an upper bound, and how many are no longer and longer than the bound before.
+    pub histogram: Vec<(usize, usize)>,
+    /// Whether the tokens come from the cache.
+    #[serde(skip)]
+    pub from_cache: bool,
+}
+
+impl Summary {
+    /// The numbers of packed rows.
+    pub(super) fn of(packed: &Packed, skipped: usize, truncated: usize) -> Self {
+        let mut lengths: Vec<usize> = Vec::with_capacity(packed.ends.len());
+        let (mut start, mut targets) = (0, 0);
+        for &end in &packed.ends {
+            let labels = &packed.labels[start..end as usize];
+            targets += count_targets(labels.iter().map(|&label| i64::from(label)));
+            lengths.push(end as usize - start);
+            start = end as usize;
+        }
+        lengths.sort_unstable();
+        let at = |share: f64| {
+            let index = (lengths.len() as f64 * share).ceil() as usize;
+            lengths.get(index.saturating_sub(1)).copied().unwrap_or(0)
+        };
+        Self {
+            rows: lengths.len(),
+            skipped,
+            truncated,
+            tokens: packed.ids.len(),
+            targets,
+            shortest: lengths.first().copied().unwrap_or(0),
+            median: at(0.5),
+            percentile_95: at(0.95),
+            longest: lengths.last().copied().unwrap_or(0),
+            histogram: histogram(&lengths),
+            from_cache: false,
+        }
+    }
+}
+
+/// Targets of a row: a first token has nothing to be predicted from.
+pub(super) fn count_targets(labels: impl Iterator<Item = i64>) -> usize {
+    labels.skip(1).filter(|&label| label != IGNORED).count()
+}
+
+fn histogram(sorted: &[usize]) -> Vec<(usize, usize)> {
+    let Some(&longest) = sorted.last() else {
+        return Vec::new();
+    };
+    let width = longest.div_ceil(BINS).max(1);
+    (1..=BINS)
+        .map(|bin| {
+            let (from, to) = ((bin - 1) * width, bin * width);
+            let count = sorted.partition_point(|&length| length <= to)
+                - sorted.partition_point(|&length| length <= from);
+            (to, count)
+        })
+        .filter(|&(to, _)| to < longest + width)
+        .collect()
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = 100.0 * self.targets as f64 / self.tokens.max(1) as f64;
+        let cached = if self.from_cache { " (tokens from the cache)" } else { "" };
+        writeln!(
+            f,
+            "rows: {}, skipped: {}, truncated: {}{cached}",
+            self.rows, self.skipped, self.truncated
+        )?;
+        writeln!(
+            f,
+            "tokens: {}, targets: {} ({share:.1} %), ignored: {}",
+            self.tokens,
+            self.targets,
+            self.tokens - self.targets
+        )?;
+        writeln!(
+            f,
+            "row length: shortest {}, median {}, 95 % up to {}, longest {}",
+            self.shortest, self.median, self.percentile_95, self.longest
+        )?;
+        let most = self.histogram.iter().map(|&(_, count)| count).max();
+        for &(to, count) in &self.histogram {
+            let bar = "#".repeat((count * BAR).div_ceil(most.unwrap_or(1).max(1)));
+            writeln!(f, "  up to {to:>6}: {count:>7} {bar}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layout::TrainingRow;
+    use super::*;
+
+    #[test]
+    fn numbers_of_a_small_set() {
+        let mut packed = Packed::default();
+        for length in [2usize, 4, 4, 16] {
+            let mut labels = vec![IGNORED; length];
+            labels[length - 1] = 5;
+            let row = TrainingRow {
+                input_ids: vec![1; length],
+                labels,
+            };
+            packed.push(1, &row);
+        }
+        let summary = Summary::of(&packed, 3, 1);
+        assert_eq!((summary.rows, summary.skipped, summary.truncated), (4, 3, 1));
+        assert_eq!((summary.tokens, summary.targets), (26, 4));
+        assert_eq!((summary.shortest, summary.median), (2, 4));
+        assert_eq!((summary.percentile_95, summary.longest), (16, 16));
+        let counts: Vec<(usize, usize)> = summary.histogram.clone();
+        assert_eq!(counts[..2], [(2, 1), (4, 2)]);
+        assert_eq!(counts.iter().map(|bin| bin.1).sum::<usize>(), 4);
+        assert_eq!(counts.last(), Some(&(16, 1)));
+        assert!(summary.to_string().contains("targets: 4 (15.4 %)"));
+    }
+}

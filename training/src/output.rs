@@ -1,0 +1,178 @@
+//! What a training leaves behind: adapters or whole models that PEFT, the published code and glmtune load.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::backend::Autodiff;
+use burn::module::AutodiffModule;
+use burn::tensor::DType;
+use glmtune_model::checkpoint::{
+    self, AdapterMeta, AtomicDir, AtomicFile, Existing, LoraConfig, RawTensor, ShardPlan,
+    ShardWriter, TensorInfo, copy_side_files, write_lora_adapter, write_prefix_adapter,
+};
+use glmtune_model::parameters::parameters;
+use glmtune_model::pretrained::PREFIX_ENCODER;
+use glmtune_model::{CausalLm, GlmBackend};
+use serde_json::{Map, Value, json};
+
+use crate::error::Result;
+use crate::method::OutputKind;
+use crate::tensors::{to_raw, trained, visit};
+
+/// Writes the outputs of a training.
+#[derive(Debug)]
+pub struct Outputs {
+    /// The output directory.
+    pub dir: PathBuf,
+    /// The base model's directory.
+    pub base: PathBuf,
+    /// What each output holds.
+    pub kind: OutputKind,
+    /// What is noted beside it.
+    pub meta: AdapterMeta,
+    /// Type of the weights of a whole model.
+    pub dtype: DType,
+    /// Largest file of a whole model, in bytes.
+    pub max_shard_size: u64,
+    /// Outputs that are kept.
+    pub limit: Option<usize>,
+}
+
+impl Outputs {
+    /// Writes `epoch-{epoch}-step-{step}`, the epoch counted from 1, and removes outputs beyond the limit.
+    ///
+    /// # Errors
+    /// If the disk refuses or the base's files cannot be read.
+    pub fn save<B: GlmBackend>(
+        &self,
+        epoch: usize,
+        step: u64,
+        model: &CausalLm<Autodiff<B>>,
+    ) -> Result<PathBuf> {
+        let target = self.dir.join(format!("epoch-{epoch}-step-{step}"));
+        let dir = AtomicDir::create(&target, Existing::Replace)?;
+        match &self.kind {
+            OutputKind::Lora(config) => self.write_lora(dir.path(), config, model)?,
+            OutputKind::Prefix {
+                pre_seq_len,
+                prefix_projection,
+            } => self.write_prefix(dir.path(), *pre_seq_len, *prefix_projection, model)?,
+            OutputKind::Model => self.write_model(dir.path(), model)?,
+        }
+        self.meta.write(dir.path())?;
+        dir.commit()?;
+        self.remove_old()?;
+        Ok(target)
+    }
+
+    fn write_lora<B: GlmBackend>(
+        &self,
+        dir: &Path,
+        config: &LoraConfig,
+        model: &CausalLm<Autodiff<B>>,
+    ) -> Result<()> {
+        let mut model: CausalLm<B> = model.valid();
+        let raw = |tensor: burn::tensor::Tensor<B, 2>| to_raw(tensor.into_data(), DType::F32);
+        let factors: Vec<(String, RawTensor, RawTensor)> = model
+            .projections_mut()
+            .into_iter()
+            .filter_map(|(path, projection)| {
+                let lora = projection.lora.as_ref()?;
+                let a = raw(lora.lora_A.weight.val());
+                Some((path, a, raw(lora.lora_B.weight.val())))
+            })
+            .collect();
+        let factors: Vec<(&str, RawTensor, RawTensor)> = factors
+            .iter()
+            .map(|(path, a, b)| (path.as_str(), a.clone(), b.clone()))
+            .collect();
+        let mut config = config.clone();
+        config.base_model.clone_from(&self.meta.base_model);
+        Ok(write_lora_adapter(dir, &config, &factors)?)
+    }
+
+    fn write_prefix<B: GlmBackend>(
+        &self,
+        dir: &Path,
+        pre_seq_len: usize,
+        prefix_projection: bool,
+        model: &CausalLm<Autodiff<B>>,
+    ) -> Result<()> {
+        let tensors = trained(model, &|path| path.starts_with(PREFIX_ENCODER))?;
+        let tensors: Vec<(&str, RawTensor)> = tensors
+            .iter()
+            .map(|(path, raw)| (path.as_str(), raw.clone()))
+            .collect();
+        let config = read_config(&self.base)?;
+        Ok(write_prefix_adapter(
+            dir,
+            &config,
+            pre_seq_len,
+            prefix_projection,
+            &tensors,
+        )?)
+    }
+
+    fn write_model<B: GlmBackend>(&self, dir: &Path, model: &CausalLm<Autodiff<B>>) -> Result<()> {
+        copy_side_files(&self.base, dir)?;
+        let mut config = read_config(&self.base)?;
+        let (file_type, name) = match self.dtype {
+            DType::F16 => (checkpoint::DType::F16, "float16"),
+            DType::BF16 => (checkpoint::DType::BF16, "bfloat16"),
+            _ => (checkpoint::DType::F32, "float32"),
+        };
+        config.insert("torch_dtype".to_string(), json!(name));
+        let path = dir.join("config.json");
+        let text = serde_json::to_vec_pretty(&config)
+            .map_err(|error| glmtune_model::Error::json(&path, error))?;
+        AtomicFile::write(&path, &text)?;
+        let infos = parameters(model).into_iter();
+        let infos = infos.map(|info| TensorInfo::new(info.path, file_type, info.shape));
+        let mut writer = ShardWriter::create(dir, ShardPlan::new(infos, self.max_shard_size)?)?;
+        visit(model, &mut |path, data| {
+            let raw = to_raw(data(), self.dtype);
+            Ok(writer.write(path, &raw.bytes)?)
+        })?;
+        Ok(writer.finish()?)
+    }
+
+    fn remove_old(&self) -> Result<()> {
+        let Some(limit) = self.limit else {
+            return Ok(());
+        };
+        let found = saved(&self.dir);
+        let old = found.len().saturating_sub(limit);
+        for (_, dir) in found.into_iter().take(old) {
+            fs::remove_dir_all(&dir).map_err(|error| glmtune_model::Error::io(&dir, error))?;
+        }
+        Ok(())
+    }
+}
+
+/// The outputs in a directory with their steps, oldest first.
+pub fn saved(dir: &Path) -> Vec<(u64, PathBuf)> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let mut found: Vec<(u64, PathBuf)> = entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let (epoch, step) = path
+                .file_name()?
+                .to_str()?
+                .strip_prefix("epoch-")?
+                .split_once("-step-")?;
+            epoch.parse::<usize>().ok()?;
+            Some((step.parse().ok()?, path))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// A model directory's `config.json`, with the order of its keys.
+fn read_config(dir: &Path) -> Result<Map<String, Value>> {
+    let path = dir.join("config.json");
+    let text = fs::read(&path).map_err(|error| glmtune_model::Error::io(&path, error))?;
+    serde_json::from_slice(&text).map_err(|error| glmtune_model::Error::json(&path, error).into())
+}

@@ -1,0 +1,382 @@
+//! The loop of a training.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use burn::backend::Autodiff;
+use glmtune_model::layers::DropoutSource;
+use glmtune_model::{CausalLm, GlmBackend, ModelConfig};
+
+use crate::checkpoint::{Checkpoints, Progress};
+use crate::data::{Dataset, batches, collate, epoch_order};
+use crate::error::{Error, Result};
+use crate::gradients::Gradients;
+use crate::optim::{Optimizer, Update};
+use crate::output::Outputs;
+use crate::report::{MetricsFile, StepRecord, write_curve};
+use crate::schedule::WarmupDecay;
+use crate::settings::{OnNan, TrainSettings};
+use crate::walk::{BackwardReach, MicroBatch, Walk, loss_and_gradients};
+
+/// Name of the loss curve in the output directory.
+const CURVE: &str = "loss.svg";
+/// Rows that an error names at most.
+const NAMED_ROWS: usize = 8;
+
+/// Who watches a training.
+pub trait Observer {
+    /// A step is done.
+    fn step(&mut self, record: &StepRecord, place: Place);
+    /// An epoch is done; counted from 1.
+    fn epoch_end(&mut self, epoch: usize);
+    /// Something worth a line has happened.
+    fn note(&mut self, text: &str);
+    /// Whether the training is asked to stop after this step.
+    fn asks_to_stop(&self) -> bool;
+}
+
+/// Where a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Steps that the run will take.
+    pub total_steps: u64,
+    /// Epochs that the run will take.
+    pub epochs: usize,
+}
+
+/// Everything that a training works with, but the model.
+pub struct Training<B: GlmBackend> {
+    /// The settings.
+    pub settings: TrainSettings,
+    /// The model's configuration.
+    pub config: ModelConfig,
+    /// The rows.
+    pub dataset: Arc<Dataset>,
+    /// Id that fills up short rows.
+    pub pad_id: u32,
+    /// Paths of the trained parameters.
+    pub trainable: BTreeSet<String>,
+    /// The update rule with its state.
+    pub optimizer: Box<dyn Optimizer<B>>,
+    /// Where checkpoints go.
+    pub checkpoints: Checkpoints,
+    /// Where outputs go.
+    pub outputs: Outputs,
+    /// Where the steps are recorded.
+    pub metrics: MetricsFile,
+    /// Where the training stands.
+    pub progress: Progress,
+}
+
+/// How a training ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The last output written, if any.
+    pub output: Option<PathBuf>,
+    /// Steps done, those before a resume included.
+    pub steps: u64,
+    /// Whether the user stopped it before its end.
+    pub interrupted: bool,
+}
+
+impl<B: GlmBackend> Training<B> {
+    /// Trains to the end, to the step limit, or until the observer asks to stop.
+    ///
+    /// # Errors
+    /// If a loss is not finite and that is to stop the run, a trainable parameter gets no gradient in the
+    /// first step, a row cannot be used, or the disk or the device fails.
+    pub fn run(
+        &mut self,
+        mut model: CausalLm<Autodiff<B>>,
+        observer: &mut dyn Observer,
+    ) -> Result<(CausalLm<Autodiff<B>>, Outcome)> {
+        let dataset = self.dataset.clone();
+        let mut output = None;
+        while self.progress.epoch < self.settings.num_train_epochs && !self.limit_reached() {
+            let order = self.order(self.progress.epoch);
+            let batches: Vec<&[usize]> =
+                batches(&order, self.settings.per_device_train_batch_size).collect();
+            let rest = &batches[self.progress.micro_batch.min(batches.len())..];
+            for window in rest.chunks(self.settings.gradient_accumulation_steps) {
+                let record;
+                (model, record) = self.step(model, &dataset, window, observer)?;
+                self.advance(window.len(), batches.len());
+                self.metrics.append(&record)?;
+                observer.step(&record, self.place());
+                let stop = observer.asks_to_stop();
+                if self.output_is_due(record.epoch) {
+                    output = Some(self.save(&model, record.epoch, observer)?);
+                } else if stop {
+                    self.save_checkpoint(&model)?;
+                }
+                if stop || self.limit_reached() {
+                    break;
+                }
+            }
+            if self.progress.micro_batch == 0 {
+                observer.epoch_end(self.progress.epoch);
+            }
+            if observer.asks_to_stop() {
+                break;
+            }
+        }
+        self.draw_curve()?;
+        let outcome = Outcome {
+            output,
+            steps: self.progress.step,
+            interrupted: self.progress.epoch < self.settings.num_train_epochs
+                && !self.limit_reached(),
+        };
+        Ok((model, outcome))
+    }
+
+    /// Steps of all epochs: a last partial window counts.
+    pub fn total_steps(&self) -> u64 {
+        let settings = &self.settings;
+        let batches = self
+            .dataset
+            .len()
+            .div_ceil(settings.per_device_train_batch_size);
+        let per_epoch = batches.div_ceil(settings.gradient_accumulation_steps);
+        (per_epoch * settings.num_train_epochs) as u64
+    }
+
+    /// The learning rates.
+    pub fn schedule(&self) -> WarmupDecay {
+        let settings = &self.settings;
+        let total_steps = settings.schedule_steps.unwrap_or(self.total_steps());
+        let share = (settings.warmup_ratio * total_steps as f64) as u64;
+        WarmupDecay {
+            min: settings
+                .min_learning_rate
+                .unwrap_or(settings.learning_rate / 10.0),
+            max: settings.learning_rate,
+            warmup_steps: settings.warmup_steps.unwrap_or(share),
+            total_steps,
+            warmup: settings.warmup,
+            decay: settings.decay,
+        }
+    }
+
+    fn place(&self) -> Place {
+        let limit = self.settings.max_steps.unwrap_or(u64::MAX);
+        Place {
+            total_steps: self.total_steps().min(limit),
+            epochs: self.settings.num_train_epochs,
+        }
+    }
+
+    fn limit_reached(&self) -> bool {
+        let limit = self.settings.max_steps;
+        limit.is_some_and(|limit| self.progress.step >= limit)
+    }
+
+    fn order(&self, epoch: usize) -> Vec<usize> {
+        let (rows, settings) = (self.dataset.len(), &self.settings);
+        let mut order = epoch_order(rows, settings.seed, epoch, settings.shuffle);
+        if settings.longest_first && epoch == 0 {
+            let longest = (0..rows).max_by_key(|&place| self.dataset.ids(order[place]).len());
+            order.swap(0, longest.unwrap_or(0));
+        }
+        order
+    }
+
+    fn advance(&mut self, micro_batches: usize, in_epoch: usize) {
+        self.progress.step += 1;
+        self.progress.micro_batch += micro_batches;
+        if self.progress.micro_batch >= in_epoch {
+            self.progress.epoch += 1;
+            self.progress.micro_batch = 0;
+        }
+    }
+
+    /// One optimizer step: the mean over the window's micro-batches, clipped, applied.
+    fn step(
+        &mut self,
+        model: CausalLm<Autodiff<B>>,
+        dataset: &Dataset,
+        window: &[&[usize]],
+        observer: &mut dyn Observer,
+    ) -> Result<(CausalLm<Autodiff<B>>, StepRecord)> {
+        let started = Instant::now();
+        let mut gradients = Gradients::default();
+        let (mut loss, mut tokens) = (0.0, 0);
+        for (index, rows) in window.iter().enumerate() {
+            let (batch_loss, batch_gradients, batch_tokens) =
+                self.micro_batch(&model, dataset, rows, index)?;
+            gradients.add(batch_gradients);
+            loss += batch_loss / window.len() as f64;
+            tokens += batch_tokens;
+        }
+        if self.progress.step == 0 {
+            self.check_gradients(&gradients)?;
+        }
+        let scale = self.loss_scale() * window.len() as f64;
+        let norm = gradients.global_norm()? / scale;
+        let lr = self.schedule().rate(self.progress.step);
+        let is_finite = loss.is_finite() && norm.is_finite();
+        let overflowed = loss.is_finite() && !norm.is_finite();
+        let model = if is_finite {
+            self.progress.updates += 1;
+            let limit = self.settings.max_grad_norm.unwrap_or(f64::INFINITY);
+            let update = Update {
+                lr,
+                number: self.progress.updates,
+                grad_scale: (limit / norm.max(1e-6)).min(1.0) / scale,
+            };
+            gradients.apply(model, self.optimizer.as_mut(), update)
+        } else {
+            if !(overflowed && self.can_scale_down()) {
+                self.not_finite(dataset, window, (loss, norm), observer)?;
+            }
+            model
+        };
+        self.update_loss_scale(overflowed, observer);
+        let record = StepRecord {
+            step: self.progress.step + 1,
+            epoch: self.progress.epoch + 1,
+            loss,
+            lr,
+            grad_norm: norm,
+            tokens,
+            seconds: started.elapsed().as_secs_f64(),
+            memory_bytes: memory_in_use::<B>(&model.device()),
+        };
+        Ok((model, record))
+    }
+
+    /// Loss, gradients and tokens of one micro-batch.
+    fn micro_batch(
+        &self,
+        model: &CausalLm<Autodiff<B>>,
+        dataset: &Dataset,
+        rows: &[usize],
+        index_in_window: usize,
+    ) -> Result<(f64, Gradients<B>, u64)> {
+        let batch = collate(dataset, rows);
+        let tokens = batch.ids.iter().map(|ids| ids.len() as u64).sum();
+        let batch = MicroBatch::new(batch.ids, batch.labels, self.pad_id);
+        // Every micro-batch of the run has its own masks, whichever was resumed or skipped before it.
+        let place = (self.progress.epoch as u64) << 32
+            | (self.progress.micro_batch + index_in_window) as u64;
+        let dropout = DropoutSource::new(self.settings.seed, place);
+        let walk = match self.settings.gradient_checkpointing {
+            true => Walk::Checkpointed(BackwardReach::of(
+                self.trainable.iter().map(String::as_str),
+            )),
+            false => Walk::Plain,
+        };
+        let (loss, gradients) = loss_and_gradients(model, &batch, Some(dropout), walk, self.loss_scale())?;
+        Ok((loss, gradients, tokens))
+    }
+
+    /// What the loss is multiplied with before the backward pass.
+    fn loss_scale(&self) -> f64 {
+        self.progress.loss_scale.map_or(1.0, |scale| scale.scale)
+    }
+
+    /// Whether an overflow is met by a lower loss scale.
+    fn can_scale_down(&self) -> bool {
+        let (Some(settings), Some(scale)) = (&self.settings.loss_scale, self.progress.loss_scale)
+        else {
+            return false;
+        };
+        !{ scale }.update(settings, true)
+    }
+
+    fn update_loss_scale(&mut self, overflowed: bool, observer: &mut dyn Observer) {
+        let (Some(settings), Some(scale)) =
+            (&self.settings.loss_scale, self.progress.loss_scale.as_mut())
+        else {
+            return;
+        };
+        scale.update(settings, overflowed);
+        if overflowed {
+            let step = self.progress.step + 1;
+            observer.note(&format!(
+                "step {step}: the gradients overflowed half precision and were left out; loss scale now {}",
+                scale.scale
+            ));
+        }
+    }
+
+    /// A trainable parameter without a gradient would silently stay as it is.
+    fn check_gradients(&self, gradients: &Gradients<B>) -> Result<()> {
+        let missing: Vec<&str> = self
+            .trainable
+            .iter()
+            .filter(|path| !gradients.contains(path))
+            .map(String::as_str)
+            .collect();
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(Error::NoGradient(missing.join(", "))),
+        }
+    }
+
+    fn not_finite(
+        &self,
+        dataset: &Dataset,
+        window: &[&[usize]],
+        (loss, norm): (f64, f64),
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let lines = window.iter().copied().flatten();
+        let lines: Vec<String> = lines
+            .map(|&row| dataset.line(row).to_string())
+            .collect();
+        let more = lines.len().saturating_sub(NAMED_ROWS);
+        let mut rows = lines[..lines.len() - more].join(", ");
+        if more > 0 {
+            rows.push_str(&format!(" and {more} more"));
+        }
+        let step = self.progress.step + 1;
+        let what = format!("step {step}: loss {loss}, gradient norm {norm}; rows of line {rows}");
+        match self.settings.on_nan {
+            OnNan::Stop => Err(Error::NotFinite(what)),
+            OnNan::Skip => {
+                observer.note(&format!("{what}: skipped"));
+                Ok(())
+            }
+        }
+    }
+
+    /// An output is due every so many steps, at the end of an epoch, and at the end of the run.
+    fn output_is_due(&self, epoch: usize) -> bool {
+        let every = self.settings.save_model_step;
+        let by_step = every.is_some_and(|every| self.progress.step.is_multiple_of(every));
+        by_step || self.progress.epoch >= epoch || self.limit_reached()
+    }
+
+    fn save(
+        &self,
+        model: &CausalLm<Autodiff<B>>,
+        epoch: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<PathBuf> {
+        let path = self.outputs.save(epoch, self.progress.step, model)?;
+        self.save_checkpoint(model)?;
+        self.draw_curve()?;
+        observer.note(&format!("saved {}", path.display()));
+        Ok(path)
+    }
+
+    fn save_checkpoint(&self, model: &CausalLm<Autodiff<B>>) -> Result<()> {
+        let is_trained = |path: &str| self.trainable.contains(path);
+        let optimizer = self.optimizer.as_ref();
+        self.checkpoints
+            .save(self.progress, model, &is_trained, optimizer)
+    }
+
+    fn draw_curve(&self) -> Result<()> {
+        write_curve(&self.outputs.dir.join(CURVE), self.metrics.points())
+    }
+}
+
+/// Memory of the device, or of the process where it computes on the CPU.
+fn memory_in_use<B: GlmBackend>(device: &B::Device) -> u64 {
+    let process = || memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64);
+    B::glm_memory_in_use(device).unwrap_or_else(process)
+}

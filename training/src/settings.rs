@@ -1,0 +1,259 @@
+//! The settings of a training, typed and checked before anything is loaded.
+
+use glmtune_model::tokenizer::Mode;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::data::LayoutLimits;
+use crate::error::{Error, Result};
+use crate::optim::AdamWSettings;
+use crate::precision::LossScaleSettings;
+use crate::schedule::{Decay, Warmup};
+
+/// What is trained.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "train_type", rename_all = "lowercase")]
+pub enum Method {
+    /// The parameters whose path contains one of some parts.
+    Freeze {
+        /// The parts.
+        freeze_module_name: Vec<String>,
+    },
+    /// The prefix of P-Tuning v2.
+    Ptuning {
+        /// Prefix positions.
+        pre_seq_len: usize,
+        /// Whether an MLP follows the embedding.
+        prefix_projection: bool,
+        /// Share of the prefix's elements that training drops.
+        prefix_dropout: f64,
+    },
+    /// Low-rank adapters.
+    Lora {
+        /// Rank.
+        lora_dim: usize,
+        /// The adapter's output is scaled by `lora_alpha / lora_dim`.
+        lora_alpha: f64,
+        /// Share of the adapters' input that training drops.
+        lora_dropout: f64,
+        /// Names of the linear layers, as in PEFT's `target_modules`.
+        lora_module_name: Vec<String>,
+    },
+    /// Every parameter.
+    All,
+}
+
+impl Method {
+    /// The name of the method on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Freeze { .. } => "freeze",
+            Self::Ptuning { .. } => "ptuning",
+            Self::Lora { .. } => "lora",
+            Self::All => "all",
+        }
+    }
+
+    /// Whether what is trained is a small file beside the base model.
+    pub fn is_adapter(&self) -> bool {
+        matches!(self, Self::Ptuning { .. } | Self::Lora { .. })
+    }
+
+    fn faults(&self) -> Vec<String> {
+        match self {
+            Self::Freeze { freeze_module_name } if freeze_module_name.is_empty() => {
+                vec!["freeze_module_name names nothing".to_string()]
+            }
+            Self::Ptuning {
+                pre_seq_len,
+                prefix_dropout,
+                ..
+            } => [
+                at_least("pre_seq_len", *pre_seq_len, 1),
+                rate("prefix_dropout", *prefix_dropout),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            Self::Lora {
+                lora_dim,
+                lora_alpha,
+                lora_dropout,
+                lora_module_name,
+            } => [
+                at_least("lora_dim", *lora_dim, 1),
+                positive("lora_alpha", *lora_alpha),
+                rate("lora_dropout", *lora_dropout),
+                lora_module_name
+                    .is_empty()
+                    .then(|| "lora_module_name names nothing".to_string()),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            Self::Freeze { .. } | Self::All => Vec::new(),
+        }
+    }
+}
+
+/// What happens at a loss or gradient that is not a number or infinite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnNan {
+    /// The step changes nothing, and the run goes on.
+    Skip,
+    /// The run ends with an error that names the step and the rows.
+    Stop,
+}
+
+/// The settings of a training.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TrainSettings {
+    /// Prompt and row format.
+    #[serde(serialize_with = "as_text")]
+    pub mode: Mode,
+    /// What is trained, and how.
+    #[serde(flatten)]
+    pub method: Method,
+    /// Limits of a row.
+    pub limits: LayoutLimits,
+    /// Whether rows that would be truncated are dropped.
+    pub is_skip: bool,
+    /// Rows of a micro-batch.
+    pub per_device_train_batch_size: usize,
+    /// Micro-batches of an optimizer step.
+    pub gradient_accumulation_steps: usize,
+    /// Passes over the rows.
+    pub num_train_epochs: usize,
+    /// Optimizer steps after which the run ends early.
+    pub max_steps: Option<u64>,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Where the learning rate starts and ends; by default a tenth of the highest.
+    pub min_learning_rate: Option<f64>,
+    /// Share of the steps in which the learning rate rises.
+    pub warmup_ratio: f64,
+    /// Steps in which the learning rate rises, instead of a share.
+    pub warmup_steps: Option<u64>,
+    /// How the learning rate rises.
+    pub warmup: Warmup,
+    /// What the learning rate does then.
+    pub decay: Decay,
+    /// Steps of the schedule, where they are not to follow from rows and epochs.
+    pub schedule_steps: Option<u64>,
+    /// Settings of AdamW.
+    pub optimizer: AdamWSettings,
+    /// Largest global norm of the gradients; larger ones are scaled down to it. None: no clipping.
+    pub max_grad_norm: Option<f64>,
+    /// How the loss is scaled where activations are in half precision.
+    pub loss_scale: Option<LossScaleSettings>,
+    /// Seed of the order of rows, of new adapters and of dropout.
+    pub seed: u64,
+    /// Whether the rows are shuffled in every epoch.
+    pub shuffle: bool,
+    /// Whether the longest row comes first, so that memory that is short runs out at once.
+    pub longest_first: bool,
+    /// Whether blocks run again in the backward pass instead of keeping their activations.
+    pub gradient_checkpointing: bool,
+    /// Type of the frozen weights and of the activations.
+    pub dtype: &'static str,
+    /// What happens at a non-finite loss.
+    pub on_nan: OnNan,
+    /// Steps between two lines of progress.
+    pub show_loss_step: u64,
+    /// Steps between two saved outputs, beside those at the ends of epochs.
+    pub save_model_step: Option<u64>,
+    /// Outputs that are kept; older ones are removed.
+    pub save_total_limit: Option<usize>,
+}
+
+/// Settings that a resumed run may change: they do not change the course of the training.
+const FREE: [&str; 6] = [
+    "gradient_checkpointing",
+    "max_steps",
+    "on_nan",
+    "save_model_step",
+    "save_total_limit",
+    "show_loss_step",
+];
+
+impl TrainSettings {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`Error::Request`] with all faults.
+    pub fn validate(&self) -> Result<()> {
+        let mut faults = self.method.faults();
+        if let Err(error) = self.limits.validate(self.mode) {
+            faults.push(error.to_string());
+        }
+        let more = [
+            at_least(
+                "per_device_train_batch_size",
+                self.per_device_train_batch_size,
+                1,
+            ),
+            at_least(
+                "gradient_accumulation_steps",
+                self.gradient_accumulation_steps,
+                1,
+            ),
+            at_least("num_train_epochs", self.num_train_epochs, 1),
+            positive("learning_rate", self.learning_rate),
+            self.max_grad_norm
+                .and_then(|norm| positive("max_grad_norm", norm)),
+            (!(0.0..=1.0).contains(&self.warmup_ratio))
+                .then(|| format!("warmup_ratio is {}, must be 0 to 1", self.warmup_ratio)),
+            counts("show_loss_step", Some(self.show_loss_step)),
+            counts("save_model_step", self.save_model_step),
+            counts("max_steps", self.max_steps),
+            counts(
+                "save_total_limit",
+                self.save_total_limit.map(|limit| limit as u64),
+            ),
+        ];
+        faults.extend(more.into_iter().flatten());
+        faults.extend(self.optimizer.faults());
+        match faults.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Request(faults.join("\n  "))),
+        }
+    }
+
+    /// The settings that determine the course of a training, by name.
+    pub fn course(&self) -> Map<String, Value> {
+        let mut map = self.to_map();
+        map.retain(|name, _| !FREE.contains(&name.as_str()));
+        map
+    }
+
+    /// All settings by name.
+    pub fn to_map(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(map)) => map,
+            // A struct of plain values becomes an object.
+            _ => Map::new(),
+        }
+    }
+}
+
+fn as_text<S: serde::Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(mode)
+}
+
+fn at_least(name: &str, value: usize, least: usize) -> Option<String> {
+    (value < least).then(|| format!("{name} is {value}, must be at least {least}"))
+}
+
+fn counts(name: &str, value: Option<u64>) -> Option<String> {
+    (value == Some(0)).then(|| format!("{name} is 0, must be at least 1"))
+}
+
+fn positive(name: &str, value: f64) -> Option<String> {
+    let valid = value > 0.0 && value.is_finite();
+    (!valid).then(|| format!("{name} is {value}, must be a positive number"))
+}
+
+fn rate(name: &str, value: f64) -> Option<String> {
+    (!(0.0..1.0).contains(&value)).then(|| format!("{name} is {value}, must be 0 to below 1"))
+}
