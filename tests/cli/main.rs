@@ -11,6 +11,7 @@ mod generate;
 mod init;
 mod score;
 mod tokenize;
+mod train;
 
 use std::io::Write;
 use std::path::Path;

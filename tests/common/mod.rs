@@ -1,6 +1,8 @@
 //! What several integration tests share: where the golden values are.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod fixtures;
 
 use std::path::{Path, PathBuf};
 

@@ -25,6 +25,8 @@ const SETTINGS: &str = include_str!("../../../examples/quick-start.toml");
 const ROWS: &str = include_str!("../../../examples/quick-start.jsonl");
 /// Where it happens unless told otherwise.
 const FOLDER: &str = "quick-start";
+/// How often each row is in the file, so that an epoch is not over after a few steps.
+const REPEATS: usize = 10;
 /// Answers that are shown.
 const SHOWN: usize = 8;
 /// More than the longest answer.
@@ -58,7 +60,7 @@ pub fn make(args: &TrainArgs) -> Result<()> {
     let failed = |error| Error::Model(glmtune_model::Error::io(&args.output_dir, error));
     fs::create_dir_all(&args.output_dir).map_err(failed)?;
     if !args.train_path.exists() {
-        AtomicFile::write(&args.train_path, ROWS.as_bytes())?;
+        AtomicFile::write(&args.train_path, ROWS.repeat(REPEATS).as_bytes())?;
     }
     if args.model.model_name_or_path.exists() {
         return Ok(());
@@ -108,7 +110,9 @@ fn ask<B: GlmBackend>(
     let session = Session::<B>::load(plan, args, selected, device)?;
     let (mut right, mut asked) = (0, 0);
     println!("\nWhat the model answers now:");
-    for row in read_rows(rows)? {
+    let mut rows = read_rows(rows)?;
+    rows.truncate(rows.len() / REPEATS);
+    for row in rows {
         let Row::Text { question, answer } = row.row else {
             continue;
         };

@@ -10,12 +10,20 @@ use burn_train::renderer::{
     MetricsRendererTraining, ProgressType, TrainingProgress,
 };
 
-/// Prints one line every few steps; numbers are means over those steps.
+/// The values of a number since the last line.
+#[derive(Default)]
+struct Sum {
+    total: f64,
+    count: u64,
+    last: f64,
+}
+
+/// Prints one line every few steps; loss, gradient norm and speed are means over those steps.
 pub struct LinesRenderer {
     /// Steps between two lines.
     every: u64,
     names: HashMap<MetricId, String>,
-    sums: HashMap<String, (f64, u64)>,
+    sums: HashMap<String, Sum>,
     started: Option<(Instant, usize)>,
 }
 
@@ -31,8 +39,12 @@ impl LinesRenderer {
     }
 
     fn mean(&self, name: &str) -> f64 {
-        let (sum, count) = self.sums.get(name).copied().unwrap_or((f64::NAN, 1));
-        sum / count as f64
+        let sum = self.sums.get(name);
+        sum.map_or(f64::NAN, |sum| sum.total / sum.count as f64)
+    }
+
+    fn last(&self, name: &str) -> f64 {
+        self.sums.get(name).map_or(f64::NAN, |sum| sum.last)
     }
 
     fn line(&self, step: usize, total: usize, epoch: usize, left: Option<Duration>) -> String {
@@ -41,10 +53,10 @@ impl LinesRenderer {
             "step {step}/{total}  epoch {epoch}  loss {:.4}  lr {:.3e}  grad_norm {:.3}  \
              {:.0} tokens/s  {:.2} GiB{left}",
             self.mean("Loss"),
-            self.mean("Learning rate"),
+            self.last("Learning rate"),
             self.mean("Gradient norm"),
             self.mean("Speed"),
-            self.mean("Memory"),
+            self.last("Memory"),
         )
     }
 }
@@ -63,7 +75,9 @@ impl MetricsRendererTraining for LinesRenderer {
         };
         if let Some(name) = self.names.get(&entry.metric_id) {
             let sum = self.sums.entry(name.clone()).or_default();
-            *sum = (sum.0 + value.current(), sum.1 + 1);
+            sum.last = value.current();
+            sum.total += sum.last;
+            sum.count += 1;
         }
     }
 
