@@ -1,5 +1,7 @@
 //! `glmtune train` as a user runs it.
 
+mod reference;
+mod resume;
 mod trajectories;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,226 @@
+//! `--resume`: to the bit, after any end, and never from what is damaged or foreign.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{column, metrics};
+use crate::{file, glmtune, tiny};
+
+/// Runs that are killed.
+const KILLS: usize = 20;
+const STEPS: usize = 14;
+
+/// Rows of different lengths for a tiny model.
+fn rows() -> String {
+    (0..28)
+        .map(|row| {
+            let text = "word ".repeat(1 + row % 5);
+            let row = serde_json::json!({"instruction": format!("{row}: "), "input": text, "output": format!("answer {row}")});
+            format!("{row}\n")
+        })
+        .collect()
+}
+
+struct Case {
+    dir: tempfile::TempDir,
+    model: String,
+    rows: String,
+}
+
+impl Case {
+    fn new() -> Self {
+        let (dir, model) = tiny("glm2");
+        let rows = file(&dir, "rows.jsonl", &rows());
+        Self { dir, model, rows }
+    }
+
+    /// Dropout, accumulation, two epochs with a partial last window, a checkpoint every other step.
+    fn args<'a>(&'a self, output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        let mut args = vec![
+            "train",
+            "--backend",
+            "flex",
+            "--model_name_or_path",
+            &self.model,
+            "--train_path",
+            &self.rows,
+            "--output_dir",
+            output,
+            "--no_cache",
+            "--train_type",
+            "lora",
+            "--lora_dropout",
+            "0.2",
+            "--per_device_train_batch_size",
+            "2",
+            "--gradient_accumulation_steps",
+            "2",
+            "--num_train_epochs",
+            "2",
+            "--save_model_step",
+            "2",
+            "--max_len",
+            "96",
+            "--max_src_len",
+            "64",
+        ];
+        args.extend(more);
+        args
+    }
+
+    fn output(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_string()
+    }
+}
+
+/// Every number of every step but times and memory, as it is written.
+fn course(output: &str) -> Vec<String> {
+    let rows = metrics(Path::new(output)).into_iter();
+    rows.map(|row| {
+        let names = ["step", "epoch", "loss", "lr", "grad_norm", "tokens"];
+        names.map(|name| row[name].to_string()).join(" ")
+    })
+    .collect()
+}
+
+fn last_adapter(output: &str) -> Vec<u8> {
+    let path = Path::new(output).join(format!("epoch-2-step-{STEPS}/adapter_model.safetensors"));
+    fs::read(path).unwrap()
+}
+
+#[test]
+fn a_run_killed_at_any_moment_goes_on_to_the_bit() {
+    let case = Case::new();
+    let whole = case.output("whole");
+    let started = Instant::now();
+    glmtune(&case.args(&whole, &[])).success();
+    let duration = started.elapsed();
+    let expected = course(&whole);
+    assert_eq!(expected.len(), STEPS);
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let mut cut_short = 0;
+    for kill in 0..KILLS {
+        let output = case.output(&format!("killed-{kill}"));
+        let wait = duration.mul_f64(random.random_range(0.05..1.0));
+        cut_short += usize::from(kill_after(&case.args(&output, &[]), wait));
+        glmtune(&case.args(&output, &["--resume"])).success();
+        assert_eq!(course(&output), expected, "killed after {wait:?}");
+        assert_eq!(last_adapter(&output), last_adapter(&whole));
+        fs::remove_dir_all(&output).unwrap();
+    }
+    assert!(cut_short > KILLS / 2, "only {cut_short} runs were killed in time");
+}
+
+/// Starts the program and kills it; tells whether it was still running.
+fn kill_after(args: &[&str], wait: Duration) -> bool {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_glmtune"))
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(wait);
+    let was_running = child.try_wait().unwrap().is_none();
+    // SIGKILL: nothing of the program runs after it.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    was_running
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    let case = Case::new();
+    let whole = case.output("whole");
+    glmtune(&case.args(&whole, &["--save_model_step", "1000"])).success();
+    let output = case.output("stopped");
+    let mut args = case.args(&output, &["--show_loss_step", "1"]);
+    let place = args.iter().position(|&arg| arg == "--save_model_step");
+    args[place.unwrap() + 1] = "1000";
+    let child = Command::new(env!("CARGO_BIN_EXE_glmtune"))
+        .args(&args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !Path::new(&output).join("metrics.jsonl").exists()
+        || metrics(Path::new(&output)).is_empty()
+    {
+        assert!(Instant::now() < deadline, "no first step");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let signal = Command::new("kill").args(["-INT", &child.id().to_string()]);
+    { signal }.status().unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let message = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{message}");
+    assert!(message.contains("--resume goes on"), "{message}");
+    let stopped = course(&output).len();
+    assert!(stopped < STEPS);
+    args.push("--resume");
+    let said = glmtune(&args).success();
+    assert!(said.contains(&format!("going on after step {stopped}")), "{said}");
+    assert_eq!(course(&output), course(&whole));
+}
+
+#[test]
+fn a_damaged_checkpoint_is_refused_and_the_one_before_offered() {
+    let case = Case::new();
+    let whole = case.output("whole");
+    glmtune(&case.args(&whole, &[])).success();
+    let output = case.output("out");
+    glmtune(&case.args(&output, &["--max_steps", "6"])).success();
+    let weights = Path::new(&output).join("checkpoint/step-6/weights.safetensors");
+    let bytes = fs::read(&weights).unwrap();
+    fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
+    let error = glmtune(&case.args(&output, &["--resume"])).failure(2);
+    assert!(error.contains("weights.safetensors is truncated"), "{error}");
+    assert!(error.contains("--resume 4"), "{error}");
+    glmtune(&case.args(&output, &["--resume", "4"])).success();
+    assert_eq!(course(&output), course(&whole));
+
+    let mut bytes = bytes;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let last = Path::new(&output).join(format!("checkpoint/step-{STEPS}/weights.safetensors"));
+    fs::write(&last, &bytes).unwrap();
+    let error = glmtune(&case.args(&output, &["--resume"])).failure(2);
+    assert!(error.contains("is damaged"), "{error}");
+    let error = glmtune(&case.args(&output, &["--resume", "3"])).failure(2);
+    assert!(error.contains("no checkpoint of step 3; there are: 12, 14"), "{error}");
+}
+
+#[test]
+fn other_settings_and_other_rows_are_refused_by_name() {
+    let case = Case::new();
+    let output = case.output("out");
+    glmtune(&case.args(&output, &["--max_steps", "2"])).success();
+    let more = ["--resume", "--learning_rate", "0.5", "--seed", "9"];
+    let error = glmtune(&case.args(&output, &more)).failure(2);
+    assert!(error.contains("learning_rate was 0.001, is 0.5"), "{error}");
+    assert!(error.contains("seed was 1234, is 9"), "{error}");
+    fs::write(&case.rows, format!("{}{}", rows(), rows())).unwrap();
+    let error = glmtune(&case.args(&output, &["--resume"])).failure(2);
+    assert!(error.contains("the training rows are others"), "{error}");
+}
+
+#[test]
+fn an_earlier_run_is_kept() {
+    let case = Case::new();
+    let output = case.output("out");
+    glmtune(&case.args(&output, &["--max_steps", "2"])).success();
+    let first = column(Path::new(&output), "loss");
+    let said = glmtune(&case.args(&output, &["--max_steps", "1"])).success();
+    assert!(said.contains("earlier-1"), "{said}");
+    assert_eq!(column(Path::new(&output), "loss").len(), 1);
+    let earlier = Path::new(&output).join("earlier-1");
+    assert_eq!(column(&earlier, "loss"), first);
+    assert!(earlier.join("epoch-1-step-2/adapter_config.json").exists());
+    assert!(earlier.join("checkpoint/step-2/state.json").exists());
+}
