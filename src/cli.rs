@@ -46,6 +46,8 @@ pub enum Command {
     Tokenize(TokenizeArgs),
     /// What is in a model or adapter directory, and what memory its tuning takes.
     Inspect(InspectArgs),
+    /// Fold LoRA adapters into their base and save a complete model directory.
+    Merge(MergeArgs),
     /// A model directory with random weights, in the published layout.
     Init(InitArgs),
 }
@@ -260,6 +262,29 @@ pub struct InspectArgs {
     /// Prefix positions of P-Tuning.
     #[arg(long, default_value_t = 16, value_name = "N")]
     pub pre_seq_len: usize,
+}
+
+/// `glmtune merge`.
+#[derive(Debug, Clone, Args)]
+pub struct MergeArgs {
+    /// Directory of the base model, in full precision.
+    #[arg(long, value_name = "DIR")]
+    pub model_name_or_path: PathBuf,
+    /// LoRA adapter directory; several add up.
+    #[arg(long, value_name = "DIR", required = true)]
+    pub adapter: Vec<PathBuf>,
+    /// The directory to write; it must not exist yet, or be empty.
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: PathBuf,
+    /// Largest file.
+    #[arg(long, default_value = "2GB", value_name = "SIZE")]
+    pub max_shard_size: String,
+    /// Type of the weights to write; by default the type that they have in the base.
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<Precision>,
+    /// Prompt format that the adapters must have been trained with; by default the base tells.
+    #[arg(long, value_parser = parse_mode, value_name = "glm|glm2|glm3|glm4")]
+    pub mode: Option<Mode>,
 }
 
 /// `glmtune init`.

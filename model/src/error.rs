@@ -68,6 +68,15 @@ pub enum Error {
         faults: Vec<WeightFault>,
     },
 
+    /// Adapters do not fit the model that they are to be folded into: all faults of all adapters together.
+    #[error("{}: {} module(s) of the adapters do not fit this model:{}", base.display(), faults.len(), AdapterFaultList(faults))]
+    Adapters {
+        /// The model directory.
+        base: PathBuf,
+        /// Every fault found, with its adapter's directory.
+        faults: Vec<(PathBuf, WeightFault)>,
+    },
+
     /// A directory lacks what it needs, or two of its files contradict each other.
     #[error("{}: {detail}", path.display())]
     Directory {
@@ -144,6 +153,7 @@ impl Error {
             Self::Request(_)
             | Self::Key { .. }
             | Self::Config { .. }
+            | Self::Adapters { .. }
             | Self::Directory { .. }
             | Self::Json { .. } => true,
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
@@ -240,5 +250,15 @@ struct FaultList<'a>(&'a [WeightFault]);
 impl fmt::Display for FaultList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+    }
+}
+
+struct AdapterFaultList<'a>(&'a [(PathBuf, WeightFault)]);
+
+impl fmt::Display for AdapterFaultList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|(dir, fault)| write!(f, "\n  {}: {fault}", dir.display()))
     }
 }

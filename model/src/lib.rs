@@ -16,6 +16,7 @@ pub mod error;
 pub mod generation;
 pub mod layers;
 pub mod memory;
+pub mod merge;
 pub mod parameters;
 pub mod peft;
 pub mod pretrained;

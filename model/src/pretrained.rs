@@ -204,7 +204,7 @@ pub fn load_weights<B: Backend>(
 }
 
 /// Tables that the published modules keep beside their weights and compute anew.
-fn is_buffer(name: &str) -> bool {
+pub(crate) fn is_buffer(name: &str) -> bool {
     name.ends_with("rotary_emb.inv_freq") || name.ends_with("rotary_pos_emb.inv_freq")
 }
 

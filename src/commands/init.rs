@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use super::error::{Error, Result};
 use super::output::{grouped, human_bytes, note, progress_bar};
 use crate::backend::AnyBackend;
-use crate::cli::{InitArgs, Precision, PresetName};
+use crate::cli::{InitArgs, PresetName};
 
 /// Rows of a vocabulary are padded to a multiple of this, as the published ones are.
 const VOCABULARY_MULTIPLE: usize = 32;
@@ -87,9 +87,10 @@ fn write(path: &Path, text: &str) -> Result<()> {
 /// The flag, else float16 or bfloat16 for the published sizes, as they are published.
 fn file_type(args: &InitArgs) -> DType {
     match (args.dtype, args.preset.mode()) {
-        (Some(Precision::F32), _) | (None, None) => DType::F32,
-        (Some(Precision::Bf16), _) | (None, Some(Mode::Glm4)) => DType::BF16,
-        (Some(Precision::F16), _) | (None, Some(_)) => DType::F16,
+        (Some(precision), _) => precision.into(),
+        (None, None) => DType::F32,
+        (None, Some(Mode::Glm4)) => DType::BF16,
+        (None, Some(_)) => DType::F16,
     }
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::error::{Error, Result};
 use super::output::{grouped, human_bytes};
-use super::session::choose_mode;
+use super::session::{choose_mode, noted_mode};
 use crate::backend::AnyBackend;
 use crate::cli::InspectArgs;
 
@@ -102,7 +102,7 @@ fn model_report(args: &InspectArgs) -> Result<Value> {
     let dir = &args.dir;
     let config = ModelConfig::from_dir(dir)?;
     let tokenizer = Tokenizer::find(dir, None)?;
-    let mode = choose_mode(None, tokenizer.as_ref(), &config);
+    let mode = choose_mode(noted_mode(&args.dir)?, tokenizer.as_ref(), &config);
     let model =
         CausalLm::<AnyBackend>::unset(&config, &BuildOptions::float32(), &Default::default());
     let parameters = parameters(&model);

@@ -5,6 +5,7 @@ mod error;
 mod generate;
 mod init;
 mod inspect;
+mod merge;
 mod output;
 mod preset;
 mod score;
@@ -32,6 +33,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Score(args) => score::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Init(args) => init::run(&args),
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::tensor::DType;
-use glmtune_model::checkpoint::AdapterMeta;
+use glmtune_model::checkpoint::{self, AdapterMeta};
 use glmtune_model::pretrained::Pretrained;
 use glmtune_model::tokenizer::{Mode, Tokenizer};
 use glmtune_model::{CausalLm, GlmBackend, ModelConfig};
@@ -15,6 +15,16 @@ use crate::backend::Selected;
 use crate::cli::{ModelArgs, Precision};
 
 impl From<Precision> for DType {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::BF16,
+            Precision::F16 => Self::F16,
+        }
+    }
+}
+
+impl From<Precision> for checkpoint::DType {
     fn from(precision: Precision) -> Self {
         match precision {
             Precision::F32 => Self::F32,
@@ -41,8 +51,9 @@ impl Plan {
         let dir = &args.model_name_or_path;
         require_directory(dir)?;
         let config = ModelConfig::from_dir(dir)?;
-        let tokenizer = Tokenizer::find(dir, args.mode)?;
-        let mode = choose_mode(args.mode, tokenizer.as_ref(), &config);
+        let asked = args.mode.or(noted_mode(dir)?);
+        let tokenizer = Tokenizer::find(dir, asked)?;
+        let mode = choose_mode(asked, tokenizer.as_ref(), &config);
         for adapter in &args.adapter {
             require_directory(adapter)?;
             check_adapter_mode(adapter, mode)?;
@@ -80,7 +91,14 @@ impl Plan {
     }
 }
 
-fn require_directory(dir: &Path) -> Result<()> {
+/// The mode that glmtune noted in a model directory that it made.
+pub fn noted_mode(dir: &Path) -> Result<Option<Mode>> {
+    let mode = AdapterMeta::read(dir)?.and_then(|meta| meta.mode);
+    Ok(mode.map(|mode| mode.parse()).transpose()?)
+}
+
+/// Refuses a path that is no directory.
+pub fn require_directory(dir: &Path) -> Result<()> {
     match dir.is_dir() {
         true => Ok(()),
         false => Err(Error::Request(format!(
@@ -90,9 +108,10 @@ fn require_directory(dir: &Path) -> Result<()> {
     }
 }
 
-/// The flag decides; else the tokenizer; else the configuration, as far as it can tell.
+/// What was asked for, by the flag or by a note in the directory, decides; else the tokenizer; else the
+/// configuration, as far as it can tell.
 pub fn choose_mode(
-    flag: Option<Mode>,
+    asked: Option<Mode>,
     tokenizer: Option<&Tokenizer>,
     config: &ModelConfig,
 ) -> Mode {
@@ -101,7 +120,8 @@ pub fn choose_mode(
         ModelConfig::ChatGlm2(config) if config.rope_ratio.is_some() => Mode::Glm4,
         ModelConfig::ChatGlm2(_) => Mode::Glm3,
     };
-    flag.or_else(|| tokenizer.map(Tokenizer::mode))
+    asked
+        .or_else(|| tokenizer.map(Tokenizer::mode))
         .unwrap_or_else(by_config)
 }
 

@@ -9,6 +9,7 @@ mod chat;
 mod errors;
 mod generate;
 mod init;
+mod merge;
 mod score;
 mod tokenize;
 mod train;

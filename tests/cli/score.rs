@@ -7,7 +7,7 @@ use crate::common::{FAMILIES, golden};
 use crate::{file, glmtune};
 
 /// The rows of a golden batch as a data file.
-fn rows(fixtures: &Checkpoint) -> String {
+pub fn rows(fixtures: &Checkpoint) -> String {
     let read = |name: &str| -> Vec<Vec<i64>> {
         let raw = fixtures.read(name).unwrap();
         let values = raw.bytes.chunks_exact(8);
@@ -21,7 +21,8 @@ fn rows(fixtures: &Checkpoint) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn floats(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
+/// A tensor in float32.
+pub fn floats(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
     let raw = checkpoint.read_as(name, DType::F32).unwrap();
     let values = raw.bytes.chunks_exact(4);
     values
@@ -29,7 +30,8 @@ fn floats(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
         .collect()
 }
 
-fn error(found: &[f32], expected: &[f32]) -> f32 {
+/// The largest difference over the largest value.
+pub fn error(found: &[f32], expected: &[f32]) -> f32 {
     let largest = expected.iter().fold(0.0f32, |max, x| max.max(x.abs()));
     let pairs = found.iter().zip(expected);
     pairs.fold(0.0f32, |max, (a, b)| max.max((a - b).abs())) / largest

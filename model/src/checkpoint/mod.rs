@@ -27,6 +27,7 @@ pub use adapter::{
     AdapterKind, AdapterMeta, LoraAdapter, LoraConfig, LoraPair, Patterns, PrefixAdapter,
     TargetModules, write_lora_adapter, write_prefix_adapter,
 };
+pub(crate) use adapter::{read_object, write_json};
 pub use atomic::{AtomicDir, AtomicFile, Existing};
 pub use dtype::DType;
 pub use natural::natural_order;

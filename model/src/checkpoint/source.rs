@@ -56,6 +56,26 @@ pub struct RawTensor {
     pub bytes: Vec<u8>,
 }
 
+impl RawTensor {
+    /// The same floats in another floating type, each rounded once; nothing if one of the types is no
+    /// float, or the target f64.
+    pub(crate) fn converted(self, target: DType) -> Option<Self> {
+        if target == self.dtype {
+            return Some(self);
+        }
+        let mut converter = Converter::new(self.dtype, target)?;
+        let mut bytes = reserve(target.bytes_of(&self.shape)?)?;
+        for chunk in self.bytes.chunks(CHUNK) {
+            converter.append(chunk, &mut bytes);
+        }
+        Some(Self {
+            dtype: target,
+            shape: self.shape,
+            bytes,
+        })
+    }
+}
+
 /// A tensor and its place in a file. Whoever makes one has checked that its bytes lie inside the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slot {

@@ -65,13 +65,13 @@ impl AdapterKind {
 }
 
 /// Reads a JSON file that holds an object.
-fn read_object(path: &Path) -> Result<Map<String, Value>> {
+pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>> {
     let bytes = read_small(path, MAX_JSON)?;
     serde_json::from_slice(&bytes).map_err(|error| Error::json(path, error))
 }
 
 /// Writes a JSON file, indented as Python's tools write theirs.
-fn write_json(path: &Path, value: &Value) -> Result<()> {
+pub(crate) fn write_json(path: &Path, value: &Value) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| Error::json(path, error))?;
     bytes.push(b'\n');
     AtomicFile::write(path, &bytes)

@@ -1,0 +1,121 @@
+//! `glmtune merge`: LoRA adapters folded into the base, as a complete model directory.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use glmtune_model::checkpoint::{AdapterMeta, AtomicDir, DType, Existing, ShardPlan, parse_size};
+use glmtune_model::merge::Merge;
+use glmtune_model::tokenizer::{Mode, Tokenizer};
+
+use super::error::{Error, Result};
+use super::output::{catch_interrupts, human_bytes, interrupted, note, progress_bar};
+use super::session::{noted_mode, require_directory};
+use crate::cli::MergeArgs;
+
+/// Runs the command.
+pub fn run(args: &MergeArgs) -> Result<()> {
+    let max_shard_size = parse_size(&args.max_shard_size)?;
+    require_directory(&args.model_name_or_path)?;
+    for adapter in &args.adapter {
+        require_directory(adapter)?;
+    }
+    let meta = result_meta(args)?;
+    let dtype = args.dtype.map(DType::from);
+    let merge = Merge::open(&args.model_name_or_path, &args.adapter, dtype)?;
+    let plan = merge.plan(max_shard_size)?;
+    let dir = AtomicDir::create(&args.output_dir, Existing::Refuse)?;
+    let summary = summary(args, &merge, &plan);
+    write(&merge, plan, dir.path())?;
+    if let Some(meta) = meta {
+        meta.write(dir.path())?;
+    }
+    dir.commit()?;
+    note(summary);
+    Ok(())
+}
+
+/// Writes the model; Ctrl-C stops it between two tensors, so that nothing half done stays on the disk.
+fn write(merge: &Merge, plan: ShardPlan, dir: &Path) -> Result<()> {
+    catch_interrupts()?;
+    let bar = progress_bar("merging");
+    let written = merge.write(dir, plan, &mut |_, index, count| {
+        bar.set_length(count as u64);
+        bar.set_position(index as u64);
+        match interrupted() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    })?;
+    bar.finish_and_clear();
+    match written {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Interrupted("nothing was written".to_string())),
+    }
+}
+
+/// What is noted in the result: the prompt mode and base model that the adapters were trained with. Nothing,
+/// if no adapter has a note.
+fn result_meta(args: &MergeArgs) -> Result<Option<AdapterMeta>> {
+    let mut metas = Vec::new();
+    for dir in &args.adapter {
+        if let Some(meta) = AdapterMeta::read(dir)? {
+            metas.push((dir, meta));
+        }
+    }
+    let modes: Vec<_> = metas
+        .iter()
+        .filter_map(|(dir, meta)| Some((*dir, meta.mode.clone()?)))
+        .collect();
+    check_modes(&modes, expected_mode(args)?)?;
+    if metas.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(AdapterMeta {
+        mode: modes.into_iter().next().map(|(_, mode)| mode),
+        base_model: metas.into_iter().find_map(|(_, meta)| meta.base_model),
+        ..AdapterMeta::default()
+    }))
+}
+
+/// The mode of the flag, else of the base: its note, else its tokenizer. ChatGLM2 and 3 have the same
+/// weights' names and shapes, so that nothing else would tell an adapter of the one from one of the other.
+fn expected_mode(args: &MergeArgs) -> Result<Option<Mode>> {
+    let base = &args.model_name_or_path;
+    if let Some(mode) = args.mode.or(noted_mode(base)?) {
+        return Ok(Some(mode));
+    }
+    Ok(Tokenizer::find(base, None)?.map(|tokenizer| tokenizer.mode()))
+}
+
+/// All adapters must speak one prompt format: the one expected, or where none is, each other's.
+fn check_modes(modes: &[(&PathBuf, String)], expected: Option<Mode>) -> Result<()> {
+    let expected = expected.map(|mode| mode.to_string());
+    let Some(expected) = expected.or_else(|| modes.first().map(|(_, mode)| mode.clone())) else {
+        return Ok(());
+    };
+    let others: Vec<_> = modes
+        .iter()
+        .filter(|(_, mode)| *mode != expected)
+        .map(|(dir, mode)| format!("\n  {}: trained with --mode {mode}", dir.display()))
+        .collect();
+    match others.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Request(format!(
+            "adapters of another prompt mode than {expected} cannot be merged here (a model has one; give \
+             --mode if another than {expected} is meant):{}",
+            others.concat()
+        ))),
+    }
+}
+
+fn summary(args: &MergeArgs, merge: &Merge, plan: &ShardPlan) -> String {
+    format!(
+        "{}: {} of {} tensors merged, {}, {} in {} file(s)",
+        args.output_dir.display(),
+        merge.changed(),
+        plan.tensors().count(),
+        merge.dtype(),
+        human_bytes(plan.total_size() as f64),
+        plan.shard_count()
+    )
+}
