@@ -35,6 +35,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Fine-tune a model on a file of rows.
+    // Of a flag that comes twice, the last one holds, as in Python's argparse.
+    #[command(args_override_self = true)]
     Train(Box<TrainArgs>),
     /// Continue one prompt.
     Generate(GenerateArgs),
@@ -63,7 +65,10 @@ pub struct ModelArgs {
     pub adapter: Vec<PathBuf>,
     /// Prompt and row format; by default the tokenizer tells.
     #[arg(long, value_parser = parse_mode, value_name = "glm|glm2|glm3|glm4")]
-    #[serde(serialize_with = "mode_as_text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "mode_as_text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub mode: Option<Mode>,
     /// Where to compute.
     #[arg(long, default_value_t)]
@@ -337,7 +342,10 @@ pub enum PresetName {
     Glm4_9b,
 }
 
-fn mode_as_text<S: serde::Serializer>(mode: &Option<Mode>, serializer: S) -> Result<S::Ok, S::Error> {
+fn mode_as_text<S: serde::Serializer>(
+    mode: &Option<Mode>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match mode {
         Some(mode) => serializer.collect_str(mode),
         None => serializer.serialize_none(),

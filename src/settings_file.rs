@@ -121,12 +121,16 @@ fn setting(name: &str, value: &Value) -> std::result::Result<Option<Setting>, St
         Value::Boolean(on) if !takes_value => {
             return Ok(on.then(|| (flag.clone(), OsString::from(flag))));
         }
+        // A list of nothing is no value, as if the flag were not given.
+        Value::Array(values) if takes_value && values.is_empty() => return Ok(None),
         value if takes_value => text(value),
         _ => None,
     };
     match text {
         Some(text) => Ok(Some((flag.clone(), format!("{flag}={text}").into()))),
-        None if takes_value => Err(format!("`{name}`: expected a number, a text or a list of those")),
+        None if takes_value => Err(format!(
+            "`{name}`: expected a number, a text or a list of those"
+        )),
         None => Err(format!("`{name}`: expected true or false")),
     }
 }
@@ -214,9 +218,15 @@ mod tests {
     fn all_faults_are_named_with_their_lines() {
         let file = "lora_dim = 4\nlearn_rate = 1\nis_skip = 3\n[course]\nseed = 1\n";
         let error = expand_with(file, &[]).unwrap_err().to_string();
-        assert!(error.contains("line 2: `learn_rate` is no setting"), "{error}");
+        assert!(
+            error.contains("line 2: `learn_rate` is no setting"),
+            "{error}"
+        );
         assert!(error.contains("learning_rate"), "{error}");
-        assert!(error.contains("line 3: `is_skip`: expected true or false"), "{error}");
+        assert!(
+            error.contains("line 3: `is_skip`: expected true or false"),
+            "{error}"
+        );
         assert!(error.contains("`course` is no setting"), "{error}");
         let error = expand_with("a = = 1", &[]).unwrap_err().to_string();
         assert!(error.contains("line 1"), "{error}");

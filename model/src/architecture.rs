@@ -9,7 +9,9 @@ use burn::tensor::{DType, Int, Tensor};
 use crate::batch::{BatchPositions, TokenBatch};
 use crate::error::Result;
 use crate::layers::rotary::RotaryPrecision;
-use crate::layers::{AttentionMask, DropoutSite, DropoutSource, GlmBackend, LayerCache, Projection, RotaryTable};
+use crate::layers::{
+    AttentionMask, DropoutSite, DropoutSource, GlmBackend, LayerCache, Projection, RotaryTable,
+};
 use crate::peft::{PrefixEncoder, PrefixKeyValues};
 
 /// What every block of a walk reads beside the hidden state.

@@ -16,8 +16,8 @@ use crate::chatglm::ChatGlm;
 use crate::chatglm2::ChatGlm2;
 use crate::config::ModelConfig;
 use crate::error::Result;
-use crate::layers::projection::to_type;
 use crate::layers::ops::{HeadGradients, unwrap, wrap};
+use crate::layers::projection::to_type;
 use crate::layers::{
     AttentionMask, DropoutSite, DropoutSource, GlmBackend, KvCache, LayerCache, Projection,
 };
@@ -164,7 +164,9 @@ impl<B: GlmBackend> CausalLm<B> {
     ) -> Tensor<B, 1> {
         let [batch, tokens, width] = hidden.dims();
         let rows = hidden.reshape([batch * tokens, width]).select(0, rows);
-        let rows = self.final_norm(rows.unsqueeze_dim::<3>(0)).squeeze_dim::<2>(0);
+        let rows = self
+            .final_norm(rows.unsqueeze_dim::<3>(0))
+            .squeeze_dim::<2>(0);
         let weight = to_type(self.architecture().lm_head().weight.val(), rows.dtype());
         // For a backend without autodiff: nothing is to be differentiated.
         let wanted = HeadGradients {

@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 use crate::layers::ops::{unwrap, wrap};
 use crate::layers::rotary::{RotaryPrecision, Rounding, inverse_frequencies};
 use crate::layers::{
-    AttentionScale, DropoutSite, Embedding, GlmBackend, LayerCache, LayerNorm, Projection, RotaryPairs,
-    RotaryTable, attention,
+    AttentionScale, DropoutSite, Embedding, GlmBackend, LayerCache, LayerNorm, Projection,
+    RotaryPairs, RotaryTable, attention,
 };
 use crate::peft::PrefixEncoder;
 

@@ -18,8 +18,8 @@ use crate::error::Result;
 use crate::layers::ops::{unwrap, wrap};
 use crate::layers::rotary::{RotaryPrecision, inverse_frequencies};
 use crate::layers::{
-    AttentionScale, DropoutSite, Embedding, GlmBackend, LayerCache, Projection, RmsNorm, RotaryPairs,
-    RotaryTable, attention,
+    AttentionScale, DropoutSite, Embedding, GlmBackend, LayerCache, Projection, RmsNorm,
+    RotaryPairs, RotaryTable, attention,
 };
 use crate::peft::PrefixEncoder;
 
@@ -311,7 +311,8 @@ impl<B: GlmBackend> SelfAttention<B> {
         cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 3> {
         let seed = shared.dropout_seed(index, DropoutSite::QueryKeyValue);
-        let [query, key, value] = self.split(self.query_key_value.forward_with_dropout(hidden, seed));
+        let [query, key, value] =
+            self.split(self.query_key_value.forward_with_dropout(hidden, seed));
         let query = shared.rotary.apply(query);
         let key = shared.rotary.apply(key);
         let (key, value) = shared.extend(index, key, value, cache);

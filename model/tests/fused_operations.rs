@@ -201,3 +201,104 @@ fn attention() {
         }
     }
 }
+
+/// A handle on the same elements.
+fn copy(tensor: &FlexTensor) -> FlexTensor {
+    tensor.clone()
+}
+
+#[test]
+fn head_loss() {
+    use glmtune_model::layers::ops::HeadGradients;
+    let wanted = HeadGradients {
+        hidden: true,
+        weight: true,
+    };
+    // The last size has several chunks of rows.
+    for [rows, width, vocabulary] in [[1, 16, 40], [9, 33, 300], [40, 8, 1_200_000]] {
+        let hidden = random([rows, width], DType::F32);
+        let weight = random([vocabulary, width], DType::F32);
+        let targets: Vec<i32> = (0..rows).map(|row| (row * 7 % vocabulary) as i32).collect();
+        let targets = Tensor::<Flex, 1, burn::tensor::Int>::from_ints(&targets[..], &FlexDevice);
+        let targets = targets.into_primitive();
+        let found = Flex::glm_head_loss(copy(&hidden), copy(&weight), targets.clone(), wanted);
+        let expected = default::head_loss::<Flex>(hidden, weight, targets, wanted);
+        assert_close::<1>("head loss", DType::F32, found.loss, expected.loss);
+        let pairs = [
+            (found.grad_hidden, expected.grad_hidden),
+            (found.grad_weight, expected.grad_weight),
+        ];
+        for (found, expected) in pairs {
+            assert_close::<2>(
+                "head loss gradient",
+                DType::F32,
+                found.unwrap(),
+                expected.unwrap(),
+            );
+        }
+    }
+}
+
+#[test]
+fn dropout() {
+    use glmtune_model::layers::Dropout;
+    let settings = Dropout {
+        rate: 0.3,
+        seed: 99,
+    };
+    for dtype in TYPES {
+        let x = random([70, 1000], dtype);
+        let found = Flex::glm_dropout(x.clone(), settings);
+        let expected = default::dropout::<Flex>(x, settings);
+        assert_close::<2>("dropout", dtype, found, expected);
+    }
+}
+
+#[test]
+fn adamw_and_norm() {
+    use glmtune_model::layers::ops::{AdamMoments, AdamStep};
+    let shape = [300, 257];
+    let mut step = AdamStep {
+        lr: 1e-2,
+        beta1: 0.9,
+        beta2: 0.95,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        step: 1,
+        grad_scale: 0.5,
+    };
+    let mut found = random(shape, DType::F32);
+    let mut expected = found.clone();
+    let zeros = || {
+        Tensor::<Flex, 2>::zeros(shape, &FlexDevice)
+            .into_primitive()
+            .tensor()
+    };
+    let moments = || AdamMoments::<Flex> {
+        first: zeros(),
+        second: zeros(),
+    };
+    let (mut ours, mut theirs) = (moments(), moments());
+    for number in 1..=5 {
+        step.step = number;
+        let grad = random(shape, DType::F32);
+        let norm = Flex::glm_sum_of_squares(grad.clone());
+        let expected_norm = default::sum_of_squares::<Flex>(grad.clone());
+        assert_close::<1>("sum of squares", DType::F32, norm, expected_norm);
+        (found, ours) = Flex::glm_adamw(found, grad.clone(), ours, &step);
+        (expected, theirs) = default::adamw::<Flex>(expected, grad, theirs, &step);
+        assert_close::<2>("weight", DType::F32, found.clone(), expected.clone());
+        assert_close::<2>(
+            "first",
+            DType::F32,
+            ours.first.clone(),
+            theirs.first.clone(),
+        );
+        assert_close::<2>(
+            "second",
+            DType::F32,
+            ours.second.clone(),
+            theirs.second.clone(),
+        );
+    }
+}

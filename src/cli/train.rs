@@ -57,12 +57,7 @@ pub struct TrainArgs {
     )]
     pub lora_alpha: f64,
     /// lora: share of the adapter's input that is dropped.
-    #[arg(
-        long,
-        default_value_t = 0.1,
-        value_name = "X",
-        help_heading = "Method"
-    )]
+    #[arg(long, default_value_t = 0.1, value_name = "X", help_heading = "Method")]
     pub lora_dropout: f64,
     /// lora: linear layers that get an adapter, or all-linear.
     #[arg(
@@ -83,12 +78,7 @@ pub struct TrainArgs {
     )]
     pub freeze_module_name: Vec<String>,
     /// ptuning: prefix positions.
-    #[arg(
-        long,
-        default_value_t = 16,
-        value_name = "N",
-        help_heading = "Method"
-    )]
+    #[arg(long, default_value_t = 16, value_name = "N", help_heading = "Method")]
     pub pre_seq_len: usize,
     /// ptuning: whether an MLP follows the prefix's embedding (P-Tuning v2).
     #[arg(
@@ -101,12 +91,7 @@ pub struct TrainArgs {
     )]
     pub prefix_projection: bool,
     /// ptuning: share of the prefix that is dropped.
-    #[arg(
-        long,
-        default_value_t = 0.1,
-        value_name = "X",
-        help_heading = "Method"
-    )]
+    #[arg(long, default_value_t = 0.1, value_name = "X", help_heading = "Method")]
     pub prefix_dropout: f64,
 
     /// Rows of a micro-batch.
@@ -128,12 +113,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "X", help_heading = "Course")]
     pub min_learning_rate: Option<f64>,
     /// Share of the steps in which the learning rate rises.
-    #[arg(
-        long,
-        default_value_t = 0.1,
-        value_name = "X",
-        help_heading = "Course"
-    )]
+    #[arg(long, default_value_t = 0.1, value_name = "X", help_heading = "Course")]
     pub warmup_ratio: f64,
     /// Steps in which the learning rate rises, instead of a share.
     #[arg(long, value_name = "N", help_heading = "Course")]
@@ -175,12 +155,7 @@ pub struct TrainArgs {
     pub gradient_checkpointing: bool,
 
     /// Steps between two lines of progress.
-    #[arg(
-        long,
-        default_value_t = 10,
-        value_name = "N",
-        help_heading = "Output"
-    )]
+    #[arg(long, default_value_t = 10, value_name = "N", help_heading = "Output")]
     pub show_loss_step: u64,
     /// Save every N steps, beside the ends of epochs.
     #[arg(long, value_name = "N", help_heading = "Output")]

@@ -54,9 +54,10 @@ impl Plan {
         let asked = args.mode.or(noted_mode(dir)?);
         let tokenizer = Tokenizer::find(dir, asked)?;
         let mode = choose_mode(asked, tokenizer.as_ref(), &config);
+        check_trained_mode(dir, mode)?;
         for adapter in &args.adapter {
             require_directory(adapter)?;
-            check_adapter_mode(adapter, mode)?;
+            check_trained_mode(adapter, mode)?;
         }
         Ok(Self {
             config,
@@ -125,8 +126,8 @@ pub fn choose_mode(
         .unwrap_or_else(by_config)
 }
 
-/// An adapter speaks the prompt format that it was trained with, and no other.
-fn check_adapter_mode(dir: &Path, mode: Mode) -> Result<()> {
+/// An adapter or a tuned model speaks the prompt format that it was trained with, and no other.
+fn check_trained_mode(dir: &Path, mode: Mode) -> Result<()> {
     let Some(trained) = AdapterMeta::read(dir)?.and_then(|meta| meta.mode) else {
         return Ok(());
     };

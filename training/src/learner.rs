@@ -23,10 +23,10 @@ use burn_train::{
 };
 use glmtune_model::{BuildOptions, CausalLm, GlmBackend, ModelConfig};
 
+use crate::data::{Dataset, collate};
 use crate::error::{Error, Result};
 use crate::report::{EventLogger, StepMetric, StepRecord};
 use crate::run::{Observer, Outcome, Place, Training};
-use crate::data::{Dataset, collate};
 use crate::walk::{MicroBatch, mean_loss, scalar};
 
 /// A model as burn-train's learner carries it.
@@ -105,7 +105,10 @@ pub fn train<B: GlmBackend>(
     let events = EventLogger::create(&training.outputs.dir, training.progress.step)?;
     let directory = training.outputs.dir.clone();
     let train = RowLoader::new(training.dataset.clone(), &training);
-    let valid = RowLoader { range: 0..0, ..train.clone() };
+    let valid = RowLoader {
+        range: 0..0,
+        ..train.clone()
+    };
     let strategy = Arc::new(Strategy {
         config: training.config.clone(),
         training: Mutex::new(Some(training)),
@@ -127,7 +130,11 @@ pub fn train<B: GlmBackend>(
         .with_interrupter(interrupter)
         .with_training_strategy(TrainingStrategy::Custom(strategy.clone()))
         .launch(learner);
-    let outcome = strategy.outcome.lock().ok().and_then(|mut slot| slot.take());
+    let outcome = strategy
+        .outcome
+        .lock()
+        .ok()
+        .and_then(|mut slot| slot.take());
     outcome.unwrap_or_else(|| Err(Error::Request("the training did not run".to_string())))
 }
 
@@ -254,7 +261,9 @@ impl<B: GlmBackend> SupervisedLearningStrategy<Components<B>> for Strategy<B> {
         mut components: TrainingComponents<Components<B>>,
     ) -> LearningResult<FineTuned<B>> {
         let device = learner.model().model.device();
-        components.event_processor.process_train(LearnerEvent::Start);
+        components
+            .event_processor
+            .process_train(LearnerEvent::Start);
         let (_, mut processor) = self.fit(components, learner, train, valid, 1);
         processor.process_train(LearnerEvent::End(None));
         LearningResult {

@@ -263,12 +263,13 @@ impl<B: GlmBackend> Training<B> {
             | (self.progress.micro_batch + index_in_window) as u64;
         let dropout = DropoutSource::new(self.settings.seed, place);
         let walk = match self.settings.gradient_checkpointing {
-            true => Walk::Checkpointed(BackwardReach::of(
-                self.trainable.iter().map(String::as_str),
-            )),
+            true => {
+                Walk::Checkpointed(BackwardReach::of(self.trainable.iter().map(String::as_str)))
+            }
             false => Walk::Plain,
         };
-        let (loss, gradients) = loss_and_gradients(model, &batch, Some(dropout), walk, self.loss_scale())?;
+        let (loss, gradients) =
+            loss_and_gradients(model, &batch, Some(dropout), walk, self.loss_scale())?;
         Ok((loss, gradients, tokens))
     }
 
@@ -324,9 +325,7 @@ impl<B: GlmBackend> Training<B> {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let lines = window.iter().copied().flatten();
-        let lines: Vec<String> = lines
-            .map(|&row| dataset.line(row).to_string())
-            .collect();
+        let lines: Vec<String> = lines.map(|&row| dataset.line(row).to_string()).collect();
         let more = lines.len().saturating_sub(NAMED_ROWS);
         let mut rows = lines[..lines.len() - more].join(", ");
         if more > 0 {

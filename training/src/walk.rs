@@ -258,7 +258,11 @@ impl<B: GlmBackend> Checkpointed<'_, B> {
         let value = loss.clone().inner();
         let mut grads = loss.mul_scalar(scale).backward();
         let grad = self.gradient(&input, &grads);
-        Ok((scalar(value)?, Gradients::take(self.model, &mut grads), grad))
+        Ok((
+            scalar(value)?,
+            Gradients::take(self.model, &mut grads),
+            grad,
+        ))
     }
 
     /// A block run again: its gradients, that of its input, and those of its prefix.
@@ -281,8 +285,8 @@ impl<B: GlmBackend> Checkpointed<'_, B> {
         let output = self.model.block(index, input.clone(), &shared, None);
         let mut grads = backward(output, grad);
         let grad_input = self.gradient(&input, &grads);
-        let grad_prefix = prefix
-            .map(|(key, value)| (self.gradient(&key, &grads), self.gradient(&value, &grads)));
+        let grad_prefix =
+            prefix.map(|(key, value)| (self.gradient(&key, &grads), self.gradient(&value, &grads)));
         (
             Gradients::take(self.model, &mut grads),
             grad_input,
@@ -337,7 +341,10 @@ mod tests {
         assert_eq!(BackwardEnd::of([head]), BackwardEnd::Head);
         assert_eq!(BackwardEnd::of([head, block]), BackwardEnd::Block(3));
         assert_eq!(BackwardEnd::of([prefix]), BackwardEnd::Block(0));
-        assert_eq!(BackwardEnd::of([block, embeddings]), BackwardEnd::Embeddings);
+        assert_eq!(
+            BackwardEnd::of([block, embeddings]),
+            BackwardEnd::Embeddings
+        );
         assert_eq!(BackwardEnd::Block(3).recomputed(5), 3..5);
         assert_eq!(BackwardEnd::Head.recomputed(5), 5..5);
     }

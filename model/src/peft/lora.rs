@@ -87,15 +87,14 @@ impl<B: Backend> Lora<B> {
     }
 
     /// The sum of two adapters of one layer, as one adapter of the summed rank:
-    /// `s₁·B₁A₁ + s₂·B₂A₂ = s₁·[B₁ | (s₂/s₁)·B₂]·[A₁; A₂]`.
+    /// `s₁·B₁A₁ + s₂·B₂A₂ = [s₁·B₁ | s₂·B₂]·[A₁; A₂]`.
     pub fn plus(self, other: Self) -> Self {
-        let ratio = other.scaling / self.scaling;
         let a = vec![self.lora_A.weight.val(), other.lora_A.weight.val()];
         let b = vec![
-            self.lora_B.weight.val(),
-            other.lora_B.weight.val().mul_scalar(ratio),
+            self.lora_B.weight.val().mul_scalar(self.scaling),
+            other.lora_B.weight.val().mul_scalar(other.scaling),
         ];
-        Self::new(Tensor::cat(a, 0), Tensor::cat(b, 1), self.scaling)
+        Self::new(Tensor::cat(a, 0), Tensor::cat(b, 1), 1.0)
     }
 }
 

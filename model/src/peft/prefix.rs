@@ -2,9 +2,9 @@
 //! (Liu et al. 2021; Li and Liang 2021).
 
 use burn::module::Module;
+use burn::module::Param;
 use burn::nn::Tanh;
 use burn::tensor::backend::Backend;
-use burn::module::Param;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::layers::dropout::Dropout;

@@ -221,7 +221,12 @@ impl<B: GlmBackend> Request<'_, B> {
         )?;
         bar.finish_and_clear();
         let adapter = self.args.model.adapter.first().map(PathBuf::as_path);
-        Ok(prepare(pretrained, &settings.method, adapter, settings.seed)?)
+        Ok(prepare(
+            pretrained,
+            &settings.method,
+            adapter,
+            settings.seed,
+        )?)
     }
 }
 

@@ -78,6 +78,9 @@ pub fn save_settings(args: &TrainArgs, mode: Mode, settings: &TrainSettings) -> 
     let text = toml::to_string(&resolved)
         .map_err(|error| Error::Request(format!("the settings cannot be written: {error}")))?;
     let head = "# Settings of this run; `glmtune train --config` takes them back.\n";
-    AtomicFile::write(&args.output_dir.join(SETTINGS), format!("{head}{text}").as_bytes())?;
+    AtomicFile::write(
+        &args.output_dir.join(SETTINGS),
+        format!("{head}{text}").as_bytes(),
+    )?;
     Ok(())
 }

@@ -66,7 +66,9 @@ pub fn make(args: &TrainArgs) -> Result<()> {
         return Ok(());
     }
     let output = args.model.model_name_or_path.as_os_str();
-    let words = ["glmtune", "init", "--preset", "tiny", "--mode", "glm2", "--output"];
+    let words = [
+        "glmtune", "init", "--preset", "tiny", "--mode", "glm2", "--output",
+    ];
     let words = words.map(std::ffi::OsString::from).into_iter();
     let cli = Cli::try_parse_from(words.chain([output.to_os_string()]));
     match cli.map(|cli| cli.command) {
@@ -95,7 +97,11 @@ pub fn show(args: &TrainArgs, outcome: &Outcome) -> Result<()> {
     let plan = Plan::new(&model)?;
     let selected = select(model.backend, &model.devices)?;
     on_backend!(&selected, |device: B| ask::<B>(
-        &model, &plan, &selected, &device, &args.train_path
+        &model,
+        &plan,
+        &selected,
+        &device,
+        &args.train_path
     ))
 }
 

@@ -160,7 +160,9 @@ pub fn unmet(file: &DeepSpeedConfig, dtype: DType, devices: usize) -> Vec<String
     let computing = type_name(dtype);
     say(
         file.fp16.enabled && dtype != DType::F16,
-        format!("fp16.enabled: computing in {computing}, which needs no loss scale; --dtype f16 asks for it"),
+        format!(
+            "fp16.enabled: computing in {computing}, which needs no loss scale; --dtype f16 asks for it"
+        ),
     );
     say(
         file.bf16 && dtype != DType::BF16,

@@ -1,5 +1,6 @@
 //! `glmtune train` as a user runs it.
 
+mod methods;
 mod reference;
 mod resume;
 mod trajectories;
@@ -25,7 +26,8 @@ pub fn metrics(output: &Path) -> Vec<Value> {
 /// A column of `metrics.jsonl`.
 pub fn column(output: &Path, name: &str) -> Vec<f64> {
     let rows = metrics(output).into_iter();
-    rows.map(|row| row[name].as_f64().unwrap_or(f64::NAN)).collect()
+    rows.map(|row| row[name].as_f64().unwrap_or(f64::NAN))
+        .collect()
 }
 
 /// A golden run: its folder, and the arguments of `glmtune train` that repeat it.

@@ -8,34 +8,52 @@ use crate::{file, glmtune, tiny};
 
 /// The values that a command line of the README has for every method.
 const COMMON: &[&str] = &[
-    "--per_device_train_batch_size", "1",
-    "--learning_rate", "1e-4",
-    "--weight_decay", "0.1",
-    "--num_train_epochs", "2",
-    "--gradient_accumulation_steps", "4",
-    "--warmup_ratio", "0.1",
-    "--seed", "1234",
+    "--per_device_train_batch_size",
+    "1",
+    "--learning_rate",
+    "1e-4",
+    "--weight_decay",
+    "0.1",
+    "--num_train_epochs",
+    "2",
+    "--gradient_accumulation_steps",
+    "4",
+    "--warmup_ratio",
+    "0.1",
+    "--seed",
+    "1234",
     "--gradient_checkpointing",
-    "--show_loss_step", "10",
+    "--show_loss_step",
+    "10",
 ];
 const LONG: &[&str] = &["--max_len", "1560", "--max_src_len", "1024"];
 const SHORT: &[&str] = &["--max_len", "768", "--max_src_len", "512"];
 /// The README's `layers.27.,layers.26.,…` on a model of four blocks.
 const FREEZE: &[&str] = &[
-    "--train_type", "freeze",
-    "--freeze_module_name", "layers.3.,layers.2.,layers.1.,layers.0.",
+    "--train_type",
+    "freeze",
+    "--freeze_module_name",
+    "layers.3.,layers.2.,layers.1.,layers.0.",
 ];
 const PTUNING: &[&str] = &[
-    "--train_type", "ptuning",
-    "--pre_seq_len", "16",
-    "--prefix_projection", "True",
+    "--train_type",
+    "ptuning",
+    "--pre_seq_len",
+    "16",
+    "--prefix_projection",
+    "True",
 ];
 const LORA: &[&str] = &[
-    "--train_type", "lora",
-    "--lora_dim", "16",
-    "--lora_alpha", "64",
-    "--lora_dropout", "0.1",
-    "--lora_module_name", "query_key_value",
+    "--train_type",
+    "lora",
+    "--lora_dim",
+    "16",
+    "--lora_alpha",
+    "64",
+    "--lora_dropout",
+    "0.1",
+    "--lora_module_name",
+    "query_key_value",
 ];
 const ALL: &[&str] = &["--train_type", "all"];
 
@@ -87,7 +105,10 @@ fn run(mode: &str, limits: &[&str], method: &[&str], stage: u8, offload: &str) {
     args.extend(["--max_steps", "2", "--backend", "flex", "--no_cache"]);
     let said = glmtune(&args).success();
     assert!(said.contains("trainable params: "), "{said}");
-    assert!(said.contains("warmup_type"), "a key that does nothing is named: {said}");
+    assert!(
+        said.contains("warmup_type"),
+        "a key that does nothing is named: {said}"
+    );
     check(&output, method[1]);
 }
 

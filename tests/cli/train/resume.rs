@@ -113,7 +113,10 @@ fn a_run_killed_at_any_moment_goes_on_to_the_bit() {
         assert_eq!(last_adapter(&output), last_adapter(&whole));
         fs::remove_dir_all(&output).unwrap();
     }
-    assert!(cut_short > KILLS / 2, "only {cut_short} runs were killed in time");
+    assert!(
+        cut_short > KILLS / 2,
+        "only {cut_short} runs were killed in time"
+    );
 }
 
 /// Starts the program and kills it; tells whether it was still running.
@@ -155,8 +158,9 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
         assert!(Instant::now() < deadline, "no first step");
         std::thread::sleep(Duration::from_millis(2));
     }
-    let signal = Command::new("kill").args(["-INT", &child.id().to_string()]);
-    { signal }.status().unwrap();
+    let process = child.id().to_string();
+    let mut signal = Command::new("kill");
+    signal.args(["-INT", &process]).status().unwrap();
     let ended = child.wait_with_output().unwrap();
     let message = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(1), "{message}");
@@ -165,7 +169,10 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     assert!(stopped < STEPS);
     args.push("--resume");
     let said = glmtune(&args).success();
-    assert!(said.contains(&format!("going on after step {stopped}")), "{said}");
+    assert!(
+        said.contains(&format!("going on after step {stopped}")),
+        "{said}"
+    );
     assert_eq!(course(&output), course(&whole));
 }
 
@@ -180,7 +187,10 @@ fn a_damaged_checkpoint_is_refused_and_the_one_before_offered() {
     let bytes = fs::read(&weights).unwrap();
     fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
     let error = glmtune(&case.args(&output, &["--resume"])).failure(2);
-    assert!(error.contains("weights.safetensors is truncated"), "{error}");
+    assert!(
+        error.contains("weights.safetensors is truncated"),
+        "{error}"
+    );
     assert!(error.contains("--resume 4"), "{error}");
     glmtune(&case.args(&output, &["--resume", "4"])).success();
     assert_eq!(course(&output), course(&whole));
@@ -193,7 +203,10 @@ fn a_damaged_checkpoint_is_refused_and_the_one_before_offered() {
     let error = glmtune(&case.args(&output, &["--resume"])).failure(2);
     assert!(error.contains("is damaged"), "{error}");
     let error = glmtune(&case.args(&output, &["--resume", "3"])).failure(2);
-    assert!(error.contains("no checkpoint of step 3; there are: 12, 14"), "{error}");
+    assert!(
+        error.contains("no checkpoint of step 3; there are: 12, 14"),
+        "{error}"
+    );
 }
 
 #[test]

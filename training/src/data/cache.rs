@@ -57,7 +57,8 @@ impl TokenCache {
             settings.is_skip,
             settings.vocabulary
         ));
-        for path in std::iter::once(settings.path).chain(settings.tokenizer_files.iter().map(PathBuf::as_path))
+        for path in std::iter::once(settings.path)
+            .chain(settings.tokenizer_files.iter().map(PathBuf::as_path))
         {
             digest.update(file_digest(path)?);
         }

@@ -82,7 +82,14 @@ fn encode(
                 Ok((*line, laid_out))
             })
             .collect::<Result<_>>()?;
-        for (line, LaidOut { row, truncated: cut }) in laid_out {
+        for (
+            line,
+            LaidOut {
+                row,
+                truncated: cut,
+            },
+        ) in laid_out
+        {
             if cut && settings.is_skip {
                 skipped += 1;
                 continue;
@@ -100,7 +107,10 @@ fn encode(
             0 => "no rows".to_string(),
             _ => format!("all {skipped} rows would be truncated, and --is_skip leaves them out"),
         };
-        return Err(Error::Request(format!("{}: {reason}", settings.path.display())));
+        return Err(Error::Request(format!(
+            "{}: {reason}",
+            settings.path.display()
+        )));
     }
     let summary = Summary::of(&packed, skipped, truncated);
     Ok(Dataset::new(packed, summary))
@@ -117,7 +127,8 @@ fn fault(row: &TrainingRow, vocabulary: usize) -> Option<String> {
     }
     let targets = count_targets(row.labels.iter().copied());
     (targets == 0).then(|| {
-        "no token to predict: the output is empty, or every label after the first is -100".to_string()
+        "no token to predict: the output is empty, or every label after the first is -100"
+            .to_string()
     })
 }
 
@@ -241,7 +252,10 @@ mod tests {
         let empty = "{\"input_ids\": [1, 2], \"labels\": [5, -100]}\n";
         let case = Case::new(&format!("{ROWS}\n{empty}{empty}"));
         let error = case.prepare(64, false).unwrap_err().to_string();
-        assert!(error.contains("rows.jsonl:4: no token to predict"), "{error}");
+        assert!(
+            error.contains("rows.jsonl:4: no token to predict"),
+            "{error}"
+        );
         assert!(error.contains("and 1 other"), "{error}");
     }
 
@@ -260,11 +274,20 @@ mod tests {
         );
         let case = Case::new(&format!("{long}{ROWS}"));
         let kept = case.prepare(64, true).unwrap();
-        assert_eq!((kept.len(), kept.summary().skipped, kept.line(0)), (2, 1, 2));
+        assert_eq!(
+            (kept.len(), kept.summary().skipped, kept.line(0)),
+            (2, 1, 2)
+        );
         let cut = case.prepare(64, false).unwrap();
         assert_eq!((cut.len(), cut.summary().truncated), (3, 1));
         let error = Case::new(&long).prepare(64, true).unwrap_err().to_string();
         assert!(error.contains("all 1 rows"), "{error}");
-        assert!(Case::new("\n").prepare(64, true).unwrap_err().to_string().contains("no rows"));
+        assert!(
+            Case::new("\n")
+                .prepare(64, true)
+                .unwrap_err()
+                .to_string()
+                .contains("no rows")
+        );
     }
 }

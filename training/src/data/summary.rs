@@ -96,7 +96,11 @@ fn histogram(sorted: &[usize]) -> Vec<(usize, usize)> {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let share = 100.0 * self.targets as f64 / self.tokens.max(1) as f64;
-        let cached = if self.from_cache { " (tokens from the cache)" } else { "" };
+        let cached = if self.from_cache {
+            " (tokens from the cache)"
+        } else {
+            ""
+        };
         writeln!(
             f,
             "rows: {}, skipped: {}, truncated: {}{cached}",
@@ -141,7 +145,10 @@ mod tests {
             packed.push(1, &row);
         }
         let summary = Summary::of(&packed, 3, 1);
-        assert_eq!((summary.rows, summary.skipped, summary.truncated), (4, 3, 1));
+        assert_eq!(
+            (summary.rows, summary.skipped, summary.truncated),
+            (4, 3, 1)
+        );
         assert_eq!((summary.tokens, summary.targets), (26, 4));
         assert_eq!((summary.shortest, summary.median), (2, 4));
         assert_eq!((summary.percentile_95, summary.longest), (16, 16));

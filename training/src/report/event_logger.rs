@@ -44,8 +44,7 @@ impl EventLogger {
                 continue;
             };
             let value = metric.numeric_entry.current() as f32;
-            self.writer
-                .scalar(self.step, wall_time, tag(name), value)?;
+            self.writer.scalar(self.step, wall_time, tag(name), value)?;
         }
         // Who watches a run wants to see its last step.
         self.writer.flush()

@@ -73,7 +73,11 @@ impl MetricsFile {
 
 fn point(line: &str) -> Option<(u64, f32, f32)> {
     let value: Value = serde_json::from_str(line).ok()?;
-    let number = |name: &str| value[name].as_f64().map_or(f32::NAN, |number| number as f32);
+    let number = |name: &str| {
+        value[name]
+            .as_f64()
+            .map_or(f32::NAN, |number| number as f32)
+    };
     Some((value["step"].as_u64()?, number("loss"), number("lr")))
 }
 
@@ -105,7 +109,11 @@ mod tests {
         fs::write(&path, format!("{whole}{{\"step\": 6, \"lo")).unwrap();
         let mut file = MetricsFile::open(folder.path(), 3).unwrap();
         file.append(&record(4)).unwrap();
-        let expected: String = whole.lines().take(4).map(|line| format!("{line}\n")).collect();
+        let expected: String = whole
+            .lines()
+            .take(4)
+            .map(|line| format!("{line}\n"))
+            .collect();
         assert_eq!(fs::read_to_string(&path).unwrap(), expected);
         assert_eq!(file.points().len(), 4);
     }

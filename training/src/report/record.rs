@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use burn_train::ItemLazy;
 use burn_train::metric::state::{FormatOptions, NumericMetricState};
 use burn_train::metric::{
     Adaptor, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
     NumericEntry, SerializedEntry,
 };
-use burn_train::ItemLazy;
 use serde::Serialize;
 
 /// What is reported of an optimizer step; a line of `metrics.jsonl`.

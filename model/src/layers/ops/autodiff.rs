@@ -9,13 +9,11 @@ use burn::backend::autodiff::{
     grads::Gradients,
     ops::{Backward, Ops, OpsKind},
 };
-use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::TensorMetadata;
+use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 
-use super::{
-    AttentionInput, AttentionOutput, GlmBackend, HeadGradients, HeadLoss, unwrap, wrap,
-};
+use super::{AttentionInput, AttentionOutput, GlmBackend, HeadGradients, HeadLoss, unwrap, wrap};
 use crate::layers::dropout::Dropout;
 use crate::layers::rotary::{Direction, RotaryPairs};
 

@@ -6,8 +6,8 @@ use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType, IndexingUpdateOp, Int, Shape, Tensor, TensorData, TensorMetadata};
 
 use super::{
-    AdamMoments, AdamStep, AttentionInput, AttentionOutput, HeadGradients, HeadLoss, head_rows, unwrap,
-    wrap,
+    AdamMoments, AdamStep, AttentionInput, AttentionOutput, HeadGradients, HeadLoss, head_rows,
+    unwrap, wrap,
 };
 use crate::layers::dropout::Dropout;
 use crate::layers::rotary::{Direction, RotaryPairs};
@@ -554,8 +554,8 @@ pub fn adamw<B: Backend>(
     let [correction1, correction2] = step.bias_corrections();
     let weight = flat::<B>(weight);
     let grad = flat::<B>(grad).cast(DType::F32).mul_scalar(step.grad_scale);
-    let first = flat::<B>(moments.first).mul_scalar(step.beta1)
-        + grad.clone().mul_scalar(1.0 - step.beta1);
+    let first =
+        flat::<B>(moments.first).mul_scalar(step.beta1) + grad.clone().mul_scalar(1.0 - step.beta1);
     let second = flat::<B>(moments.second).mul_scalar(step.beta2)
         + (grad.clone() * grad).mul_scalar(1.0 - step.beta2);
     let denominator = second

@@ -1,0 +1,174 @@
+//! What training costs in memory, counted by the allocator: frozen weights cost no gradient, no
+//! optimizer state, and no activation that only their gradients would need.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg(feature = "flex")]
+
+mod allocator;
+
+use burn::backend::Autodiff;
+use burn_flex::{Flex, FlexDevice};
+use glmtune::model::config::ModelConfig;
+use glmtune::model::peft::set_trainable;
+use glmtune::model::pretrained::Pretrained;
+use glmtune::model::{BuildOptions, CausalLm};
+use glmtune::training::method::{Prepared, prepare};
+use glmtune::training::optim::{AdamW, AdamWSettings, Optimizer, Update};
+use glmtune::training::settings::Method;
+use glmtune::training::walk::{BackwardReach, MicroBatch, Walk, loss_and_gradients};
+
+const LAYERS: usize = 6;
+const HIDDEN: usize = 128;
+const TOKENS: usize = 192;
+
+fn config(layers: usize) -> ModelConfig {
+    let text = format!(
+        r#"{{"model_type": "chatglm", "padded_vocab_size": 512, "num_layers": {layers},
+            "hidden_size": {HIDDEN}, "ffn_hidden_size": 384, "kv_channels": 32,
+            "num_attention_heads": 4, "multi_query_attention": true, "multi_query_group_num": 2,
+            "seq_length": 256, "layernorm_epsilon": 1e-5, "rmsnorm": true, "add_bias_linear": false,
+            "add_qkv_bias": true, "post_layer_norm": true, "pad_token_id": 0, "eos_token_id": 2}}"#
+    );
+    ModelConfig::from_json(&text, std::path::Path::new("config.json")).unwrap()
+}
+
+fn prepared(layers: usize, method: &Method) -> Prepared<Flex> {
+    let config = config(layers);
+    let model = CausalLm::<Autodiff<Flex>>::unset(&config, &BuildOptions::float32(), &FlexDevice);
+    // Reading the parameters makes them exist.
+    let model = set_trainable(model, &|_| true);
+    prepare(Pretrained { config, model }, method, None, 1).unwrap()
+}
+
+fn batch() -> MicroBatch {
+    let ids: Vec<u32> = (0..TOKENS as u32).map(|token| token * 31 % 500).collect();
+    let labels = ids.iter().map(|&id| i64::from(id)).collect();
+    MicroBatch::new(vec![ids], vec![labels], 0)
+}
+
+fn lora() -> Method {
+    Method::Lora {
+        lora_dim: 4,
+        lora_alpha: 8.0,
+        lora_dropout: 0.0,
+        lora_module_name: vec!["query_key_value".to_string()],
+    }
+}
+
+fn freeze_last() -> Method {
+    Method::Freeze {
+        freeze_module_name: vec![format!("layers.{}.", LAYERS - 1)],
+    }
+}
+
+/// Bytes of what is trained, in float32.
+fn trained_bytes(prepared: &Prepared<Flex>) -> usize {
+    4 * prepared.trained()
+}
+
+/// The most that a forward and backward pass holds, gradients included.
+fn peak(layers: usize, method: &Method, checkpointed: bool) -> usize {
+    let prepared = prepared(layers, method);
+    let walk = walk_of(&prepared, checkpointed);
+    let batch = batch();
+    let run = || loss_and_gradients(&prepared.model, &batch, None, walk, 1.0).unwrap();
+    // The first pass also fills what threads keep for themselves.
+    drop(run());
+    allocator::peak_of(|| drop(run()))
+}
+
+fn walk_of(prepared: &Prepared<Flex>, checkpointed: bool) -> Walk {
+    let paths = prepared.trainable.iter().map(|info| info.path.as_str());
+    match checkpointed {
+        true => Walk::Checkpointed(BackwardReach::of(paths)),
+        false => Walk::Plain,
+    }
+}
+
+/// One test, since the counters are the process's.
+#[test]
+fn what_is_frozen_costs_nothing() {
+    gradients_and_state_are_those_of_what_is_trained();
+    frozen_blocks_store_no_activations();
+    a_checkpointed_walk_grows_by_its_inputs_alone();
+}
+
+fn gradients_and_state_are_those_of_what_is_trained() {
+    for method in [lora(), freeze_last(), Method::All] {
+        let prepared = prepared(LAYERS, &method);
+        let trained = trained_bytes(&prepared);
+        let batch = batch();
+        let held = |bytes: usize, factor: usize, what: &str| {
+            let expected = factor * trained;
+            // Names and nodes of the graph come on top.
+            assert!(
+                bytes >= expected && bytes <= expected + expected / 10 + 200_000,
+                "{}: {what}: {bytes} bytes for {trained} trained",
+                method.name()
+            );
+        };
+        let walk = walk_of(&prepared, false);
+        // The first pass also fills what threads keep for themselves.
+        drop(loss_and_gradients(&prepared.model, &batch, None, walk, 1.0));
+        let mut gradients = None;
+        let bytes = allocator::held_by(|| {
+            let (_, grads) = loss_and_gradients(&prepared.model, &batch, None, walk, 1.0).unwrap();
+            gradients = Some(grads);
+        });
+        held(bytes, 1, "gradients");
+        let mut optimizer = AdamW::<Flex>::new(AdamWSettings::default());
+        let update = Update {
+            lr: 1e-3,
+            number: 1,
+            grad_scale: 1.0,
+        };
+        let model = prepared.model;
+        let mut updated = None;
+        let bytes = allocator::held_by(|| {
+            updated = Some(
+                gradients
+                    .take()
+                    .unwrap()
+                    .apply(model, &mut optimizer, update),
+            );
+        });
+        // Two moments come, the gradients go.
+        held(bytes.wrapping_add(trained), 2, "optimizer's state");
+        assert_eq!(optimizer.state().len() % 2, 0);
+    }
+}
+
+fn frozen_blocks_store_no_activations() {
+    let all = peak(LAYERS, &Method::All, false);
+    let freeze = peak(LAYERS, &freeze_last(), false);
+    let gradients =
+        4 * (prepared(LAYERS, &Method::All).trained() - prepared(LAYERS, &freeze_last()).trained());
+    // One block of six stores something.
+    assert!(
+        freeze + gradients < all / 2 + gradients / 2,
+        "freeze {freeze}, all {all}"
+    );
+    // More frozen blocks below the trained one add nothing but their weights, which are not counted.
+    let deep = Method::Freeze {
+        freeze_module_name: vec![format!("layers.{}.", 2 * LAYERS - 1)],
+    };
+    let deeper = peak(2 * LAYERS, &deep, false);
+    assert!(
+        deeper < freeze + freeze / 20,
+        "12 blocks {deeper}, 6 blocks {freeze}"
+    );
+    // LoRA on the attention stores less than full training of the same blocks.
+    let lora = peak(LAYERS, &lora(), false);
+    assert!(lora + gradients < all, "lora {lora}, all {all}");
+}
+
+fn a_checkpointed_walk_grows_by_its_inputs_alone() {
+    let input = 4 * TOKENS * HIDDEN;
+    let few = peak(LAYERS, &lora(), true);
+    let many = peak(2 * LAYERS, &lora(), true);
+    let growth = many - few;
+    let expected = LAYERS * input;
+    assert!(growth < 2 * expected, "growth {growth}, inputs {expected}");
+    let plain = peak(2 * LAYERS, &lora(), false) - peak(LAYERS, &lora(), false);
+    assert!(4 * growth < plain, "checkpointed {growth}, plain {plain}");
+}
