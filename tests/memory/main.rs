@@ -153,13 +153,15 @@ fn frozen_blocks_store_no_activations() {
         freeze_module_name: vec![format!("layers.{}.", 2 * LAYERS - 1)],
     };
     let deeper = peak(2 * LAYERS, &deep, false);
+    let activation = 4 * TOKENS * HIDDEN;
+    let growth = deeper.saturating_sub(freeze) / LAYERS;
     assert!(
-        deeper < freeze + freeze / 20,
-        "12 blocks {deeper}, 6 blocks {freeze}"
+        growth < activation / 2,
+        "{growth} bytes for each frozen block"
     );
-    // LoRA on the attention stores less than full training of the same blocks.
+    // LoRA passes through every block, and keeps less of each than full training does.
     let lora = peak(LAYERS, &lora(), false);
-    assert!(lora + gradients < all, "lora {lora}, all {all}");
+    assert!(lora < all - all / 10, "lora {lora}, all {all}");
 }
 
 fn a_checkpointed_walk_grows_by_its_inputs_alone() {
