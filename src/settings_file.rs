@@ -204,8 +204,8 @@ mod tests {
         let expected = [
             "glmtune",
             "train",
-            "--learning-rate=0.0001",
             "--is-skip",
+            "--learning-rate=0.0001",
             "--lora-module-name=dense,query_key_value",
             "--prefix-projection=false",
             "--lora-dim",

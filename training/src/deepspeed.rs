@@ -169,10 +169,7 @@ fn read_top(mut top: Section<'_>) -> DeepSpeedConfig {
     if config.bf16 && config.fp16.enabled {
         top.wrong("bf16.enabled", true, "false beside an enabled fp16");
     }
-    config.gradient_clipping = match top.has("gradient_clipping") {
-        true => top.read_or_auto("gradient_clipping", &NUMBER),
-        false => None,
-    };
+    config.gradient_clipping = top.read_or_auto("gradient_clipping", &NUMBER);
     config.scheduler = top.section("scheduler", read_scheduler).unwrap_or_default();
     config.optimizer = top.section("optimizer", read_optimizer).unwrap_or_default();
     read_inert(&mut top);
@@ -574,7 +571,7 @@ mod tests {
                 min_loss_scale: 0.5,
                 ..Fp16::default()
             },
-            gradient_clipping: Some(0.0),
+            gradient_clipping: None,
             scheduler: Scheduler {
                 kind: SchedulerKind::Warmup,
                 warmup_min_lr: Some(0.0),
@@ -597,12 +594,14 @@ mod tests {
     }
 
     #[test]
-    fn clipping_is_left_to_the_command_line_only_by_auto() {
-        let auto = parse_under("gradient_clipping", json!("auto")).unwrap();
-        assert_eq!(auto.gradient_clipping, None);
-        assert_eq!(parse("{}").unwrap().gradient_clipping, Some(0.0));
-        let null = parse_under("gradient_clipping", json!(null)).unwrap();
-        assert_eq!(null.gradient_clipping, Some(0.0));
+    fn clipping_is_left_to_the_command_line_unless_given() {
+        for value in [json!("auto"), json!(null)] {
+            let config = parse_under("gradient_clipping", value).unwrap();
+            assert_eq!(config.gradient_clipping, None);
+        }
+        assert_eq!(parse("{}").unwrap().gradient_clipping, None);
+        let off = parse_under("gradient_clipping", json!(0)).unwrap();
+        assert_eq!(off.gradient_clipping, Some(0.0));
     }
 
     #[test]

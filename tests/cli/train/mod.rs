@@ -1,5 +1,6 @@
 //! `glmtune train` as a user runs it.
 
+mod interchange;
 mod methods;
 mod reference;
 mod resume;
