@@ -98,6 +98,37 @@ macro_rules! on_backend {
     };
 }
 
+/// Runs generic code on the devices selected, which are of one backend:
+/// `on_devices!(selected, |devices: B| body)` with `devices: Vec<B::Device>`.
+#[macro_export]
+macro_rules! on_devices {
+    ($selected:expr, |$devices:ident : $backend:ident| $body:expr) => {{
+        let selected: &[$crate::backend::Selected] = $selected;
+        $crate::on_backend!(&selected[0], |first: $backend| {
+            let $devices = $crate::backend::devices_of(selected, first);
+            $body
+        })
+    }};
+}
+
+/// The devices of some selections of one backend; `first` is that of the first.
+pub fn devices_of<D: Clone + PartialEq + 'static>(selected: &[Selected], first: D) -> Vec<D> {
+    let device = |selected: &Selected| -> Option<D> {
+        let device: Box<dyn std::any::Any> = match selected {
+            #[cfg(feature = "flex")]
+            Selected::Flex => Box::new(burn_flex::FlexDevice),
+            #[cfg(feature = "wgpu")]
+            Selected::Wgpu(adapter) => Box::new(adapter.device.clone()),
+            #[cfg(feature = "cuda")]
+            Selected::Cuda(index) => Box::new(burn_cuda::CudaDevice::new(*index)),
+        };
+        device.downcast().ok().map(|device| *device)
+    };
+    let others = selected[1..].iter();
+    let others = others.map(|other| device(other).unwrap_or_else(|| first.clone()));
+    std::iter::once(first.clone()).chain(others).collect()
+}
+
 #[cfg(feature = "flex")]
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -127,6 +158,20 @@ pub fn select(choice: BackendChoice, devices: &[usize]) -> Result<Selected> {
         BackendChoice::Flex => flex(),
         BackendChoice::Wgpu => wgpu(index),
         BackendChoice::Cuda => cuda(index),
+    }
+}
+
+/// Picks a backend and several of its devices; on the CPU, as many replicas.
+///
+/// # Errors
+/// As [`select`].
+pub fn select_all(choice: BackendChoice, devices: &[usize]) -> Result<Vec<Selected>> {
+    match devices {
+        [] => Ok(vec![select(choice, &[])?]),
+        devices => devices
+            .iter()
+            .map(|&index| select(choice, &[index]))
+            .collect(),
     }
 }
 

@@ -154,6 +154,10 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Course")]
     pub gradient_checkpointing: bool,
 
+    /// Keep the optimizer's state and the float32 masters in the host's memory, and update there.
+    #[arg(long, help_heading = "Course")]
+    pub offload_optimizer: bool,
+
     /// Steps between two lines of progress.
     #[arg(long, default_value_t = 10, value_name = "N", help_heading = "Output")]
     pub show_loss_step: u64,

@@ -163,11 +163,7 @@ impl Checkpoints {
             &dir.path().join(WEIGHTS),
             &tensors::trained(model, is_trained)?,
         )?;
-        let state = optimizer.state().into_iter();
-        let state: Vec<(String, RawTensor)> = state
-            .map(|(name, tensor)| (name, tensors::primitive_to_raw::<B>(tensor)))
-            .collect();
-        write_tensors(&dir.path().join(OPTIMIZER), &state)?;
+        write_tensors(&dir.path().join(OPTIMIZER), &optimizer.state())?;
         let digest = |name: &str| Ok((name.to_string(), FileDigest::of(&dir.path().join(name))?));
         let state = State {
             version: VERSION,
@@ -307,13 +303,9 @@ impl Saved {
         let file = Checkpoint::open_file(&self.dir.join(OPTIMIZER))?;
         let state = file
             .entries()
-            .map(|info| {
-                let raw = file.read(&info.name)?;
-                let tensor = tensors::primitive_from_raw::<B>(raw, device);
-                Ok((info.name.clone(), tensor))
-            })
+            .map(|info| Ok((info.name.clone(), file.read(&info.name)?)))
             .collect::<Result<_>>()?;
-        optimizer.restore(state)
+        optimizer.restore(state, device)
     }
 }
 

@@ -6,17 +6,76 @@ use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Tensor, TensorPrimitive};
+use burn::tensor::{Shape, Tensor, TensorData, TensorMetadata, TensorPrimitive};
 use glmtune_model::parameters::ModulePath;
 use glmtune_model::{CausalLm, GlmBackend};
+use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::optim::{Optimizer, Update};
 
+/// Elements of a partial sum.
+const CHUNK: usize = 1 << 15;
+
+/// The gradient of one parameter.
+#[derive(Debug, Clone)]
+pub enum Gradient<B: GlmBackend> {
+    /// On the device.
+    Device(FloatTensor<B>),
+    /// In the host's memory, float32, row-major.
+    Host(Vec<f32>),
+}
+
+impl<B: GlmBackend> Gradient<B> {
+    /// The gradient in the host's memory.
+    ///
+    /// # Errors
+    /// If the device cannot be read.
+    pub fn into_host(self) -> Result<Vec<f32>> {
+        match self {
+            Self::Host(values) => Ok(values),
+            Self::Device(tensor) => {
+                let elements = tensor.shape().num_elements();
+                read::<B>(float(B::float_reshape(tensor, Shape::new([elements]))))
+            }
+        }
+    }
+
+    /// The gradient on a device, in a shape.
+    pub fn into_device(self, shape: Shape, device: &B::Device) -> FloatTensor<B> {
+        match self {
+            Self::Device(tensor) => tensor,
+            Self::Host(values) => B::float_from_data(TensorData::new(values, shape), device),
+        }
+    }
+
+    fn plus(self, other: Self) -> Result<Self> {
+        match (self, other) {
+            (Self::Device(sum), Self::Device(other)) => Ok(Self::Device(B::float_add(sum, other))),
+            (Self::Host(mut sum), other) => {
+                let other = other.into_host()?;
+                sum.par_iter_mut()
+                    .zip(&other)
+                    .for_each(|(sum, other)| *sum += other);
+                Ok(Self::Host(sum))
+            }
+            (device, host) => host.plus(device),
+        }
+    }
+}
+
+/// Sum of squares in the host's memory, in chunks of a fixed size, so that it does not depend on the
+/// number of threads.
+fn host_squares(values: &[f32]) -> f64 {
+    let squares = |chunk: &[f32]| chunk.iter().map(|x| f64::from(x * x)).sum();
+    let sums: Vec<f64> = values.par_chunks(CHUNK).map(squares).collect();
+    sums.iter().sum()
+}
+
 /// Gradients of parameters, by their paths.
 #[derive(Debug, Clone)]
 pub struct Gradients<B: GlmBackend> {
-    by_path: BTreeMap<String, FloatTensor<B>>,
+    by_path: BTreeMap<String, Gradient<B>>,
 }
 
 impl<B: GlmBackend> Default for Gradients<B> {
@@ -43,14 +102,30 @@ impl<B: GlmBackend> Gradients<B> {
     }
 
     /// Adds the gradients of another pass.
-    pub fn add(&mut self, other: Self) {
+    ///
+    /// # Errors
+    /// If the device cannot be read.
+    pub fn add(&mut self, other: Self) -> Result<()> {
         for (path, grad) in other.by_path {
             let sum = match self.by_path.remove(&path) {
-                Some(sum) => B::float_add(sum, grad),
+                Some(sum) => sum.plus(grad)?,
                 None => grad,
             };
             self.by_path.insert(path, sum);
         }
+        Ok(())
+    }
+
+    /// The gradients moved to the host's memory.
+    ///
+    /// # Errors
+    /// If the device cannot be read.
+    pub fn into_host(self) -> Result<Self> {
+        let moved = self.by_path.into_iter();
+        let by_path = moved
+            .map(|(path, grad)| Ok((path, Gradient::Host(grad.into_host()?))))
+            .collect::<Result<_>>()?;
+        Ok(Self { by_path })
     }
 
     /// Whether a parameter has a gradient.
@@ -63,32 +138,45 @@ impl<B: GlmBackend> Gradients<B> {
     /// # Errors
     /// If the device cannot be read.
     pub fn global_norm(&self) -> Result<f64> {
-        let squares: Vec<Tensor<B, 1>> = self
-            .by_path
-            .values()
-            .map(|grad| float(B::glm_sum_of_squares(grad.clone())))
-            .collect();
-        if squares.is_empty() {
-            return Ok(0.0);
+        let (mut sum, mut on_device) = (0.0, Vec::new());
+        for grad in self.by_path.values() {
+            match grad {
+                Gradient::Host(values) => sum += host_squares(values),
+                Gradient::Device(tensor) => {
+                    on_device.push(float(B::glm_sum_of_squares(tensor.clone())));
+                }
+            }
         }
-        let squares = read(Tensor::cat(squares, 0))?;
-        let sum: f64 = squares.iter().map(|&square| f64::from(square)).sum();
+        if !on_device.is_empty() {
+            // Read once: every reading waits for the device.
+            let squares = read::<B>(Tensor::cat(on_device, 0))?;
+            sum += squares.iter().map(|&square| f64::from(square)).sum::<f64>();
+        }
         Ok(sum.sqrt())
     }
 
     /// The model after an update of every parameter that has a gradient.
+    ///
+    /// # Errors
+    /// If the optimizer fails.
     pub fn apply(
         self,
         model: CausalLm<Autodiff<B>>,
         optimizer: &mut dyn Optimizer<B>,
         update: Update,
-    ) -> CausalLm<Autodiff<B>> {
-        model.map(&mut Updater {
+    ) -> Result<CausalLm<Autodiff<B>>> {
+        let mut updater = Updater {
             path: ModulePath::default(),
             grads: self.by_path,
             optimizer,
             update,
-        })
+            error: None,
+        };
+        let model = model.map(&mut updater);
+        match updater.error {
+            Some(error) => Err(error),
+            None => Ok(model),
+        }
     }
 }
 
@@ -131,7 +219,7 @@ impl<B: GlmBackend> ModuleVisitor<Autodiff<B>> for Collector<'_, B> {
             return;
         }
         if let Some(grad) = tensor.grad_remove(self.grads) {
-            let grad = grad.into_primitive().tensor();
+            let grad = Gradient::Device(grad.into_primitive().tensor());
             self.found.by_path.insert(self.path.to_string(), grad);
         }
     }
@@ -139,9 +227,10 @@ impl<B: GlmBackend> ModuleVisitor<Autodiff<B>> for Collector<'_, B> {
 
 struct Updater<'a, B: GlmBackend> {
     path: ModulePath,
-    grads: BTreeMap<String, FloatTensor<B>>,
+    grads: BTreeMap<String, Gradient<B>>,
     optimizer: &'a mut dyn Optimizer<B>,
     update: Update,
+    error: Option<Error>,
 }
 
 impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for Updater<'_, B> {
@@ -163,7 +252,14 @@ impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for Updater<'_, B> {
         };
         let (id, tensor, _) = param.consume();
         let weight = tensor.inner().into_primitive().tensor();
-        let weight = self.optimizer.update(&path, weight, grad, self.update);
-        Param::initialized(id, Tensor::from_inner(float(weight)).require_grad())
+        let (shape, device) = (weight.shape(), B::float_device(&weight));
+        let dtype = weight.dtype();
+        // No handle on the weight stays here, so that it can be updated in place.
+        let updated = self.optimizer.update(&path, weight, grad, self.update);
+        let updated = updated.unwrap_or_else(|error| {
+            self.error = Some(error);
+            B::float_zeros(shape, &device, dtype.into())
+        });
+        Param::initialized(id, Tensor::from_inner(float(updated)).require_grad())
     }
 }

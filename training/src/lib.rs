@@ -23,5 +23,6 @@ pub mod schedule;
 pub mod settings;
 mod tensors;
 pub mod walk;
+pub mod window;
 
 pub use error::{Error, Result};

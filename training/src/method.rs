@@ -38,6 +38,15 @@ pub struct Prepared<B: GlmBackend> {
     pub output: OutputKind,
 }
 
+/// Where the float32 masters of trained weights are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Masters {
+    /// In the model: what is trained is float32.
+    InModel,
+    /// With the optimizer: what is trained has the model's compute type.
+    WithOptimizer,
+}
+
 /// What an output of the training holds.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OutputKind {
@@ -72,6 +81,7 @@ pub fn prepare<B: GlmBackend>(
     pretrained: Pretrained<Autodiff<B>>,
     method: &Method,
     adapter: Option<&Path>,
+    masters: Masters,
     seed: u64,
 ) -> Result<Prepared<B>> {
     let device = pretrained.model.device();
@@ -105,7 +115,11 @@ pub fn prepare<B: GlmBackend>(
     };
     let infos = parameters(&model);
     let chosen = chosen(method, &infos)?;
-    let model = set_trainable(model, &|path| chosen.contains(path));
+    let master = match masters {
+        Masters::InModel => DType::F32,
+        Masters::WithOptimizer => model.dtype(),
+    };
+    let model = set_trainable(model, &|path| chosen.contains(path), master);
     Ok(Prepared {
         model,
         total: infos.iter().map(ParameterInfo::elements).sum(),

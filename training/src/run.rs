@@ -18,7 +18,8 @@ use crate::output::Outputs;
 use crate::report::{MetricsFile, StepRecord, write_curve};
 use crate::schedule::WarmupDecay;
 use crate::settings::{OnNan, TrainSettings};
-use crate::walk::{BackwardReach, MicroBatch, Walk, loss_and_gradients};
+use crate::walk::{BackwardReach, MicroBatch, Walk};
+use crate::window::{WindowItem, WindowPlan, window as window_sum};
 
 /// Name of the loss curve in the output directory.
 const CURVE: &str = "loss.svg";
@@ -54,6 +55,8 @@ pub struct Training<B: GlmBackend> {
     pub config: ModelConfig,
     /// The rows.
     pub dataset: Arc<Dataset>,
+    /// The devices; the model is on the first.
+    pub devices: Vec<B::Device>,
     /// Id that fills up short rows.
     pub pad_id: u32,
     /// Paths of the trained parameters.
@@ -99,7 +102,7 @@ impl<B: GlmBackend> Training<B> {
             let batches: Vec<&[usize]> =
                 batches(&order, self.settings.per_device_train_batch_size).collect();
             let rest = &batches[self.progress.micro_batch.min(batches.len())..];
-            for window in rest.chunks(self.settings.gradient_accumulation_steps) {
+            for window in rest.chunks(self.settings.window()) {
                 let record;
                 (model, record) = self.step(model, &dataset, window, observer)?;
                 self.advance(window.len(), batches.len());
@@ -139,7 +142,7 @@ impl<B: GlmBackend> Training<B> {
             .dataset
             .len()
             .div_ceil(settings.per_device_train_batch_size);
-        let per_epoch = batches.div_ceil(settings.gradient_accumulation_steps);
+        let per_epoch = batches.div_ceil(settings.window());
         (per_epoch * settings.num_train_epochs) as u64
     }
 
@@ -201,15 +204,10 @@ impl<B: GlmBackend> Training<B> {
         observer: &mut dyn Observer,
     ) -> Result<(CausalLm<Autodiff<B>>, StepRecord)> {
         let started = Instant::now();
-        let mut gradients = Gradients::default();
-        let (mut loss, mut tokens) = (0.0, 0);
-        for (index, rows) in window.iter().enumerate() {
-            let (batch_loss, batch_gradients, batch_tokens) =
-                self.micro_batch(&model, dataset, rows, index)?;
-            gradients.add(batch_gradients);
-            loss += batch_loss / window.len() as f64;
-            tokens += batch_tokens;
-        }
+        let items = self.items(dataset, window);
+        let tokens = items.iter().map(|item| item.batch.real_tokens()).sum();
+        let sum = window_sum(&model, &items, &self.plan())?;
+        let (loss, gradients) = (sum.loss / window.len() as f64, sum.gradients);
         if self.progress.step == 0 {
             self.check_gradients(&gradients)?;
         }
@@ -226,7 +224,7 @@ impl<B: GlmBackend> Training<B> {
                 number: self.progress.updates,
                 grad_scale: (limit / norm.max(1e-6)).min(1.0) / scale,
             };
-            gradients.apply(model, self.optimizer.as_mut(), update)
+            gradients.apply(model, self.optimizer.as_mut(), update)?
         } else {
             if !(overflowed && self.can_scale_down()) {
                 self.not_finite(dataset, window, (loss, norm), observer)?;
@@ -247,30 +245,32 @@ impl<B: GlmBackend> Training<B> {
         Ok((model, record))
     }
 
-    /// Loss, gradients and tokens of one micro-batch.
-    fn micro_batch(
-        &self,
-        model: &CausalLm<Autodiff<B>>,
-        dataset: &Dataset,
-        rows: &[usize],
-        index_in_window: usize,
-    ) -> Result<(f64, Gradients<B>, u64)> {
-        let batch = collate(dataset, rows);
-        let tokens = batch.ids.iter().map(|ids| ids.len() as u64).sum();
-        let batch = MicroBatch::new(batch.ids, batch.labels, self.pad_id);
-        // Every micro-batch of the run has its own masks, whichever was resumed or skipped before it.
-        let place = (self.progress.epoch as u64) << 32
-            | (self.progress.micro_batch + index_in_window) as u64;
-        let dropout = DropoutSource::new(self.settings.seed, place);
-        let walk = match self.settings.gradient_checkpointing {
-            true => {
-                Walk::Checkpointed(BackwardReach::of(self.trainable.iter().map(String::as_str)))
+    /// The micro-batches of a window.
+    fn items(&self, dataset: &Dataset, window: &[&[usize]]) -> Vec<WindowItem> {
+        let first = self.progress.micro_batch;
+        let items = window.iter().enumerate().map(|(index, rows)| {
+            let batch = collate(dataset, rows);
+            // Every micro-batch of the run has its own masks, whichever was resumed or skipped before.
+            let place = (self.progress.epoch as u64) << 32 | (first + index) as u64;
+            WindowItem {
+                batch: MicroBatch::new(batch.ids, batch.labels, self.pad_id),
+                dropout: DropoutSource::new(self.settings.seed, place),
             }
-            false => Walk::Plain,
-        };
-        let (loss, gradients) =
-            loss_and_gradients(model, &batch, Some(dropout), walk, self.loss_scale())?;
-        Ok((loss, gradients, tokens))
+        });
+        items.collect()
+    }
+
+    fn plan(&self) -> WindowPlan<'_, B> {
+        let trainable = self.trainable.iter().map(String::as_str);
+        WindowPlan {
+            walk: match self.settings.gradient_checkpointing {
+                true => Walk::Checkpointed(BackwardReach::of(trainable)),
+                false => Walk::Plain,
+            },
+            scale: self.loss_scale(),
+            to_host: self.optimizer.wants_host_gradients(),
+            devices: &self.devices,
+        }
     }
 
     /// What the loss is multiplied with before the backward pass.

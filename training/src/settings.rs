@@ -121,8 +121,10 @@ pub struct TrainSettings {
     pub is_skip: bool,
     /// Rows of a micro-batch.
     pub per_device_train_batch_size: usize,
-    /// Micro-batches of an optimizer step.
+    /// Micro-batches of an optimizer step on each device.
     pub gradient_accumulation_steps: usize,
+    /// Devices that share out the micro-batches of a step.
+    pub data_parallel: usize,
     /// Passes over the rows.
     pub num_train_epochs: usize,
     /// Optimizer steps after which the run ends early.
@@ -153,6 +155,8 @@ pub struct TrainSettings {
     pub shuffle: bool,
     /// Whether the longest row comes first, so that memory that is short runs out at once.
     pub longest_first: bool,
+    /// Whether the optimizer's state and the float32 masters are in the host's memory.
+    pub offload_optimizer: bool,
     /// Whether blocks run again in the backward pass instead of keeping their activations.
     pub gradient_checkpointing: bool,
     /// Type of the frozen weights and of the activations.
@@ -218,6 +222,11 @@ impl TrainSettings {
             true => Ok(()),
             false => Err(Error::Request(faults.join("\n  "))),
         }
+    }
+
+    /// Micro-batches of an optimizer step on all devices together.
+    pub fn window(&self) -> usize {
+        self.gradient_accumulation_steps * self.data_parallel.max(1)
     }
 
     /// The settings that determine the course of a training, by name.

@@ -106,6 +106,11 @@ impl MicroBatch {
         }
     }
 
+    /// Tokens without padding.
+    pub fn real_tokens(&self) -> u64 {
+        self.labels.iter().map(|labels| labels.len() as u64).sum()
+    }
+
     /// Where the rows have targets.
     ///
     /// # Errors
@@ -117,7 +122,10 @@ impl MicroBatch {
     }
 }
 
-/// The loss of a micro-batch and the gradients of what is trained.
+/// Takes gradients as soon as they exist, once or a segment at a time.
+pub type Sink<'a, B> = &'a mut dyn FnMut(Gradients<B>) -> Result<()>;
+
+/// The loss of a micro-batch; the gradients of what is trained go to `sink`.
 ///
 /// `scale` multiplies the loss before the backward pass; the loss that is returned is not scaled.
 ///
@@ -129,9 +137,10 @@ pub fn loss_and_gradients<B: GlmBackend>(
     dropout: Option<DropoutSource>,
     walk: Walk,
     scale: f64,
-) -> Result<(f64, Gradients<B>)> {
+    sink: Sink<'_, B>,
+) -> Result<f64> {
     match walk {
-        Walk::Plain => plain(model, batch, dropout, scale),
+        Walk::Plain => plain(model, batch, dropout, scale, sink),
         Walk::Checkpointed(reach) => Checkpointed {
             model,
             batch,
@@ -139,7 +148,7 @@ pub fn loss_and_gradients<B: GlmBackend>(
             dropout,
             reach,
         }
-        .run(scale),
+        .run(scale, sink),
     }
 }
 
@@ -165,11 +174,13 @@ fn plain<B: GlmBackend>(
     batch: &MicroBatch,
     dropout: Option<DropoutSource>,
     scale: f64,
-) -> Result<(f64, Gradients<B>)> {
+    sink: Sink<'_, B>,
+) -> Result<f64> {
     let loss = mean_loss(model, batch, dropout)?;
     let value = loss.clone().inner();
     let mut grads = loss.mul_scalar(scale).backward();
-    Ok((scalar(value)?, Gradients::take(model, &mut grads)))
+    sink(Gradients::take(model, &mut grads))?;
+    scalar(value)
 }
 
 /// The number in a tensor of one element.
@@ -206,29 +217,30 @@ struct Checkpointed<'a, B: GlmBackend> {
 type KeyValueGradients<B> = (Tensor<B, 4>, Tensor<B, 4>);
 
 impl<B: GlmBackend> Checkpointed<'_, B> {
-    fn run(&self, scale: f64) -> Result<(f64, Gradients<B>)> {
+    fn run(&self, scale: f64, sink: Sink<'_, B>) -> Result<f64> {
         let width = self.batch.tokens.width();
         let shared = self
             .model
             .shared_inputs(self.positions, 0..width, self.dropout);
         let (inputs, hidden) = self.forward();
-        let (loss, mut grads, mut grad) = self.head(hidden, scale)?;
+        let (loss, grads, mut grad) = self.head(hidden, scale)?;
+        sink(grads)?;
         let mut prefix = Vec::new();
         for (index, input) in inputs.into_iter().rev() {
-            let (block_grads, grad_input, grad_prefix) = self.block(index, input, &shared, grad);
-            grads.add(block_grads);
+            let (grads, grad_input, grad_prefix) = self.block(index, input, &shared, grad);
+            sink(grads)?;
             prefix.extend(grad_prefix);
             grad = grad_input;
         }
         // Collected from the last block to the first.
         prefix.reverse();
         if let Some(key_values) = shared.prefix.as_ref().filter(|_| self.reach.prefix) {
-            grads.add(self.prefix(key_values, prefix));
+            sink(self.prefix(key_values, prefix))?;
         }
         if self.reach.end == BackwardEnd::Embeddings {
-            grads.add(self.embeddings(grad));
+            sink(self.embeddings(grad))?;
         }
-        Ok((loss, grads))
+        Ok(loss)
     }
 
     /// Without a graph: the inputs of the blocks that run again, and the last block's output.

@@ -7,22 +7,25 @@ use burn::tensor::{DType, Tensor};
 use crate::layers::projection::to_type;
 use crate::parameters::ModulePath;
 
-/// Makes exactly those parameters trainable whose path is accepted. A trainable parameter becomes a
-/// float32 master; the others keep their type and are not tracked, so that they cost no gradient and no
+/// Makes exactly those parameters trainable whose path is accepted. A trainable parameter gets the type
+/// `master`, float32 where updates are to be exact; the others keep their type and are not tracked, so that they cost no gradient and no
 /// activation that only their gradient would need.
 pub fn set_trainable<B: Backend, M: Module<B>>(
     module: M,
     is_trainable: &dyn Fn(&str) -> bool,
+    master: DType,
 ) -> M {
     module.map(&mut Selector {
         path: ModulePath::default(),
         is_trainable,
+        master,
     })
 }
 
 struct Selector<'a> {
     path: ModulePath,
     is_trainable: &'a dyn Fn(&str) -> bool,
+    master: DType,
 }
 
 impl<B: Backend> ModuleMapper<B> for Selector<'_> {
@@ -39,7 +42,7 @@ impl<B: Backend> ModuleMapper<B> for Selector<'_> {
             return param.set_require_grad(false);
         }
         let (id, tensor, _) = param.consume();
-        let master = to_type(tensor, DType::F32).detach();
+        let master = to_type(tensor, self.master).detach();
         Param::initialized(id, master.require_grad())
     }
 }

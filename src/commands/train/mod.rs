@@ -17,8 +17,8 @@ use glmtune_model::tokenizer::tokenizer_files;
 use glmtune_training::checkpoint::{Checkpoints, Identity, Progress, Resume, file_digest};
 use glmtune_training::data::{DataSettings, Dataset, prepare as prepare_rows};
 use glmtune_training::deepspeed::DeepSpeedConfig;
-use glmtune_training::method::{Prepared, prepare};
-use glmtune_training::optim::{AdamW, Optimizer};
+use glmtune_training::method::{Masters, Prepared, prepare};
+use glmtune_training::optim::{AdamW, OffloadedAdamW, Optimizer};
 use glmtune_training::output::Outputs;
 use glmtune_training::precision::LossScale;
 use glmtune_training::report::MetricsFile;
@@ -28,9 +28,9 @@ use glmtune_training::settings::TrainSettings;
 use super::error::{Error, Result};
 use super::output::{grouped, note, progress_bar};
 use super::session::{Plan, type_name};
-use crate::backend::{Selected, select};
+use crate::backend::{Selected, select_all};
 use crate::cli::TrainArgs;
-use crate::on_backend;
+use crate::on_devices;
 
 /// Runs the command.
 pub fn run(args: &TrainArgs) -> Result<()> {
@@ -41,13 +41,14 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     check_request(args)?;
     let file = args.ds_file.as_deref().map(DeepSpeedConfig::read);
     let file = file.transpose()?;
-    let selected = select(args.model.backend, &args.model.devices)?;
-    let outcome = on_backend!(&selected, |device: B| train::<B>(Request {
+    let selected = select_all(args.model.backend, &args.model.devices)?;
+    let outcome = on_devices!(&selected, |devices: B| train::<B>(Request {
         args,
         plan: &plan,
         file: file.as_ref(),
-        selected: &selected,
-        device: &device,
+        selected: &selected[0],
+        device: &devices[0],
+        devices: &devices,
     }))?;
     if args.quick_start && !outcome.interrupted {
         quick_start::show(args, &outcome)?;
@@ -62,12 +63,6 @@ fn check_request(args: &TrainArgs) -> Result<()> {
                 .to_string(),
         ));
     }
-    if args.model.devices.len() > 1 {
-        return Err(Error::Request(format!(
-            "--devices names {} devices; training on several is not done yet, name one",
-            args.model.devices.len()
-        )));
-    }
     Ok(())
 }
 
@@ -77,7 +72,10 @@ struct Request<'a, B: GlmBackend> {
     plan: &'a Plan,
     file: Option<&'a DeepSpeedConfig>,
     selected: &'a Selected,
+    /// The device of the model.
     device: &'a B::Device,
+    /// All devices of the run, that one first.
+    devices: &'a [B::Device],
 }
 
 fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
@@ -112,7 +110,10 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
     print_trainable(&prepared);
 
     let mut model = prepared.model;
-    let mut optimizer: Box<dyn Optimizer<B>> = Box::new(AdamW::new(settings.optimizer));
+    let mut optimizer: Box<dyn Optimizer<B>> = match settings.offload_optimizer {
+        true => Box::new(OffloadedAdamW::new(settings.optimizer)),
+        false => Box::new(AdamW::new(settings.optimizer)),
+    };
     let mut progress = Progress {
         loss_scale: settings.loss_scale.as_ref().map(LossScale::new),
         ..Progress::default()
@@ -135,6 +136,7 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
     let training = Training {
         config: plan.config.clone(),
         dataset: dataset.into(),
+        devices: request.devices.to_vec(),
         pad_id: plan.config.common().pad_token_id,
         trainable: prepared
             .trainable
@@ -221,12 +223,12 @@ impl<B: GlmBackend> Request<'_, B> {
         )?;
         bar.finish_and_clear();
         let adapter = self.args.model.adapter.first().map(PathBuf::as_path);
-        Ok(prepare(
-            pretrained,
-            &settings.method,
-            adapter,
-            settings.seed,
-        )?)
+        let masters = match settings.offload_optimizer {
+            true => Masters::WithOptimizer,
+            false => Masters::InModel,
+        };
+        let (method, seed) = (&settings.method, settings.seed);
+        Ok(prepare(pretrained, method, adapter, masters, seed)?)
     }
 }
 

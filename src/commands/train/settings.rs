@@ -36,6 +36,7 @@ pub fn settings(
         is_skip: args.layout.is_skip,
         per_device_train_batch_size: args.per_device_train_batch_size,
         gradient_accumulation_steps: args.gradient_accumulation_steps,
+        data_parallel: args.model.devices.len().max(1),
         num_train_epochs: args.num_train_epochs,
         max_steps: args.max_steps,
         learning_rate: args
@@ -80,6 +81,7 @@ pub fn settings(
         seed: args.seed,
         shuffle: !args.no_shuffle,
         longest_first: args.longest_first,
+        offload_optimizer: args.offload_optimizer || file.offload_optimizer,
         gradient_checkpointing: args.gradient_checkpointing,
         dtype: type_name(dtype),
         on_nan: match args.on_nan {
@@ -147,11 +149,6 @@ pub fn unmet(file: &DeepSpeedConfig, dtype: DType, devices: usize) -> Vec<String
             "zero_optimization.stage {}: nothing to share out on one device",
             file.zero_stage
         ),
-    );
-    say(
-        file.offload_optimizer,
-        "zero_optimization.offload_optimizer: not done yet; the optimizer's state stays on the device"
-            .to_string(),
     );
     say(
         file.offload_param,

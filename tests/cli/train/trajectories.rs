@@ -1,6 +1,6 @@
 //! Twelve steps of every method and family against those of the published PyTorch code.
 
-use super::GoldenRun;
+use super::{GoldenRun, column};
 
 const RUNS: [&str; 6] = [
     "all",
@@ -58,6 +58,48 @@ on_families!(
     ["--backend", "flex", "--gradient_checkpointing"],
     FLEX
 );
+
+on_families!(
+    flex_offloaded,
+    [
+        "--backend",
+        "flex",
+        "--offload_optimizer",
+        "--gradient_checkpointing"
+    ],
+    FLEX
+);
+// Two replicas with one micro-batch each make the golden runs' accumulation of two.
+on_families!(
+    flex_replicas,
+    [
+        "--backend",
+        "flex",
+        "--devices",
+        "0,1",
+        "--gradient_accumulation_steps",
+        "1"
+    ],
+    FLEX
+);
+
+#[test]
+fn four_replicas_are_one_device_with_four_times_the_accumulation() {
+    for run in ["all", "lora_all", "prefix_projection"] {
+        let golden = GoldenRun::new("chatglm2", run);
+        let flex = ["--backend", "flex", "--gradient_accumulation_steps"];
+        let one = golden.train("one", &[&flex[..], &["4"]].concat());
+        let more = ["1", "--devices", "0,1,2,3", "--gradient_checkpointing"];
+        let four = golden.train("four", &[&flex[..], &more].concat());
+        for name in ["loss", "grad_norm", "lr"] {
+            let (one, four) = (column(&one, name), column(&four, name));
+            assert_eq!(one.len(), 6);
+            for (a, b) in one.iter().zip(&four) {
+                assert!((a - b).abs() <= FLEX * a.abs(), "{run}: {name}: {a} {b}");
+            }
+        }
+    }
+}
 
 #[cfg(feature = "wgpu")]
 mod on_wgpu {

@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use burn::tensor::TensorMetadata;
 use burn::tensor::ops::FloatTensor;
 use glmtune_model::GlmBackend;
+use glmtune_model::checkpoint::RawTensor;
 use glmtune_model::layers::ops::{AdamMoments, AdamStep};
 use serde::Serialize;
 
-use super::{Optimizer, Update};
-use crate::error::{Error, Result};
+use super::{Optimizer, Update, by_parameter};
+use crate::error::Result;
+use crate::gradients::Gradient;
+use crate::tensors::{primitive_from_raw, primitive_to_raw};
 
 /// Names of the moments, as PyTorch has them.
-const FIRST: &str = "exp_avg.";
-const SECOND: &str = "exp_avg_sq.";
+pub(super) const FIRST: &str = "exp_avg";
+pub(super) const SECOND: &str = "exp_avg_sq";
 
 /// Settings of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -40,6 +43,19 @@ impl Default for AdamWSettings {
 }
 
 impl AdamWSettings {
+    /// The numbers of an update.
+    pub(super) fn step(&self, update: Update) -> AdamStep {
+        AdamStep {
+            lr: update.lr,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            epsilon: self.epsilon,
+            weight_decay: self.weight_decay,
+            step: i32::try_from(update.number).unwrap_or(i32::MAX),
+            grad_scale: update.grad_scale,
+        }
+    }
+
     /// What is wrong with the settings.
     pub(crate) fn faults(&self) -> Vec<String> {
         let beta = |name: &str, value: f64| {
@@ -82,66 +98,44 @@ impl<B: GlmBackend> Optimizer<B> for AdamW<B> {
         &mut self,
         path: &str,
         weight: FloatTensor<B>,
-        grad: FloatTensor<B>,
+        grad: Gradient<B>,
         update: Update,
-    ) -> FloatTensor<B> {
+    ) -> Result<FloatTensor<B>> {
+        let device = B::float_device(&weight);
         let moments = self.moments.remove(path).unwrap_or_else(|| {
-            let device = B::float_device(&weight);
             let zeros = || B::float_zeros(weight.shape(), &device, weight.dtype().into());
             AdamMoments {
                 first: zeros(),
                 second: zeros(),
             }
         });
-        let step = AdamStep {
-            lr: update.lr,
-            beta1: self.settings.beta1,
-            beta2: self.settings.beta2,
-            epsilon: self.settings.epsilon,
-            weight_decay: self.settings.weight_decay,
-            step: i32::try_from(update.number).unwrap_or(i32::MAX),
-            grad_scale: update.grad_scale,
-        };
+        let grad = grad.into_device(weight.shape(), &device);
+        let step = self.settings.step(update);
         let (weight, moments) = B::glm_adamw(weight, grad, moments, &step);
         self.moments.insert(path.to_string(), moments);
-        weight
+        Ok(weight)
     }
 
-    fn state(&self) -> Vec<(String, FloatTensor<B>)> {
+    fn state(&self) -> Vec<(String, RawTensor)> {
+        let raw = |tensor: &FloatTensor<B>| primitive_to_raw::<B>(tensor.clone());
         let moments = self.moments.iter();
         moments
             .flat_map(|(path, moments)| {
                 [
-                    (format!("{FIRST}{path}"), moments.first.clone()),
-                    (format!("{SECOND}{path}"), moments.second.clone()),
+                    (format!("{FIRST}.{path}"), raw(&moments.first)),
+                    (format!("{SECOND}.{path}"), raw(&moments.second)),
                 ]
             })
             .collect()
     }
 
-    fn restore(&mut self, state: Vec<(String, FloatTensor<B>)>) -> Result<()> {
-        let (mut first, mut second) = (BTreeMap::new(), BTreeMap::new());
-        for (name, tensor) in state {
-            if let Some(path) = name.strip_prefix(FIRST) {
-                first.insert(path.to_string(), tensor);
-            } else if let Some(path) = name.strip_prefix(SECOND) {
-                second.insert(path.to_string(), tensor);
-            } else {
-                return Err(foreign(&name));
-            }
-        }
-        self.moments.clear();
-        for (path, first) in first {
-            let second = second.remove(&path).ok_or_else(|| foreign(&path))?;
-            self.moments.insert(path, AdamMoments { first, second });
-        }
-        match second.into_keys().next() {
-            None => Ok(()),
-            Some(path) => Err(foreign(&path)),
-        }
+    fn restore(&mut self, state: Vec<(String, RawTensor)>, device: &B::Device) -> Result<()> {
+        let state = by_parameter(state, [FIRST, SECOND])?.into_iter();
+        let moments = state.map(|(path, parts)| {
+            let [first, second] = parts.map(|raw| primitive_from_raw::<B>(raw, device));
+            (path, AdamMoments { first, second })
+        });
+        self.moments = moments.collect();
+        Ok(())
     }
-}
-
-fn foreign(name: &str) -> Error {
-    Error::Request(format!("`{name}` is no complete state of AdamW"))
 }

@@ -4,13 +4,19 @@
 //! of parameters, so that a checkpoint names what it holds.
 
 mod adamw;
+mod offload;
 
 pub use adamw::{AdamW, AdamWSettings};
+pub use offload::OffloadedAdamW;
+
+use std::collections::BTreeMap;
 
 use burn::tensor::ops::FloatTensor;
 use glmtune_model::GlmBackend;
+use glmtune_model::checkpoint::RawTensor;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::gradients::Gradient;
 
 /// What all parameters share in one update.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,21 +31,58 @@ pub struct Update {
 
 /// A rule that turns gradients into updates, and the state that it keeps for each parameter.
 pub trait Optimizer<B: GlmBackend>: Send {
-    /// The weight after an update. Weight and gradient are float32 and of one shape.
+    /// The weight after an update, in the type of the weight before it.
+    ///
+    /// # Errors
+    /// If the device cannot be read.
     fn update(
         &mut self,
         path: &str,
         weight: FloatTensor<B>,
-        grad: FloatTensor<B>,
+        grad: Gradient<B>,
         update: Update,
-    ) -> FloatTensor<B>;
+    ) -> Result<FloatTensor<B>>;
 
-    /// The state: tensors named `<quantity>.<path of the parameter>`.
-    fn state(&self) -> Vec<(String, FloatTensor<B>)>;
+    /// Whether gradients should leave the device as soon as they exist.
+    fn wants_host_gradients(&self) -> bool {
+        false
+    }
+
+    /// The state: float32 tensors named `<quantity>.<path of the parameter>`.
+    fn state(&self) -> Vec<(String, RawTensor)>;
 
     /// Takes up a state that [`state`](Self::state) gave.
     ///
     /// # Errors
     /// If it is not the state of this optimizer.
-    fn restore(&mut self, state: Vec<(String, FloatTensor<B>)>) -> Result<()>;
+    fn restore(&mut self, state: Vec<(String, RawTensor)>, device: &B::Device) -> Result<()>;
+}
+
+/// A state taken apart by the names of its quantities.
+///
+/// # Errors
+/// If a name belongs to none of them, or a parameter lacks one: it is not the state of this optimizer.
+fn by_parameter<const N: usize>(
+    state: Vec<(String, RawTensor)>,
+    quantities: [&str; N],
+) -> Result<BTreeMap<String, [RawTensor; N]>> {
+    let mut found: BTreeMap<String, [Option<RawTensor>; N]> = BTreeMap::new();
+    for (name, tensor) in state {
+        let place = quantities.iter().enumerate().find_map(|(index, quantity)| {
+            let path = name.strip_prefix(quantity)?.strip_prefix('.')?;
+            Some((index, path.to_string()))
+        });
+        let (index, path) = place.ok_or_else(|| foreign(&name))?;
+        found.entry(path).or_insert_with(|| [const { None }; N])[index] = Some(tensor);
+    }
+    let complete = found.into_iter().map(|(path, parts)| {
+        let parts: Vec<RawTensor> = parts.into_iter().flatten().collect();
+        let parts = parts.try_into().map_err(|_| foreign(&path))?;
+        Ok((path, parts))
+    });
+    complete.collect()
+}
+
+fn foreign(name: &str) -> Error {
+    Error::Request(format!("`{name}` is no complete state of this optimizer"))
 }

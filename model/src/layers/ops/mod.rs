@@ -14,6 +14,9 @@ mod cube;
 pub mod default;
 #[cfg(feature = "flex")]
 mod flex;
+mod host_adamw;
+
+pub use host_adamw::host_adamw;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};

@@ -1,0 +1,78 @@
+//! AdamW on the host's memory: one pass, in place, on all threads. The CPU backend and the optimizer that
+//! keeps its state off the device share it.
+
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::AdamStep;
+
+/// Elements that one task computes: small enough to balance, large enough to stream.
+const CHUNK: usize = 1 << 15;
+
+/// Updates a weight and its moments, all of one length.
+pub fn host_adamw(
+    weight: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    grad: &[f32],
+    step: &AdamStep,
+) {
+    let coefficients = Coefficients::of(step);
+    weight
+        .par_chunks_mut(CHUNK)
+        .zip(first.par_chunks_mut(CHUNK))
+        .zip(second.par_chunks_mut(CHUNK))
+        .zip(grad.par_chunks(CHUNK))
+        .for_each(|(((weight, first), second), grad)| {
+            update(weight, first, second, grad, &coefficients);
+        });
+}
+
+/// What an element needs of the step.
+struct Coefficients {
+    grad_scale: f32,
+    beta1: f32,
+    beta2: f32,
+    /// `lr / (1 - beta1^t)`.
+    rate: f32,
+    /// `1 / sqrt(1 - beta2^t)`.
+    root: f32,
+    epsilon: f32,
+    /// `1 - lr · weight_decay`.
+    keep: f32,
+}
+
+impl Coefficients {
+    fn of(step: &AdamStep) -> Self {
+        let [correction1, correction2] = step.bias_corrections();
+        Self {
+            grad_scale: step.grad_scale as f32,
+            beta1: step.beta1 as f32,
+            beta2: step.beta2 as f32,
+            rate: (step.lr / correction1) as f32,
+            root: (1.0 / correction2.sqrt()) as f32,
+            epsilon: step.epsilon as f32,
+            keep: (1.0 - step.lr * step.weight_decay) as f32,
+        }
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn update(
+    weight: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    grad: &[f32],
+    c: &Coefficients,
+) {
+    let len = weight.len();
+    let (first, second, grad) = (&mut first[..len], &mut second[..len], &grad[..len]);
+    for i in 0..len {
+        let g = grad[i] * c.grad_scale;
+        let m = c.beta1 * first[i] + (1.0 - c.beta1) * g;
+        let v = c.beta2 * second[i] + (1.0 - c.beta2) * g * g;
+        weight[i] = weight[i] * c.keep - c.rate * m / (v.sqrt() * c.root + c.epsilon);
+        first[i] = m;
+        second[i] = v;
+    }
+}
