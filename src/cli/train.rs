@@ -31,7 +31,7 @@ pub struct TrainArgs {
     pub config: Option<PathBuf>,
     /// A DeepSpeed configuration; flags win.
     #[arg(long, value_name = "FILE.json")]
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ds_file: Option<PathBuf>,
     /// Go on from the last checkpoint in the output directory, or from that of a step.
     #[arg(long, value_name = "STEP", num_args = 0..=1)]

@@ -4,7 +4,7 @@ use std::fs;
 
 use burn::tensor::Tensor;
 use glmtune::model::{GlmBackend, Padding, TokenBatch};
-use glmtune::training::loss::{Targets, cross_entropy};
+use glmtune::training::walk::{MicroBatch, mean_loss};
 
 use crate::backends::{TestBackend, parity_tests};
 use crate::common::golden;
@@ -40,12 +40,14 @@ fn hidden_states<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
 fn logits_and_loss<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
     let fixtures = Fixtures::of(family);
     let batch = fixtures.batch();
-    let labels = fixtures.rows("labels");
-    let targets = Targets::<B>::new(&labels, batch.width(), &backend.device).unwrap();
+    let labelled = MicroBatch {
+        tokens: fixtures.batch(),
+        labels: fixtures.rows("labels"),
+    };
     for run in ["base"].into_iter().chain(ADAPTERS) {
         let pretrained = model_of_run::<B>(family, run, &backend.device);
         let logits = pretrained.model.forward(&batch).unwrap();
-        let loss = cross_entropy(logits.clone(), &targets);
+        let loss = mean_loss(&pretrained.model, &labelled, None).unwrap();
         for (kind, found) in [("logits", values(logits)), ("loss", values(loss))] {
             let name = format!("{run}.{kind}");
             assert_close(

@@ -1,81 +1,36 @@
-//! The hand-written backward passes: gradients of every parameter.
+//! The hand-written backward passes, as the trainer walks them: gradients of every parameter.
 
 use burn::backend::Autodiff;
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::Tensor;
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::DType;
 use glmtune::model::GlmBackend;
-use glmtune::training::loss::{Targets, cross_entropy};
+use glmtune::model::parameters::parameters;
+use glmtune::model::peft::set_trainable;
+use glmtune::training::gradients::Gradients;
+use glmtune::training::walk::{BackwardReach, MicroBatch, Walk, loss_and_gradients};
 
 use crate::backends::{TestBackend, parity_tests};
 use crate::fixtures::{ADAPTERS, Fixtures, assert_close, model_of_run};
 
-parity_tests!(gradients);
-
-/// Tracks the parameters whose path contains a part.
-struct Track<'a> {
-    part: &'a str,
-    path: Vec<String>,
-}
-
-impl<B: AutodiffBackend> ModuleMapper<B> for Track<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let tracked = self.path.join(".").contains(self.part);
-        param.set_require_grad(tracked)
-    }
-}
-
-/// Gradients by the keys of the fixtures.
-struct Collect<'a, B: AutodiffBackend> {
-    grads: &'a B::Gradients,
-    path: Vec<String>,
-    found: Vec<(String, Vec<f32>)>,
-}
-
-impl<B: AutodiffBackend> ModuleVisitor<B> for Collect<'_, B> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        let name = if container.starts_with("Enum:") {
-            ""
-        } else {
-            name
-        };
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if let Some(grad) = param.val().grad(self.grads) {
-            let parts = self
-                .path
-                .iter()
-                .filter(|part| !part.is_empty() && *part != "lora");
-            let path: Vec<&str> = parts.map(String::as_str).collect();
-            self.found
-                .push((path.join("."), grad.into_data().to_vec().unwrap()));
-        }
-    }
-}
+parity_tests!(gradients, checkpointed_gradients);
 
 fn gradients<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
+    every_run(backend, family, |_| Walk::Plain);
+}
+
+fn checkpointed_gradients<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
+    every_run(backend, family, |trained| {
+        Walk::Checkpointed(BackwardReach::of(trained.iter().map(String::as_str)))
+    });
+}
+
+fn every_run<B: GlmBackend>(
+    backend: &TestBackend<B>,
+    family: &str,
+    walk: impl Fn(&[String]) -> Walk,
+) {
     let fixtures = Fixtures::of(family);
-    for run in ["base"].into_iter().chain(ADAPTERS) {
-        let part = match run {
-            "base" => "",
-            "lora" | "lora_all" => ".lora.",
-            _ => "prefix_encoder",
-        };
-        let found = gradients_of_run::<Autodiff<B>>(family, run, part, &fixtures, &backend.device);
+    for run in ["base", "freeze"].into_iter().chain(ADAPTERS) {
+        let found = gradients_of_run::<B>(family, run, &fixtures, &backend.device, &walk);
         let expected = fixtures.names().into_iter();
         let prefix = format!("{run}.grad.");
         let expected: Vec<String> = expected.filter(|name| name.starts_with(&prefix)).collect();
@@ -95,23 +50,37 @@ fn gradients<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
     }
 }
 
-fn gradients_of_run<B: GlmBackend + AutodiffBackend>(
+fn gradients_of_run<B: GlmBackend>(
     family: &str,
     run: &str,
-    part: &str,
     fixtures: &Fixtures,
     device: &B::Device,
+    walk: impl Fn(&[String]) -> Walk,
 ) -> Vec<(String, Vec<f32>)> {
-    let batch = fixtures.batch();
-    let targets = Targets::<B>::new(&fixtures.rows("labels"), batch.width(), device).unwrap();
-    let model = model_of_run::<B>(family, run, device).model;
-    let model = model.map(&mut Track { part, path: vec![] });
-    let grads = cross_entropy(model.forward(&batch).unwrap(), &targets).backward();
-    let mut collect = Collect::<B> {
-        grads: &grads,
-        path: vec![],
-        found: vec![],
+    let frozen = fixtures.meta["freeze_module_name"].as_str().unwrap();
+    let part = match run {
+        "base" => "",
+        "freeze" => frozen,
+        "lora" | "lora_all" => ".lora.",
+        _ => "prefix_encoder",
     };
-    model.visit(&mut collect);
-    collect.found
+    let attached = if run == "freeze" { "base" } else { run };
+    let model = model_of_run::<Autodiff<B>>(family, attached, device).model;
+    let model = set_trainable(model, &|path| path.contains(part), DType::F32);
+    let paths = parameters(&model).into_iter().map(|info| info.path);
+    let trained: Vec<String> = paths.filter(|path| path.contains(part)).collect();
+    let tokens = fixtures.batch();
+    let batch = MicroBatch {
+        tokens,
+        labels: fixtures.rows("labels"),
+    };
+    let mut sum = Gradients::<B>::default();
+    let mut sink = |grads: Gradients<B>| sum.add(grads);
+    loss_and_gradients(&model, &batch, None, walk(&trained), 1.0, &mut sink).unwrap();
+    sum.iter()
+        .map(|(path, grad)| {
+            let path = path.replace(".lora.", ".");
+            (path, grad.clone().into_host().unwrap())
+        })
+        .collect()
 }

@@ -128,6 +128,12 @@ impl<B: GlmBackend> Gradients<B> {
         Ok(Self { by_path })
     }
 
+    /// The gradients with the paths of their parameters.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Gradient<B>)> {
+        let by_path = self.by_path.iter();
+        by_path.map(|(path, grad)| (path.as_str(), grad))
+    }
+
     /// Whether a parameter has a gradient.
     pub fn contains(&self, path: &str) -> bool {
         self.by_path.contains_key(path)

@@ -55,11 +55,3 @@ pub fn negative_log_likelihood<B: Backend>(
     let picked = log_probabilities.gather(1, targets.tokens.clone().unsqueeze_dim::<2>(1));
     picked.squeeze_dim::<1>(1).neg()
 }
-
-/// Mean cross entropy over the targets, in float32.
-///
-/// # Shapes
-/// - `logits`: `[batch, tokens, vocabulary]`; result: `[1]`
-pub fn cross_entropy<B: Backend>(logits: Tensor<B, 3>, targets: &Targets<B>) -> Tensor<B, 1> {
-    negative_log_likelihood(logits, targets).mean()
-}
