@@ -33,6 +33,32 @@ impl<B: Backend> SharedInputs<B> {
         self.dropout.map(|source| source.seed(layer, site))
     }
 
+    /// The same inputs on another device; constants only, no gradient passes back.
+    #[must_use]
+    pub fn to_device(&self, device: &B::Device) -> Self {
+        if self.rotary.cos.device() == *device {
+            return self.clone();
+        }
+        let rotary = &self.rotary;
+        let prefix = self.prefix.as_ref().map(|prefix| PrefixKeyValues {
+            layers: prefix
+                .layers
+                .iter()
+                .map(|(key, value)| (through_host(key, device), through_host(value, device)))
+                .collect(),
+        });
+        Self {
+            rotary: RotaryTable {
+                cos: through_host(&rotary.cos, device),
+                sin: through_host(&rotary.sin, device),
+                pairs: rotary.pairs,
+            },
+            mask: AttentionMask::new(self.mask.spec().clone(), device),
+            prefix,
+            dropout: self.dropout,
+        }
+    }
+
     /// The keys and values that a layer attends to: prefix, cached ones and its own.
     ///
     /// # Shapes
@@ -64,6 +90,20 @@ impl<B: Backend> SharedInputs<B> {
             }
         }
     }
+}
+
+/// A tensor on another device by way of the host's memory: not every backend lets its devices see each
+/// other's.
+pub fn through_host<B: Backend, const D: usize>(
+    tensor: &Tensor<B, D>,
+    device: &B::Device,
+) -> Tensor<B, D> {
+    if tensor.device() == *device {
+        return tensor.clone();
+    }
+    let data = tensor.clone().into_data();
+    let dtype = data.dtype;
+    Tensor::from_data(data, (device, dtype))
 }
 
 /// How a model is built around its configuration.

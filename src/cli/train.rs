@@ -154,6 +154,10 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Course")]
     pub gradient_checkpointing: bool,
 
+    /// Deal the blocks out to N stages, one per device of --devices or all on one, and keep several
+    /// micro-batches of --gradient_accumulation_steps on their way. Without it, several devices are replicas.
+    #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Course")]
+    pub pipeline_stages: usize,
     /// Keep the optimizer's state and the float32 masters in the host's memory, and update there.
     #[arg(long, help_heading = "Course")]
     pub offload_optimizer: bool,

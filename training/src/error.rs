@@ -37,6 +37,10 @@ pub enum Error {
     )]
     NotFinite(String),
 
+    /// A stage of a pipeline ended, and with it the others.
+    #[error("a stage of the pipeline broke down")]
+    PipelineBroken,
+
     /// Parameters that are to be trained have no influence on the loss.
     #[error("no gradient in the first step, these parameters would stay as they are: {0}")]
     NoGradient(String),
@@ -48,7 +52,7 @@ impl Error {
         match self {
             Self::Model(error) => error.is_request(),
             Self::Row { .. } | Self::Request(_) => true,
-            Self::NotFinite(_) | Self::NoGradient(_) => false,
+            Self::NotFinite(_) | Self::NoGradient(_) | Self::PipelineBroken => false,
         }
     }
 }

@@ -144,18 +144,24 @@ impl<B: GlmBackend> Gradients<B> {
     /// # Errors
     /// If the device cannot be read.
     pub fn global_norm(&self) -> Result<f64> {
-        let (mut sum, mut on_device) = (0.0, Vec::new());
+        let mut sum = 0.0;
+        let mut on_device: Vec<(B::Device, Vec<Tensor<B, 1>>)> = Vec::new();
         for grad in self.by_path.values() {
             match grad {
                 Gradient::Host(values) => sum += host_squares(values),
                 Gradient::Device(tensor) => {
-                    on_device.push(float(B::glm_sum_of_squares(tensor.clone())));
+                    let square = float(B::glm_sum_of_squares(tensor.clone()));
+                    let device = square.device();
+                    match on_device.iter_mut().find(|(other, _)| *other == device) {
+                        Some((_, squares)) => squares.push(square),
+                        None => on_device.push((device, vec![square])),
+                    }
                 }
             }
         }
-        if !on_device.is_empty() {
+        for (_, squares) in on_device {
             // Read once: every reading waits for the device.
-            let squares = read::<B>(Tensor::cat(on_device, 0))?;
+            let squares = read::<B>(Tensor::cat(squares, 0))?;
             sum += squares.iter().map(|&square| f64::from(square)).sum::<f64>();
         }
         Ok(sum.sqrt())

@@ -18,6 +18,7 @@ use crate::output::Outputs;
 use crate::report::{MetricsFile, StepRecord, write_curve};
 use crate::schedule::WarmupDecay;
 use crate::settings::{OnNan, TrainSettings};
+use crate::walk::pipeline::Stages;
 use crate::walk::{BackwardReach, MicroBatch, Walk};
 use crate::window::{WindowItem, WindowPlan, window as window_sum};
 
@@ -57,6 +58,8 @@ pub struct Training<B: GlmBackend> {
     pub dataset: Arc<Dataset>,
     /// The devices; the model is on the first.
     pub devices: Vec<B::Device>,
+    /// The stages of a pipeline over these devices, where there is one.
+    pub stages: Option<Stages<B>>,
     /// Id that fills up short rows.
     pub pad_id: u32,
     /// Paths of the trained parameters.
@@ -261,15 +264,17 @@ impl<B: GlmBackend> Training<B> {
     }
 
     fn plan(&self) -> WindowPlan<'_, B> {
-        let trainable = self.trainable.iter().map(String::as_str);
+        let reach = BackwardReach::of(self.trainable.iter().map(String::as_str));
         WindowPlan {
             walk: match self.settings.gradient_checkpointing {
-                true => Walk::Checkpointed(BackwardReach::of(trainable)),
+                true => Walk::Checkpointed(reach),
                 false => Walk::Plain,
             },
             scale: self.loss_scale(),
             to_host: self.optimizer.wants_host_gradients(),
             devices: &self.devices,
+            stages: self.stages.as_ref(),
+            reach,
         }
     }
 

@@ -125,6 +125,8 @@ pub struct TrainSettings {
     pub gradient_accumulation_steps: usize,
     /// Devices that share out the micro-batches of a step.
     pub data_parallel: usize,
+    /// Stages of a pipeline that the blocks are dealt out to; 1 for none.
+    pub pipeline_stages: usize,
     /// Passes over the rows.
     pub num_train_epochs: usize,
     /// Optimizer steps after which the run ends early.

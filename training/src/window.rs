@@ -14,7 +14,8 @@ use glmtune_model::{CausalLm, GlmBackend};
 
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
-use crate::walk::{MicroBatch, Walk, loss_and_gradients};
+use crate::walk::pipeline::{Stages, pipeline};
+use crate::walk::{BackwardReach, MicroBatch, Walk, loss_and_gradients};
 
 /// A micro-batch and the masks of its dropout.
 #[derive(Debug, Clone)]
@@ -36,6 +37,10 @@ pub struct WindowPlan<'a, B: GlmBackend> {
     pub to_host: bool,
     /// The devices of the replicas; the model is on the first.
     pub devices: &'a [B::Device],
+    /// The stages of a pipeline, in place of replicas.
+    pub stages: Option<&'a Stages<B>>,
+    /// What the backward pass must reach.
+    pub reach: BackwardReach,
 }
 
 /// What a window gives.
@@ -56,9 +61,10 @@ pub fn window<B: GlmBackend>(
     items: &[WindowItem],
     plan: &WindowPlan<'_, B>,
 ) -> Result<WindowSum<B>> {
-    match plan.devices {
-        [] | [_] => share(model, items.iter(), plan),
-        devices => replicas(model, items, plan, devices),
+    match (plan.stages, plan.devices) {
+        (Some(stages), _) => pipeline(model, items, stages, plan.reach, plan.scale, plan.to_host),
+        (None, [] | [_]) => share(model, items.iter(), plan),
+        (None, devices) => replicas(model, items, plan, devices),
     }
 }
 
@@ -131,9 +137,15 @@ fn replica<B: GlmBackend>(
     device: &B::Device,
 ) -> CausalLm<Autodiff<B>> {
     match device == home {
-        true => model.clone().map(&mut FreshLeaves),
+        true => fresh_leaves(model),
         false => model.clone().fork(device),
     }
+}
+
+/// A model that shares the weights' memory and has nodes of its own in the autodiff graph, for a thread of
+/// its own.
+pub(crate) fn fresh_leaves<B: GlmBackend>(model: &CausalLm<Autodiff<B>>) -> CausalLm<Autodiff<B>> {
+    model.clone().map(&mut FreshLeaves)
 }
 
 /// Gives every parameter a node of its own in the autodiff graph. Graphs that share nodes are merged, and

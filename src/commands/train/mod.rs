@@ -9,11 +9,11 @@ use std::path::PathBuf;
 
 use burn::backend::Autodiff;
 use burn::tensor::DType;
-use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::{AdapterMeta, parse_size};
 use glmtune_model::parameters::ParameterInfo;
 use glmtune_model::pretrained::Pretrained;
 use glmtune_model::tokenizer::tokenizer_files;
+use glmtune_model::{CausalLm, GlmBackend};
 use glmtune_training::checkpoint::{Checkpoints, Identity, Progress, Resume, file_digest};
 use glmtune_training::data::{DataSettings, Dataset, prepare as prepare_rows};
 use glmtune_training::deepspeed::DeepSpeedConfig;
@@ -24,6 +24,7 @@ use glmtune_training::precision::LossScale;
 use glmtune_training::report::MetricsFile;
 use glmtune_training::run::{Outcome, Training};
 use glmtune_training::settings::TrainSettings;
+use glmtune_training::walk::pipeline::Stages;
 
 use super::error::{Error, Result};
 use super::output::{grouped, note, progress_bar};
@@ -62,6 +63,13 @@ fn check_request(args: &TrainArgs) -> Result<()> {
             "a training starts from one --adapter at most; `glmtune merge` folds several into a base"
                 .to_string(),
         ));
+    }
+    let (stages, devices) = (args.pipeline_stages, args.model.devices.len());
+    if stages == 0 || (stages > 1 && devices > 1 && devices != stages) {
+        return Err(Error::Request(format!(
+            "--pipeline_stages is {stages} and --devices names {devices}; give as many devices as stages, \
+             or one"
+        )));
     }
     Ok(())
 }
@@ -131,12 +139,17 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
         }
         None => {}
     }
+    let stages = request.stages(&model);
+    if let Some(stages) = &stages {
+        model = stages.place(model);
+    }
     output_dir::save_settings(args, plan.mode, &settings)?;
     let meta = adapter_meta(args, plan, &settings);
     let training = Training {
         config: plan.config.clone(),
         dataset: dataset.into(),
         devices: request.devices.to_vec(),
+        stages,
         pad_id: plan.config.common().pad_token_id,
         trainable: prepared
             .trainable
@@ -184,6 +197,16 @@ impl<B: GlmBackend> Request<'_, B> {
             true => DType::BF16,
             false => DType::F32,
         })
+    }
+
+    /// The stages of a pipeline, if one was asked for.
+    fn stages(&self, model: &CausalLm<Autodiff<B>>) -> Option<Stages<B>> {
+        let count = self.args.pipeline_stages;
+        let devices = match self.devices {
+            [device] => vec![device.clone(); count],
+            devices => devices.to_vec(),
+        };
+        (count > 1).then(|| Stages::new(devices, model.num_blocks()))
     }
 
     fn rows(&self, settings: &TrainSettings) -> Result<Dataset> {

@@ -36,7 +36,11 @@ pub fn settings(
         is_skip: args.layout.is_skip,
         per_device_train_batch_size: args.per_device_train_batch_size,
         gradient_accumulation_steps: args.gradient_accumulation_steps,
-        data_parallel: args.model.devices.len().max(1),
+        data_parallel: match args.pipeline_stages {
+            1 => args.model.devices.len().max(1),
+            _ => 1,
+        },
+        pipeline_stages: args.pipeline_stages,
         num_train_epochs: args.num_train_epochs,
         max_steps: args.max_steps,
         learning_rate: args

@@ -83,6 +83,24 @@ on_families!(
     FLEX
 );
 
+on_families!(
+    flex_two_stages,
+    ["--backend", "flex", "--pipeline_stages", "2"],
+    FLEX
+);
+// More stages than blocks: some only pass on what they get.
+on_families!(
+    flex_four_stages,
+    [
+        "--backend",
+        "flex",
+        "--pipeline_stages",
+        "4",
+        "--offload_optimizer"
+    ],
+    FLEX
+);
+
 #[test]
 fn four_replicas_are_one_device_with_four_times_the_accumulation() {
     for run in ["all", "lora_all", "prefix_projection"] {

@@ -3,22 +3,23 @@
 //! The plain walk builds one graph over the whole chain. The checkpointed walk keeps each block's input
 //! only, runs the block again under autodiff when its turn comes in the backward pass, and drops that
 //! graph at once; dropout gives the same masks in both passes, because they depend on the place alone.
+//! The [`pipeline`] walks the same [`segments`] on several devices.
+
+pub mod pipeline;
+mod segments;
 
 use std::ops::Range;
 
 use burn::backend::Autodiff;
-use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
-use glmtune_model::architecture::SharedInputs;
-use glmtune_model::batch::BatchPositions;
 use glmtune_model::layers::DropoutSource;
-use glmtune_model::peft::PrefixKeyValues;
 use glmtune_model::pretrained::PREFIX_ENCODER;
 use glmtune_model::{CausalLm, GlmBackend, Padding, TokenBatch};
 
 use crate::error::{Error, Result};
 use crate::gradients::{Gradients, read};
 use crate::loss::Targets;
+use segments::Segments;
 
 /// How the chain is walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl BackwardEnd {
     }
 
     /// The blocks that run again, out of `blocks`.
-    fn recomputed(self, blocks: usize) -> Range<usize> {
+    pub(crate) fn recomputed(self, blocks: usize) -> Range<usize> {
         match self {
             Self::Embeddings => 0..blocks,
             Self::Block(block) => block..blocks,
@@ -83,7 +84,7 @@ impl BackwardEnd {
 }
 
 /// The index of the block that a parameter belongs to: the number after `layers`.
-fn block_of(path: &str) -> Option<usize> {
+pub(crate) fn block_of(path: &str) -> Option<usize> {
     let mut parts = path.split('.').skip_while(|part| *part != "layers");
     parts.nth(1)?.parse().ok()
 }
@@ -141,14 +142,7 @@ pub fn loss_and_gradients<B: GlmBackend>(
 ) -> Result<f64> {
     match walk {
         Walk::Plain => plain(model, batch, dropout, scale, sink),
-        Walk::Checkpointed(reach) => Checkpointed {
-            model,
-            batch,
-            positions: &model.positions(&batch.tokens)?,
-            dropout,
-            reach,
-        }
-        .run(scale, sink),
+        Walk::Checkpointed(reach) => checkpointed(model, batch, dropout, reach, scale, sink),
     }
 }
 
@@ -167,6 +161,24 @@ pub fn mean_loss<B: GlmBackend>(
     let shared = model.shared_inputs(&positions, 0..batch.tokens.width(), dropout);
     let hidden = model.blocks(model.embed(batch.tokens.ids(&device)), &shared, None);
     Ok(model.head_loss(hidden, targets.rows, targets.tokens))
+}
+
+/// One block at a time, from the head down.
+fn checkpointed<B: GlmBackend>(
+    model: &CausalLm<Autodiff<B>>,
+    batch: &MicroBatch,
+    dropout: Option<DropoutSource>,
+    reach: BackwardReach,
+    scale: f64,
+    sink: Sink<'_, B>,
+) -> Result<f64> {
+    let segments = Segments::new(model, batch, dropout, reach, &model.device())?;
+    let all = 0..model.num_blocks();
+    let (hidden, inputs) = segments.forward(all, segments.embed());
+    let (loss, grad) = segments.head(hidden, scale, sink)?;
+    let (grad, prefix) = segments.backward(inputs, grad, sink)?;
+    segments.finish(prefix, grad, sink)?;
+    Ok(loss)
 }
 
 fn plain<B: GlmBackend>(
@@ -189,155 +201,6 @@ fn plain<B: GlmBackend>(
 /// If the device fails.
 pub(crate) fn scalar<B: GlmBackend>(loss: Tensor<B, 1>) -> Result<f64> {
     Ok(read(loss)?.first().copied().map_or(f64::NAN, f64::from))
-}
-
-/// A tensor as the start of a graph of its own.
-fn leaf<B: GlmBackend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<Autodiff<B>, D> {
-    Tensor::from_inner(tensor).require_grad()
-}
-
-/// The gradients of a graph whose output has the given gradient.
-fn backward<B: GlmBackend, const D: usize>(
-    output: Tensor<Autodiff<B>, D>,
-    grad: Tensor<B, D>,
-) -> <Autodiff<B> as burn::tensor::backend::AutodiffBackend>::Gradients {
-    (output * Tensor::from_inner(grad)).sum().backward()
-}
-
-/// The checkpointed walk of one micro-batch.
-struct Checkpointed<'a, B: GlmBackend> {
-    model: &'a CausalLm<Autodiff<B>>,
-    batch: &'a MicroBatch,
-    positions: &'a BatchPositions,
-    dropout: Option<DropoutSource>,
-    reach: BackwardReach,
-}
-
-/// Gradients of the prefix's keys and values in one block.
-type KeyValueGradients<B> = (Tensor<B, 4>, Tensor<B, 4>);
-
-impl<B: GlmBackend> Checkpointed<'_, B> {
-    fn run(&self, scale: f64, sink: Sink<'_, B>) -> Result<f64> {
-        let width = self.batch.tokens.width();
-        let shared = self
-            .model
-            .shared_inputs(self.positions, 0..width, self.dropout);
-        let (inputs, hidden) = self.forward();
-        let (loss, grads, mut grad) = self.head(hidden, scale)?;
-        sink(grads)?;
-        let mut prefix = Vec::new();
-        for (index, input) in inputs.into_iter().rev() {
-            let (grads, grad_input, grad_prefix) = self.block(index, input, &shared, grad);
-            sink(grads)?;
-            prefix.extend(grad_prefix);
-            grad = grad_input;
-        }
-        // Collected from the last block to the first.
-        prefix.reverse();
-        if let Some(key_values) = shared.prefix.as_ref().filter(|_| self.reach.prefix) {
-            sink(self.prefix(key_values, prefix))?;
-        }
-        if self.reach.end == BackwardEnd::Embeddings {
-            sink(self.embeddings(grad))?;
-        }
-        Ok(loss)
-    }
-
-    /// Without a graph: the inputs of the blocks that run again, and the last block's output.
-    fn forward(&self) -> (Vec<(usize, Tensor<B, 3>)>, Tensor<B, 3>) {
-        let model: CausalLm<B> = self.model.valid();
-        let width = self.batch.tokens.width();
-        let shared = model.shared_inputs(self.positions, 0..width, self.dropout);
-        let mut hidden = model.embed(self.batch.tokens.ids(&model.device()));
-        let again = self.reach.end.recomputed(model.num_blocks());
-        let mut inputs = Vec::with_capacity(again.len());
-        for index in 0..model.num_blocks() {
-            if again.contains(&index) {
-                inputs.push((index, hidden.clone()));
-            }
-            hidden = model.block(index, hidden, &shared, None);
-        }
-        (inputs, hidden)
-    }
-
-    /// The head's loss and gradients, and the gradient of its input.
-    fn head(&self, hidden: Tensor<B, 3>, scale: f64) -> Result<(f64, Gradients<B>, Tensor<B, 3>)> {
-        let targets = self.batch.targets::<Autodiff<B>>(&hidden.device())?;
-        let input = leaf(hidden);
-        let loss = self
-            .model
-            .head_loss(input.clone(), targets.rows, targets.tokens);
-        let value = loss.clone().inner();
-        let mut grads = loss.mul_scalar(scale).backward();
-        let grad = self.gradient(&input, &grads);
-        Ok((
-            scalar(value)?,
-            Gradients::take(self.model, &mut grads),
-            grad,
-        ))
-    }
-
-    /// A block run again: its gradients, that of its input, and those of its prefix.
-    fn block(
-        &self,
-        index: usize,
-        input: Tensor<B, 3>,
-        shared: &SharedInputs<Autodiff<B>>,
-        grad: Tensor<B, 3>,
-    ) -> (Gradients<B>, Tensor<B, 3>, Option<KeyValueGradients<B>>) {
-        let input = leaf(input);
-        let mut shared = shared.clone();
-        let trained = shared.prefix.as_mut().filter(|_| self.reach.prefix);
-        let prefix = trained.map(|prefix| {
-            let (key, value) = prefix.layers[index].clone();
-            let leaves = (leaf(key.inner()), leaf(value.inner()));
-            prefix.layers[index] = leaves.clone();
-            leaves
-        });
-        let output = self.model.block(index, input.clone(), &shared, None);
-        let mut grads = backward(output, grad);
-        let grad_input = self.gradient(&input, &grads);
-        let grad_prefix =
-            prefix.map(|(key, value)| (self.gradient(&key, &grads), self.gradient(&value, &grads)));
-        (
-            Gradients::take(self.model, &mut grads),
-            grad_input,
-            grad_prefix,
-        )
-    }
-
-    /// The gradient of a leaf; zero if the graph does not depend on it.
-    fn gradient<const D: usize>(
-        &self,
-        leaf: &Tensor<Autodiff<B>, D>,
-        grads: &<Autodiff<B> as burn::tensor::backend::AutodiffBackend>::Gradients,
-    ) -> Tensor<B, D> {
-        leaf.grad(grads)
-            .unwrap_or_else(|| leaf.clone().inner().zeros_like())
-    }
-
-    /// Gradients of the prefix encoder from those of the keys and values that it gave.
-    fn prefix(
-        &self,
-        prefix: &PrefixKeyValues<Autodiff<B>>,
-        grads: Vec<KeyValueGradients<B>>,
-    ) -> Gradients<B> {
-        let parts = prefix.layers.iter().cloned().zip(grads);
-        let sums = parts.map(|((key, value), (grad_key, grad_value))| {
-            (key * Tensor::from_inner(grad_key)).sum()
-                + (value * Tensor::from_inner(grad_value)).sum()
-        });
-        match sums.reduce(|sum, part| sum + part) {
-            Some(sum) => Gradients::take(self.model, &mut sum.backward()),
-            None => Gradients::default(),
-        }
-    }
-
-    fn embeddings(&self, grad: Tensor<B, 3>) -> Gradients<B> {
-        let device = self.model.device();
-        let output = self.model.embed(self.batch.tokens.ids(&device));
-        Gradients::take(self.model, &mut backward(output, grad))
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,322 @@
+//! Pipeline parallel: consecutive segments on different devices, several micro-batches on their way.
+//!
+//! Each stage owns a range of blocks; the first also the embeddings and the prefix encoder, the last the
+//! head. Stages run the 1F1B schedule (Narayanan et al. 2019): a stage takes in as many micro-batches as
+//! there are stages after it, then goes back and forth, so that it never keeps the inputs of more than
+//! one micro-batch per stage. Blocks run again in the backward pass, as in the checkpointed walk.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use burn::backend::Autodiff;
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::Tensor;
+use glmtune_model::architecture::through_host;
+use glmtune_model::parameters::ModulePath;
+use glmtune_model::pretrained::PREFIX_ENCODER;
+use glmtune_model::{CausalLm, GlmBackend};
+
+use super::segments::{Inputs, PrefixGradients, Segments};
+use super::{BackwardEnd, BackwardReach, block_of};
+use crate::error::{Error, Result};
+use crate::gradients::Gradients;
+use crate::window::{WindowItem, WindowSum, fresh_leaves};
+
+/// Which device walks which blocks.
+#[derive(Debug, Clone)]
+pub struct Stages<B: GlmBackend> {
+    devices: Vec<B::Device>,
+    blocks: usize,
+}
+
+impl<B: GlmBackend> Stages<B> {
+    /// Deals the blocks of a model out to a stage per device.
+    pub fn new(devices: Vec<B::Device>, blocks: usize) -> Self {
+        Self { devices, blocks }
+    }
+
+    fn count(&self) -> usize {
+        self.devices.len()
+    }
+
+    fn range(&self, stage: usize) -> Range<usize> {
+        let start = |stage: usize| stage * self.blocks / self.count();
+        start(stage)..start(stage + 1)
+    }
+
+    /// The stage that owns a parameter.
+    fn stage_of(&self, path: &str) -> usize {
+        match block_of(path) {
+            Some(block) => (0..self.count())
+                .find(|&stage| self.range(stage).contains(&block))
+                .unwrap_or(0),
+            None if path.contains("word_embeddings") || path.contains(PREFIX_ENCODER) => 0,
+            None => self.count() - 1,
+        }
+    }
+
+    /// The model with every parameter on the device of its stage.
+    pub fn place(&self, model: CausalLm<Autodiff<B>>) -> CausalLm<Autodiff<B>> {
+        model.map(&mut Placement {
+            stages: self,
+            path: ModulePath::default(),
+        })
+    }
+}
+
+struct Placement<'a, B: GlmBackend> {
+    stages: &'a Stages<B>,
+    path: ModulePath,
+}
+
+impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for Placement<'_, B> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
+    }
+
+    fn map_float<const D: usize>(
+        &mut self,
+        param: Param<Tensor<Autodiff<B>, D>>,
+    ) -> Param<Tensor<Autodiff<B>, D>> {
+        let device = &self.stages.devices[self.stages.stage_of(&self.path.to_string())];
+        if param.lazy_device() == *device {
+            return param;
+        }
+        let (id, tensor, _) = param.consume();
+        let is_trained = tensor.is_require_grad();
+        let moved = Tensor::from_inner(through_host(&tensor.inner(), device));
+        Param::initialized(id, moved.set_require_grad(is_trained))
+    }
+}
+
+/// What goes from one stage to the next and back.
+struct Links<B: GlmBackend> {
+    hidden_in: Option<Receiver<Tensor<B, 3>>>,
+    hidden_out: Option<Sender<Tensor<B, 3>>>,
+    grad_in: Option<Receiver<Message<B>>>,
+    grad_out: Option<Sender<Message<B>>>,
+}
+
+/// The gradient of a stage's output, and those of the prefix from the stages behind it.
+struct Message<B: GlmBackend> {
+    grad: Tensor<B, 3>,
+    prefix: PrefixGradients<B>,
+}
+
+/// Walks all micro-batches of a window through the stages and adds up losses and gradients. The model must
+/// have been [placed](Stages::place).
+///
+/// # Errors
+/// As [`loss_and_gradients`](super::loss_and_gradients).
+pub fn pipeline<B: GlmBackend>(
+    model: &CausalLm<Autodiff<B>>,
+    items: &[WindowItem],
+    stages: &Stages<B>,
+    reach: BackwardReach,
+    scale: f64,
+    to_host: bool,
+) -> Result<WindowSum<B>> {
+    let mut links = links::<B>(stages.count());
+    let sums: Vec<Result<WindowSum<B>>> = thread::scope(|scope| {
+        let threads = (0..stages.count()).map(|stage| {
+            let worker = Stage {
+                model: fresh_leaves(model),
+                stages,
+                stage,
+                reach,
+                scale,
+                to_host,
+                links: links.remove(0),
+                waiting: VecDeque::new(),
+                sum: WindowSum {
+                    loss: 0.0,
+                    gradients: Gradients::default(),
+                },
+            };
+            scope.spawn(move || worker.run(items))
+        });
+        // All are started before the first is waited for.
+        let threads: Vec<_> = threads.collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(broken())))
+            .collect()
+    });
+    let mut total = WindowSum {
+        loss: 0.0,
+        gradients: Gradients::default(),
+    };
+    for sum in first_cause(sums)? {
+        total.loss += sum.loss;
+        total.gradients.add(sum.gradients)?;
+    }
+    Ok(total)
+}
+
+/// The sums, or the error that broke the pipeline: the other stages only found their links closed.
+fn first_cause<T>(results: Vec<Result<T>>) -> Result<Vec<T>> {
+    let (mut sums, mut errors) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(sum) => sums.push(sum),
+            Err(error) => errors.push(error),
+        }
+    }
+    errors.sort_by_key(|error| matches!(error, Error::PipelineBroken));
+    match errors.into_iter().next() {
+        Some(error) => Err(error),
+        None => Ok(sums),
+    }
+}
+
+fn broken() -> Error {
+    Error::PipelineBroken
+}
+
+fn links<B: GlmBackend>(count: usize) -> Vec<Links<B>> {
+    let mut links: Vec<Links<B>> = (0..count)
+        .map(|_| Links {
+            hidden_in: None,
+            hidden_out: None,
+            grad_in: None,
+            grad_out: None,
+        })
+        .collect();
+    for stage in 1..count {
+        let (hidden_out, hidden_in) = channel();
+        let (grad_out, grad_in) = channel();
+        links[stage - 1].hidden_out = Some(hidden_out);
+        links[stage].hidden_in = Some(hidden_in);
+        links[stage].grad_out = Some(grad_out);
+        links[stage - 1].grad_in = Some(grad_in);
+    }
+    links
+}
+
+/// A stage at work.
+struct Stage<'a, B: GlmBackend> {
+    model: CausalLm<Autodiff<B>>,
+    stages: &'a Stages<B>,
+    stage: usize,
+    reach: BackwardReach,
+    scale: f64,
+    to_host: bool,
+    links: Links<B>,
+    /// What the backward pass of the micro-batches on their way will need: inputs of the blocks, and on
+    /// the last stage the head's.
+    waiting: VecDeque<(Inputs<B>, Option<Tensor<B, 3>>)>,
+    sum: WindowSum<B>,
+}
+
+impl<B: GlmBackend> Stage<'_, B> {
+    fn run(mut self, items: &[WindowItem]) -> Result<WindowSum<B>> {
+        let ahead = (self.stages.count() - 1 - self.stage).min(items.len());
+        for item in &items[..ahead] {
+            self.forward(item)?;
+        }
+        for index in 0..items.len() {
+            if let Some(item) = items.get(index + ahead) {
+                self.forward(item)?;
+            }
+            self.backward(&items[index])?;
+        }
+        Ok(self.sum)
+    }
+
+    fn segments<'b>(
+        model: &'b CausalLm<Autodiff<B>>,
+        item: &'b WindowItem,
+        reach: BackwardReach,
+        device: &B::Device,
+    ) -> Result<Segments<'b, B>> {
+        Segments::new(model, &item.batch, Some(item.dropout), reach, device)
+    }
+
+    fn device(&self) -> &B::Device {
+        &self.stages.devices[self.stage]
+    }
+
+    fn forward(&mut self, item: &WindowItem) -> Result<()> {
+        let segments = Self::segments(&self.model, item, self.reach, self.device())?;
+        let hidden = match &self.links.hidden_in {
+            None => segments.embed(),
+            Some(link) => link.recv().map_err(|_| broken())?,
+        };
+        let hidden = through_host(&hidden, self.device());
+        let (hidden, inputs) = segments.forward(self.stages.range(self.stage), hidden);
+        let head = match &self.links.hidden_out {
+            None => Some(hidden),
+            Some(link) => {
+                link.send(hidden).map_err(|_| broken())?;
+                None
+            }
+        };
+        self.waiting.push_back((inputs, head));
+        Ok(())
+    }
+
+    fn backward(&mut self, item: &WindowItem) -> Result<()> {
+        let (inputs, head) = self.waiting.pop_front().ok_or_else(broken)?;
+        if head.is_none() && !self.passes_gradients() {
+            return Ok(());
+        }
+        let segments = Self::segments(&self.model, item, self.reach, self.device())?;
+        let goes_on = self.stage > self.lowest_stage();
+        let (sum, to_host) = (&mut self.sum.gradients, self.to_host);
+        let mut sink = |found: Gradients<B>| match to_host {
+            true => sum.add(found.into_host()?),
+            false => sum.add(found),
+        };
+        let (grad, mut prefix) = match head {
+            Some(hidden) => {
+                let (loss, grad) = segments.head(hidden, self.scale, &mut sink)?;
+                self.sum.loss += loss;
+                (grad, Vec::new())
+            }
+            None => {
+                let link = self.links.grad_in.as_ref().ok_or_else(broken)?;
+                let message = link.recv().map_err(|_| broken())?;
+                (message.grad, message.prefix)
+            }
+        };
+        let grad = through_host(&grad, &self.stages.devices[self.stage]);
+        let (grad, own_prefix) = segments.backward(inputs, grad, &mut sink)?;
+        prefix.extend(own_prefix);
+        match &self.links.grad_out {
+            Some(link) if goes_on => {
+                let message = Message { grad, prefix };
+                link.send(message).map_err(|_| broken())
+            }
+            Some(_) => Ok(()),
+            None => {
+                let home = &self.stages.devices[0];
+                let prefix = prefix.into_iter().map(|(index, key, value)| {
+                    (index, through_host(&key, home), through_host(&value, home))
+                });
+                segments.finish(prefix.collect(), grad, &mut sink)
+            }
+        }
+    }
+
+    /// The first stage that the backward pass must reach.
+    fn lowest_stage(&self) -> usize {
+        match (self.reach.prefix, self.reach.end) {
+            (true, _) | (_, BackwardEnd::Embeddings) => 0,
+            (false, BackwardEnd::Head) => self.stages.count() - 1,
+            (false, BackwardEnd::Block(block)) => (0..self.stages.count())
+                .find(|&stage| self.stages.range(stage).contains(&block))
+                .unwrap_or(0),
+        }
+    }
+
+    /// Whether gradients come to this stage at all.
+    fn passes_gradients(&self) -> bool {
+        self.stage >= self.lowest_stage()
+    }
+}

@@ -1,0 +1,204 @@
+//! The segments of one micro-batch, forward without a graph and backward one at a time.
+
+use std::ops::Range;
+
+use burn::backend::Autodiff;
+use burn::module::AutodiffModule;
+use burn::tensor::Tensor;
+use burn::tensor::backend::AutodiffBackend;
+use glmtune_model::architecture::SharedInputs;
+use glmtune_model::layers::DropoutSource;
+use glmtune_model::{CausalLm, GlmBackend};
+
+use super::{BackwardEnd, BackwardReach, MicroBatch, Sink, scalar};
+use crate::error::Result;
+use crate::gradients::Gradients;
+
+/// What a backward pass gives.
+type Grads<B> = <Autodiff<B> as AutodiffBackend>::Gradients;
+
+/// Inputs of blocks that will run again, with their indexes.
+pub(crate) type Inputs<B> = Vec<(usize, Tensor<B, 3>)>;
+
+/// Gradients of the prefix's keys and values, block by block.
+pub(crate) type PrefixGradients<B> = Vec<(usize, Tensor<B, 4>, Tensor<B, 4>)>;
+
+/// A tensor as the start of a graph of its own.
+fn leaf<B: GlmBackend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<Autodiff<B>, D> {
+    Tensor::from_inner(tensor).require_grad()
+}
+
+/// The gradient of a leaf; zero if the graph does not depend on it.
+fn gradient<B: GlmBackend, const D: usize>(
+    leaf: &Tensor<Autodiff<B>, D>,
+    grads: &Grads<B>,
+) -> Tensor<B, D> {
+    leaf.grad(grads)
+        .unwrap_or_else(|| leaf.clone().inner().zeros_like())
+}
+
+/// The gradients of a graph whose output has the given gradient.
+fn backward<B: GlmBackend, const D: usize>(
+    output: Tensor<Autodiff<B>, D>,
+    grad: Tensor<B, D>,
+) -> Grads<B> {
+    (output * Tensor::from_inner(grad)).sum().backward()
+}
+
+/// A micro-batch on its way through the chain.
+pub(crate) struct Segments<'a, B: GlmBackend> {
+    model: &'a CausalLm<Autodiff<B>>,
+    /// The same weights without a graph.
+    inner: CausalLm<B>,
+    batch: &'a MicroBatch,
+    /// Shared inputs as they come from the model: a trained prefix is tracked.
+    home: SharedInputs<Autodiff<B>>,
+    /// The same on the device of the blocks that are walked.
+    shared: SharedInputs<Autodiff<B>>,
+    inner_shared: SharedInputs<B>,
+    reach: BackwardReach,
+}
+
+impl<'a, B: GlmBackend> Segments<'a, B> {
+    /// A micro-batch before its first segment; `device` is that of the blocks to be walked.
+    pub fn new(
+        model: &'a CausalLm<Autodiff<B>>,
+        batch: &'a MicroBatch,
+        dropout: Option<DropoutSource>,
+        reach: BackwardReach,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let positions = model.positions(&batch.tokens)?;
+        let all = 0..batch.tokens.width();
+        let inner: CausalLm<B> = model.valid();
+        let home = model.shared_inputs(&positions, all.clone(), dropout);
+        Ok(Self {
+            inner_shared: inner
+                .shared_inputs(&positions, all, dropout)
+                .to_device(device),
+            shared: home.to_device(device),
+            home,
+            inner,
+            model,
+            batch,
+            reach,
+        })
+    }
+
+    /// The first segment.
+    pub fn embed(&self) -> Tensor<B, 3> {
+        let device = self.inner.device();
+        self.inner.embed(self.batch.tokens.ids(&device))
+    }
+
+    /// Some blocks without a graph: the last one's output, and the inputs of those that run again.
+    pub fn forward(
+        &self,
+        blocks: Range<usize>,
+        mut hidden: Tensor<B, 3>,
+    ) -> (Tensor<B, 3>, Inputs<B>) {
+        let again = self.reach.end.recomputed(self.inner.num_blocks());
+        let mut inputs = Vec::new();
+        for index in blocks {
+            if again.contains(&index) {
+                inputs.push((index, hidden.clone()));
+            }
+            hidden = self.inner.block(index, hidden, &self.inner_shared, None);
+        }
+        (hidden, inputs)
+    }
+
+    /// The head: the loss, and the gradient of its input.
+    pub fn head(
+        &self,
+        hidden: Tensor<B, 3>,
+        scale: f64,
+        sink: Sink<'_, B>,
+    ) -> Result<(f64, Tensor<B, 3>)> {
+        let targets = self.batch.targets::<Autodiff<B>>(&hidden.device())?;
+        let input = leaf(hidden);
+        let loss = self
+            .model
+            .head_loss(input.clone(), targets.rows, targets.tokens);
+        let value = loss.clone().inner();
+        let mut grads = loss.mul_scalar(scale).backward();
+        let grad = gradient(&input, &grads);
+        sink(Gradients::take(self.model, &mut grads))?;
+        Ok((scalar(value)?, grad))
+    }
+
+    /// Blocks run again, the last one first: the gradient of the first one's input, and those of the prefix.
+    pub fn backward(
+        &self,
+        inputs: Inputs<B>,
+        mut grad: Tensor<B, 3>,
+        sink: Sink<'_, B>,
+    ) -> Result<(Tensor<B, 3>, PrefixGradients<B>)> {
+        let mut prefix = Vec::new();
+        for (index, input) in inputs.into_iter().rev() {
+            grad = self.block(index, input, grad, &mut prefix, sink)?;
+        }
+        Ok((grad, prefix))
+    }
+
+    fn block(
+        &self,
+        index: usize,
+        input: Tensor<B, 3>,
+        grad: Tensor<B, 3>,
+        prefix_grads: &mut PrefixGradients<B>,
+        sink: Sink<'_, B>,
+    ) -> Result<Tensor<B, 3>> {
+        let input = leaf(input);
+        let mut shared = self.shared.clone();
+        let trained = shared.prefix.as_mut().filter(|_| self.reach.prefix);
+        let prefix = trained.map(|prefix| {
+            let (key, value) = prefix.layers[index].clone();
+            let leaves = (leaf(key.inner()), leaf(value.inner()));
+            prefix.layers[index] = leaves.clone();
+            leaves
+        });
+        let output = self.model.block(index, input.clone(), &shared, None);
+        let mut grads = backward(output, grad);
+        if let Some((key, value)) = prefix {
+            prefix_grads.push((index, gradient(&key, &grads), gradient(&value, &grads)));
+        }
+        let grad_input = gradient(&input, &grads);
+        sink(Gradients::take(self.model, &mut grads))?;
+        Ok(grad_input)
+    }
+
+    /// What is below the blocks: the prefix encoder, from the gradients of all blocks' keys and values, and
+    /// the embeddings, from the gradient of the first block's input.
+    pub fn finish(
+        &self,
+        prefix: PrefixGradients<B>,
+        grad: Tensor<B, 3>,
+        sink: Sink<'_, B>,
+    ) -> Result<()> {
+        if self.reach.prefix {
+            sink(self.prefix(prefix))?;
+        }
+        if self.reach.end == BackwardEnd::Embeddings {
+            let device = self.model.device();
+            let output = self.model.embed(self.batch.tokens.ids(&device));
+            sink(Gradients::take(self.model, &mut backward(output, grad)))?;
+        }
+        Ok(())
+    }
+
+    fn prefix(&self, grads: PrefixGradients<B>) -> Gradients<B> {
+        let Some(prefix) = &self.home.prefix else {
+            return Gradients::default();
+        };
+        let sums = grads.into_iter().map(|(index, grad_key, grad_value)| {
+            let (key, value) = prefix.layers[index].clone();
+            (key * Tensor::from_inner(grad_key)).sum()
+                + (value * Tensor::from_inner(grad_value)).sum()
+        });
+        match sums.reduce(|sum, part| sum + part) {
+            Some(sum) => Gradients::take(self.model, &mut sum.backward()),
+            None => Gradients::default(),
+        }
+    }
+}
