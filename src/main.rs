@@ -16,7 +16,10 @@ fn main() -> ExitCode {
     // SAFETY: the first line of the program; no thread has been started.
     unsafe { glmtune::backend::quiet_vulkan_layers() };
     commands::start_logging();
-    let args = match settings_file::expand(normalize(std::env::args_os())) {
+    let args = match settings_file::expand(
+        normalize(std::env::args_os()),
+        commands::quick_start_settings,
+    ) {
         Ok(args) => args,
         Err(error) => {
             let error = Error::from(error);

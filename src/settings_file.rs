@@ -17,11 +17,14 @@ const COMMAND: &str = "train";
 const NEAR_NAMES: usize = 3;
 
 /// Arguments (with `-` in the names of flags) with the settings of a `--config` file and of the quick
-/// start put in. What is given as a flag wins over the file.
+/// start put in; `quick_start` gives the latter for an output directory. What is given as a flag wins.
 ///
 /// # Errors
 /// If the file cannot be read, or holds a name that is no flag or a value that no flag has.
-pub fn expand(args: Vec<OsString>) -> Result<Vec<OsString>> {
+pub fn expand(
+    args: Vec<OsString>,
+    quick_start: impl Fn(Option<PathBuf>) -> Result<Vec<Setting>>,
+) -> Result<Vec<OsString>> {
     let Some(place) = args.iter().position(|arg| arg == COMMAND) else {
         return Ok(args);
     };
@@ -31,10 +34,8 @@ pub fn expand(args: Vec<OsString>) -> Result<Vec<OsString>> {
         settings.extend(read(&path)?);
     }
     if given.iter().any(|flag| flag == "--quick-start") {
-        settings.extend(crate::commands::quick_start_settings(value_of(
-            &args[place..],
-            "--output-dir",
-        ))?);
+        let dir = value_of(&args[place..], "--output-dir");
+        settings.extend(quick_start(dir)?);
     }
     let mut known = given;
     let mut expanded = args[..=place].to_vec();
@@ -72,7 +73,7 @@ fn value_of(args: &[OsString], flag: &str) -> Option<PathBuf> {
 }
 
 /// A flag and the argument that gives it.
-pub(crate) type Setting = (String, OsString);
+pub type Setting = (String, OsString);
 
 fn read(path: &Path) -> Result<Vec<Setting>> {
     let text = fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
@@ -190,7 +191,7 @@ mod tests {
         let config = format!("--config={}", path.display());
         let mut all = vec!["glmtune", "train", &config];
         all.extend(more);
-        let mut expanded = expand(args(&all))?;
+        let mut expanded = expand(args(&all), |_| Ok(Vec::new()))?;
         expanded.retain(|arg| !arg.to_str().unwrap().starts_with("--config"));
         Ok(expanded)
     }
@@ -235,6 +236,6 @@ mod tests {
     #[test]
     fn other_commands_are_left_alone() {
         let chat = args(&["glmtune", "chat", "--config", "x"]);
-        assert_eq!(expand(chat.clone()).unwrap(), chat);
+        assert_eq!(expand(chat.clone(), |_| Ok(Vec::new())).unwrap(), chat);
     }
 }

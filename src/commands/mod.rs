@@ -15,7 +15,7 @@ mod tokenize;
 mod train;
 
 pub use error::{Error, Result};
-pub(crate) use train::quick_start::settings as quick_start_settings;
+pub use train::quick_start::settings as quick_start_settings;
 
 use tracing_subscriber::EnvFilter;
 

@@ -15,7 +15,7 @@ use glmtune::model::pretrained::Pretrained;
 use glmtune::model::{BuildOptions, CausalLm};
 use glmtune::training::gradients::Gradients;
 use glmtune::training::method::{Masters, Prepared, prepare};
-use glmtune::training::optim::{AdamW, AdamWSettings, Optimizer, Update};
+use glmtune::training::optim::{AdamW, AdamWSettings, Optimizer, Update, apply};
 use glmtune::training::settings::Method;
 use glmtune::training::walk::{BackwardReach, MicroBatch, Walk, loss_and_gradients};
 
@@ -139,13 +139,8 @@ fn gradients_and_state_are_those_of_what_is_trained() {
         let model = prepared.model;
         let mut updated = None;
         let bytes = allocator::held_by(|| {
-            updated = Some(
-                gradients
-                    .take()
-                    .unwrap()
-                    .apply(model, &mut optimizer, update)
-                    .unwrap(),
-            );
+            let grads = gradients.take().unwrap();
+            updated = Some(apply(grads, model, &mut optimizer, update).unwrap());
         });
         // Two moments come, the gradients go.
         held(bytes.wrapping_add(trained), 2, "optimizer's state");

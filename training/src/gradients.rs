@@ -1,9 +1,9 @@
-//! Gradients by the path of their parameter: collected, added up, measured, applied.
+//! Gradients by the path of their parameter: collected, added up, measured.
 
 use std::collections::BTreeMap;
 
 use burn::backend::Autodiff;
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Shape, Tensor, TensorData, TensorMetadata, TensorPrimitive};
@@ -12,7 +12,6 @@ use glmtune_model::{CausalLm, GlmBackend};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::optim::{Optimizer, Update};
 
 /// Elements of a partial sum.
 const CHUNK: usize = 1 << 15;
@@ -128,6 +127,11 @@ impl<B: GlmBackend> Gradients<B> {
         Ok(Self { by_path })
     }
 
+    /// The gradients by the paths of their parameters.
+    pub fn into_paths(self) -> BTreeMap<String, Gradient<B>> {
+        self.by_path
+    }
+
     /// The gradients with the paths of their parameters.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Gradient<B>)> {
         let by_path = self.by_path.iter();
@@ -166,34 +170,10 @@ impl<B: GlmBackend> Gradients<B> {
         }
         Ok(sum.sqrt())
     }
-
-    /// The model after an update of every parameter that has a gradient.
-    ///
-    /// # Errors
-    /// If the optimizer fails.
-    pub fn apply(
-        self,
-        model: CausalLm<Autodiff<B>>,
-        optimizer: &mut dyn Optimizer<B>,
-        update: Update,
-    ) -> Result<CausalLm<Autodiff<B>>> {
-        let mut updater = Updater {
-            path: ModulePath::default(),
-            grads: self.by_path,
-            optimizer,
-            update,
-            error: None,
-        };
-        let model = model.map(&mut updater);
-        match updater.error {
-            Some(error) => Err(error),
-            None => Ok(model),
-        }
-    }
 }
 
 /// A tensor around a float primitive.
-fn float<B: GlmBackend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
+pub(crate) fn float<B: GlmBackend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
     Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
@@ -234,44 +214,5 @@ impl<B: GlmBackend> ModuleVisitor<Autodiff<B>> for Collector<'_, B> {
             let grad = Gradient::Device(grad.into_primitive().tensor());
             self.found.by_path.insert(self.path.to_string(), grad);
         }
-    }
-}
-
-struct Updater<'a, B: GlmBackend> {
-    path: ModulePath,
-    grads: BTreeMap<String, Gradient<B>>,
-    optimizer: &'a mut dyn Optimizer<B>,
-    update: Update,
-    error: Option<Error>,
-}
-
-impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for Updater<'_, B> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
-    }
-
-    fn map_float<const D: usize>(
-        &mut self,
-        param: Param<Tensor<Autodiff<B>, D>>,
-    ) -> Param<Tensor<Autodiff<B>, D>> {
-        let path = self.path.to_string();
-        let Some(grad) = self.grads.remove(&path) else {
-            return param;
-        };
-        let (id, tensor, _) = param.consume();
-        let weight = tensor.inner().into_primitive().tensor();
-        let (shape, device) = (weight.shape(), B::float_device(&weight));
-        let dtype = weight.dtype();
-        // No handle on the weight stays here, so that it can be updated in place.
-        let updated = self.optimizer.update(&path, weight, grad, self.update);
-        let updated = updated.unwrap_or_else(|error| {
-            self.error = Some(error);
-            B::float_zeros(shape, &device, dtype.into())
-        });
-        Param::initialized(id, Tensor::from_inner(float(updated)).require_grad())
     }
 }

@@ -16,6 +16,7 @@ pub mod loss;
 pub mod method;
 pub mod optim;
 pub mod output;
+pub mod parallel;
 pub mod precision;
 pub mod report;
 pub mod run;

@@ -13,14 +13,16 @@ use crate::checkpoint::{Checkpoints, Progress};
 use crate::data::{Dataset, batches, collate, epoch_order};
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
-use crate::optim::{Optimizer, Update};
+use crate::optim::{Optimizer, Update, apply};
 use crate::output::Outputs;
+use crate::parallel::WindowItem;
+use crate::parallel::data::Share;
+use crate::parallel::pipeline::Stages;
 use crate::report::{MetricsFile, StepRecord, write_curve};
 use crate::schedule::WarmupDecay;
 use crate::settings::{OnNan, TrainSettings};
-use crate::walk::pipeline::Stages;
 use crate::walk::{BackwardReach, MicroBatch, Walk};
-use crate::window::{WindowItem, WindowPlan, window as window_sum};
+use crate::window::{WindowPlan, window as window_sum};
 
 /// Name of the loss curve in the output directory.
 const CURVE: &str = "loss.svg";
@@ -227,7 +229,7 @@ impl<B: GlmBackend> Training<B> {
                 number: self.progress.updates,
                 grad_scale: (limit / norm.max(1e-6)).min(1.0) / scale,
             };
-            gradients.apply(model, self.optimizer.as_mut(), update)?
+            apply(gradients, model, self.optimizer.as_mut(), update)?
         } else {
             if !(overflowed && self.can_scale_down()) {
                 self.not_finite(dataset, window, (loss, norm), observer)?;
@@ -266,12 +268,14 @@ impl<B: GlmBackend> Training<B> {
     fn plan(&self) -> WindowPlan<'_, B> {
         let reach = BackwardReach::of(self.trainable.iter().map(String::as_str));
         WindowPlan {
-            walk: match self.settings.gradient_checkpointing {
-                true => Walk::Checkpointed(reach),
-                false => Walk::Plain,
+            share: Share {
+                walk: match self.settings.gradient_checkpointing {
+                    true => Walk::Checkpointed(reach),
+                    false => Walk::Plain,
+                },
+                scale: self.loss_scale(),
+                to_host: self.optimizer.wants_host_gradients(),
             },
-            scale: self.loss_scale(),
-            to_host: self.optimizer.wants_host_gradients(),
             devices: &self.devices,
             stages: self.stages.as_ref(),
             reach,

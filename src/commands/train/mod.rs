@@ -20,11 +20,11 @@ use glmtune_training::deepspeed::DeepSpeedConfig;
 use glmtune_training::method::{Masters, Prepared, prepare};
 use glmtune_training::optim::{AdamW, OffloadedAdamW, Optimizer};
 use glmtune_training::output::Outputs;
+use glmtune_training::parallel::pipeline::Stages;
 use glmtune_training::precision::LossScale;
 use glmtune_training::report::MetricsFile;
 use glmtune_training::run::{Outcome, Training};
 use glmtune_training::settings::TrainSettings;
-use glmtune_training::walk::pipeline::Stages;
 
 use super::error::{Error, Result};
 use super::output::{grouped, note, progress_bar};

@@ -11,8 +11,9 @@ use glmtune_model::checkpoint::AtomicFile;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::dataset::{Dataset, Packed};
-use super::prepare::DataSettings;
+use super::dataset::Dataset;
+use super::packed::Packed;
+use super::settings::DataSettings;
 use super::summary::Summary;
 use crate::checkpoint::hex;
 use crate::error::Result;

@@ -1,39 +1,22 @@
 //! A file of rows becomes a data set: laid out in parallel, checked, or taken from the cache.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use glmtune_model::tokenizer::{Mode, Tokenizer};
+use glmtune_model::tokenizer::Tokenizer;
 use rayon::prelude::*;
 
 use super::cache::TokenCache;
-use super::dataset::{Dataset, Packed};
-use super::layout::{LaidOut, LayoutLimits, TrainingRow, lay_out};
+use super::dataset::Dataset;
+use super::layout::{LaidOut, TrainingRow, lay_out};
+use super::packed::Packed;
 use super::rows::{NumberedRow, Row, read_rows};
+use super::settings::DataSettings;
 use super::summary::{Summary, count_targets};
 use crate::error::{Error, Result};
 
 /// Rows that are encoded before their text is dropped.
 const CHUNK: usize = 4096;
-
-/// What makes up a data set.
-#[derive(Debug)]
-pub struct DataSettings<'a> {
-    /// The file of rows.
-    pub path: &'a Path,
-    /// Row format.
-    pub mode: Mode,
-    /// Limits of a row.
-    pub limits: LayoutLimits,
-    /// Whether rows that would be truncated are left out.
-    pub is_skip: bool,
-    /// Size of the model's vocabulary; ids outside are refused.
-    pub vocabulary: usize,
-    /// Folder of cached tokens.
-    pub cache: Option<PathBuf>,
-    /// Files that determine the tokenizer.
-    pub tokenizer_files: Vec<PathBuf>,
-}
 
 /// Reads, encodes and checks a file of rows. `progress` is called with the rows done and all rows.
 ///
@@ -164,9 +147,11 @@ impl Faults {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs;
+    use std::path::PathBuf;
 
-    use glmtune_model::tokenizer::small_tokenizer;
+    use glmtune_model::tokenizer::{Mode, small_tokenizer};
 
+    use super::super::layout::LayoutLimits;
     use super::*;
 
     struct Case {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::dataset::Packed;
+use super::packed::Packed;
 use crate::loss::IGNORED;
 
 /// Bars of the histogram of lengths.

@@ -4,9 +4,11 @@
 //! of parameters, so that a checkpoint names what it holds.
 
 mod adamw;
+mod apply;
 mod offload;
 
 pub use adamw::{AdamW, AdamWSettings};
+pub use apply::apply;
 pub use offload::OffloadedAdamW;
 
 use std::collections::BTreeMap;

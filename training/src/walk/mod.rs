@@ -3,10 +3,9 @@
 //! The plain walk builds one graph over the whole chain. The checkpointed walk keeps each block's input
 //! only, runs the block again under autodiff when its turn comes in the backward pass, and drops that
 //! graph at once; dropout gives the same masks in both passes, because they depend on the place alone.
-//! The [`pipeline`] walks the same [`segments`] on several devices.
+//! A [pipeline](crate::parallel::pipeline) walks the same segments on several devices.
 
-pub mod pipeline;
-mod segments;
+pub(crate) mod segments;
 
 use std::ops::Range;
 

@@ -18,11 +18,12 @@ use glmtune_model::parameters::ModulePath;
 use glmtune_model::pretrained::PREFIX_ENCODER;
 use glmtune_model::{CausalLm, GlmBackend};
 
-use super::segments::{Inputs, PrefixGradients, Segments};
-use super::{BackwardEnd, BackwardReach, block_of};
+use super::data::Share;
+use super::{WindowItem, WindowSum, fresh_leaves};
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
-use crate::window::{WindowItem, WindowSum, fresh_leaves};
+use crate::walk::segments::{Inputs, PrefixGradients, Segments};
+use crate::walk::{BackwardEnd, BackwardReach, block_of};
 
 /// Which device walks which blocks.
 #[derive(Debug, Clone)]
@@ -113,14 +114,13 @@ struct Message<B: GlmBackend> {
 /// have been [placed](Stages::place).
 ///
 /// # Errors
-/// As [`loss_and_gradients`](super::loss_and_gradients).
+/// As [`loss_and_gradients`](crate::walk::loss_and_gradients).
 pub fn pipeline<B: GlmBackend>(
     model: &CausalLm<Autodiff<B>>,
     items: &[WindowItem],
     stages: &Stages<B>,
     reach: BackwardReach,
-    scale: f64,
-    to_host: bool,
+    share: Share,
 ) -> Result<WindowSum<B>> {
     let mut links = links::<B>(stages.count());
     let sums: Vec<Result<WindowSum<B>>> = thread::scope(|scope| {
@@ -130,14 +130,10 @@ pub fn pipeline<B: GlmBackend>(
                 stages,
                 stage,
                 reach,
-                scale,
-                to_host,
+                share,
                 links: links.remove(0),
                 waiting: VecDeque::new(),
-                sum: WindowSum {
-                    loss: 0.0,
-                    gradients: Gradients::default(),
-                },
+                sum: WindowSum::default(),
             };
             scope.spawn(move || worker.run(items))
         });
@@ -148,10 +144,7 @@ pub fn pipeline<B: GlmBackend>(
             .map(|thread| thread.join().unwrap_or_else(|_| Err(broken())))
             .collect()
     });
-    let mut total = WindowSum {
-        loss: 0.0,
-        gradients: Gradients::default(),
-    };
+    let mut total = WindowSum::default();
     for sum in first_cause(sums)? {
         total.loss += sum.loss;
         total.gradients.add(sum.gradients)?;
@@ -205,8 +198,7 @@ struct Stage<'a, B: GlmBackend> {
     stages: &'a Stages<B>,
     stage: usize,
     reach: BackwardReach,
-    scale: f64,
-    to_host: bool,
+    share: Share,
     links: Links<B>,
     /// What the backward pass of the micro-batches on their way will need: inputs of the blocks, and on
     /// the last stage the head's.
@@ -268,15 +260,13 @@ impl<B: GlmBackend> Stage<'_, B> {
         }
         let segments = Self::segments(&self.model, item, self.reach, self.device())?;
         let goes_on = self.stage > self.lowest_stage();
-        let (sum, to_host) = (&mut self.sum.gradients, self.to_host);
-        let mut sink = |found: Gradients<B>| match to_host {
-            true => sum.add(found.into_host()?),
-            false => sum.add(found),
-        };
+        let (sum, share) = (&mut self.sum, self.share);
+        let mut sink = |found: Gradients<B>| sum.take(found, share.to_host);
+        let mut losses = 0.0;
         let (grad, mut prefix) = match head {
             Some(hidden) => {
-                let (loss, grad) = segments.head(hidden, self.scale, &mut sink)?;
-                self.sum.loss += loss;
+                let (loss, grad) = segments.head(hidden, share.scale, &mut sink)?;
+                losses = loss;
                 (grad, Vec::new())
             }
             None => {
@@ -291,17 +281,19 @@ impl<B: GlmBackend> Stage<'_, B> {
         match &self.links.grad_out {
             Some(link) if goes_on => {
                 let message = Message { grad, prefix };
-                link.send(message).map_err(|_| broken())
+                link.send(message).map_err(|_| broken())?;
             }
-            Some(_) => Ok(()),
+            Some(_) => {}
             None => {
                 let home = &self.stages.devices[0];
                 let prefix = prefix.into_iter().map(|(index, key, value)| {
                     (index, through_host(&key, home), through_host(&value, home))
                 });
-                segments.finish(prefix.collect(), grad, &mut sink)
+                segments.finish(prefix.collect(), grad, &mut sink)?;
             }
         }
+        self.sum.loss += losses;
+        Ok(())
     }
 
     /// The first stage that the backward pass must reach.

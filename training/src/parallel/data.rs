@@ -1,0 +1,103 @@
+//! Data parallel: each replica takes every n-th micro-batch and adds up its gradients, and the sums meet on
+//! the first device, or in the host's memory where the optimizer wants them there. The result is that of
+//! one device with as many micro-batches.
+
+use std::thread;
+
+use burn::backend::Autodiff;
+use burn::module::Module;
+use glmtune_model::{CausalLm, GlmBackend};
+
+use super::{WindowItem, WindowSum, fresh_leaves};
+use crate::error::{Error, Result};
+use crate::gradients::Gradients;
+use crate::walk::{Walk, loss_and_gradients};
+
+/// How each device computes its share.
+#[derive(Debug, Clone, Copy)]
+pub struct Share {
+    /// How the chain of segments is walked.
+    pub walk: Walk,
+    /// What the loss is multiplied with before the backward pass.
+    pub scale: f64,
+    /// Whether gradients leave the device as soon as they exist.
+    pub to_host: bool,
+}
+
+impl Share {
+    /// Micro-batches on one device, one after the other.
+    ///
+    /// # Errors
+    /// As [`loss_and_gradients`].
+    pub fn run<'a, B: GlmBackend>(
+        &self,
+        model: &CausalLm<Autodiff<B>>,
+        items: impl Iterator<Item = &'a WindowItem>,
+    ) -> Result<WindowSum<B>> {
+        let mut sum = WindowSum::default();
+        for WindowItem { batch, dropout } in items {
+            let mut sink = |found: Gradients<B>| sum.take(found, self.to_host);
+            let dropout = Some(*dropout);
+            sum.loss +=
+                loss_and_gradients(model, batch, dropout, self.walk, self.scale, &mut sink)?;
+        }
+        Ok(sum)
+    }
+}
+
+/// Micro-batches shared out to replicas; the model is on the first device.
+///
+/// # Errors
+/// As [`loss_and_gradients`].
+pub fn replicas<B: GlmBackend>(
+    model: &CausalLm<Autodiff<B>>,
+    items: &[WindowItem],
+    share: Share,
+    devices: &[B::Device],
+) -> Result<WindowSum<B>> {
+    let Some(home) = devices.first() else {
+        return share.run(model, items.iter());
+    };
+    let models: Vec<CausalLm<Autodiff<B>>> = devices
+        .iter()
+        .map(|device| replica(model, home, device))
+        .collect();
+    let count = devices.len();
+    let sums: Vec<Result<WindowSum<B>>> = thread::scope(|scope| {
+        let threads = models.into_iter().enumerate().map(|(index, model)| {
+            let own = items.iter().skip(index).step_by(count);
+            scope.spawn(move || share.run(&model, own))
+        });
+        // All are started before the first is waited for.
+        let threads: Vec<_> = threads.collect();
+        threads.into_iter().map(join).collect()
+    });
+    let mut total = WindowSum::default();
+    for (sum, device) in sums.into_iter().zip(devices) {
+        let sum = sum?;
+        total.loss += sum.loss;
+        // Devices of one process do not see each other's memory; they meet through the host.
+        total.take(sum.gradients, device != home)?;
+    }
+    Ok(total)
+}
+
+/// A model on another device; on the same one it shares the weights' memory.
+fn replica<B: GlmBackend>(
+    model: &CausalLm<Autodiff<B>>,
+    home: &B::Device,
+    device: &B::Device,
+) -> CausalLm<Autodiff<B>> {
+    match device == home {
+        true => fresh_leaves(model),
+        false => model.clone().fork(device),
+    }
+}
+
+fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|_| {
+        Err(Error::Model(glmtune_model::Error::Compute(
+            "the computation on one of the devices broke down".to_string(),
+        )))
+    })
+}

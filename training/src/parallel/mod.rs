@@ -1,0 +1,77 @@
+//! One window on several devices: replicas that share out its micro-batches, or stages of a pipeline that
+//! share out the model.
+
+pub mod data;
+pub mod pipeline;
+
+use burn::backend::Autodiff;
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::Tensor;
+use glmtune_model::layers::DropoutSource;
+use glmtune_model::{CausalLm, GlmBackend};
+
+use crate::error::Result;
+use crate::gradients::Gradients;
+use crate::walk::MicroBatch;
+
+/// A micro-batch and the masks of its dropout.
+#[derive(Debug, Clone)]
+pub struct WindowItem {
+    /// The rows.
+    pub batch: MicroBatch,
+    /// Where the masks come from.
+    pub dropout: DropoutSource,
+}
+
+/// What a window gives.
+#[derive(Debug)]
+pub struct WindowSum<B: GlmBackend> {
+    /// Sum of the micro-batches' losses.
+    pub loss: f64,
+    /// Sum of their gradients.
+    pub gradients: Gradients<B>,
+}
+
+impl<B: GlmBackend> Default for WindowSum<B> {
+    fn default() -> Self {
+        Self {
+            loss: 0.0,
+            gradients: Gradients::default(),
+        }
+    }
+}
+
+impl<B: GlmBackend> WindowSum<B> {
+    /// Adds gradients, in the host's memory if they are wanted there.
+    ///
+    /// # Errors
+    /// If the device cannot be read.
+    pub(crate) fn take(&mut self, gradients: Gradients<B>, to_host: bool) -> Result<()> {
+        match to_host {
+            true => self.gradients.add(gradients.into_host()?),
+            false => self.gradients.add(gradients),
+        }
+    }
+}
+
+/// A model that shares the weights' memory and has nodes of its own in the autodiff graph, for a thread of
+/// its own.
+pub(crate) fn fresh_leaves<B: GlmBackend>(model: &CausalLm<Autodiff<B>>) -> CausalLm<Autodiff<B>> {
+    model.clone().map(&mut FreshLeaves)
+}
+
+/// Gives every parameter a node of its own in the autodiff graph. Graphs that share nodes are merged, and
+/// in Burn 0.21 a merge in one thread and a backward pass in another wait for each other for ever.
+struct FreshLeaves;
+
+impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for FreshLeaves {
+    fn map_float<const D: usize>(
+        &mut self,
+        param: Param<Tensor<Autodiff<B>, D>>,
+    ) -> Param<Tensor<Autodiff<B>, D>> {
+        let (id, tensor, _) = param.consume();
+        let is_trained = tensor.is_require_grad();
+        let leaf = Tensor::from_inner(tensor.inner());
+        Param::initialized(id, leaf.set_require_grad(is_trained))
+    }
+}
