@@ -40,10 +40,16 @@ fn main() -> ExitCode {
 }
 
 fn print_error(error: &Error) {
-    eprintln!("error: {error}");
+    let mut said = error.to_string();
+    eprintln!("error: {said}");
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        eprintln!("  caused by: {cause}");
+        let text = cause.to_string();
+        // Most errors tell their cause themselves.
+        if !said.contains(&text) {
+            eprintln!("  caused by: {text}");
+        }
+        said = text;
         source = cause.source();
     }
 }

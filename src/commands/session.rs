@@ -54,6 +54,7 @@ impl Plan {
         let asked = args.mode.or(noted_mode(dir)?);
         let tokenizer = Tokenizer::find(dir, asked)?;
         let mode = choose_mode(asked, tokenizer.as_ref(), &config);
+        check_architecture(dir, mode, &config)?;
         check_trained_mode(dir, mode)?;
         for adapter in &args.adapter {
             require_directory(adapter)?;
@@ -124,6 +125,21 @@ pub fn choose_mode(
     asked
         .or_else(|| tokenizer.map(Tokenizer::mode))
         .unwrap_or_else(by_config)
+}
+
+/// ChatGLM-6B has its own rows, positions and tokens, and the later families cannot do with them.
+fn check_architecture(dir: &Path, mode: Mode, config: &ModelConfig) -> Result<()> {
+    let (name, modes) = match config {
+        ModelConfig::ChatGlm(_) => ("ChatGLM-6B", "glm"),
+        ModelConfig::ChatGlm2(_) => ("ChatGLM2 or later", "glm2, glm3 or glm4"),
+    };
+    match matches!(config, ModelConfig::ChatGlm(_)) == (mode == Mode::Glm) {
+        true => Ok(()),
+        false => Err(Error::Request(format!(
+            "{}: a model of {name}, which --mode {mode} does not fit; give --mode {modes}",
+            dir.display()
+        ))),
+    }
 }
 
 /// An adapter or a tuned model speaks the prompt format that it was trained with, and no other.

@@ -29,6 +29,10 @@ const METRICS: &str = "metrics.jsonl";
 /// If the disk refuses.
 pub fn start(dir: &Path) -> Result<()> {
     let failed = |error| Error::Model(glmtune_model::Error::io(dir, error));
+    if dir.exists() && !dir.is_dir() {
+        let detail = format!("{}: exists and is no directory", dir.display());
+        return Err(Error::Request(detail));
+    }
     fs::create_dir_all(dir).map_err(failed)?;
     if !dir.join(METRICS).exists() {
         return Ok(());

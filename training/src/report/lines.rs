@@ -76,8 +76,11 @@ impl MetricsRendererTraining for LinesRenderer {
         if let Some(name) = self.names.get(&entry.metric_id) {
             let sum = self.sums.entry(name.clone()).or_default();
             sum.last = value.current();
-            sum.total += sum.last;
-            sum.count += 1;
+            // A step that was left out has no gradient norm.
+            if sum.last.is_finite() {
+                sum.total += sum.last;
+                sum.count += 1;
+            }
         }
     }
 
