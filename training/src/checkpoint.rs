@@ -146,7 +146,7 @@ impl Checkpoints {
         steps
     }
 
-    /// Writes a checkpoint and removes those that are too old.
+    /// Writes a checkpoint, `optimizer` being the optimizer's state, and removes those that are too old.
     ///
     /// # Errors
     /// If the disk refuses.
@@ -155,7 +155,7 @@ impl Checkpoints {
         progress: Progress,
         model: &CausalLm<Autodiff<B>>,
         is_trained: &dyn Fn(&str) -> bool,
-        optimizer: &dyn Optimizer<B>,
+        optimizer: &[(String, RawTensor)],
     ) -> Result<()> {
         let target = self.folder.join(step_name(progress.step));
         let dir = AtomicDir::create(&target, Existing::Replace)?;
@@ -163,7 +163,7 @@ impl Checkpoints {
             &dir.path().join(WEIGHTS),
             &tensors::trained(model, is_trained)?,
         )?;
-        write_tensors(&dir.path().join(OPTIMIZER), &optimizer.state())?;
+        write_tensors(&dir.path().join(OPTIMIZER), optimizer)?;
         let digest = |name: &str| Ok((name.to_string(), FileDigest::of(&dir.path().join(name))?));
         let state = State {
             version: VERSION,

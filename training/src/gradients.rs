@@ -127,6 +127,11 @@ impl<B: GlmBackend> Gradients<B> {
         Ok(Self { by_path })
     }
 
+    /// Puts the gradient of a parameter in.
+    pub(crate) fn insert(&mut self, path: String, grad: Gradient<B>) {
+        self.by_path.insert(path, grad);
+    }
+
     /// The gradients by the paths of their parameters.
     pub fn into_paths(self) -> BTreeMap<String, Gradient<B>> {
         self.by_path
@@ -148,6 +153,14 @@ impl<B: GlmBackend> Gradients<B> {
     /// # Errors
     /// If the device cannot be read.
     pub fn global_norm(&self) -> Result<f64> {
+        Ok(self.squares()?.sqrt())
+    }
+
+    /// The sum of the squares of all elements.
+    ///
+    /// # Errors
+    /// As [`global_norm`](Self::global_norm).
+    pub(crate) fn squares(&self) -> Result<f64> {
         let mut sum = 0.0;
         let mut on_device: Vec<(B::Device, Vec<Tensor<B, 1>>)> = Vec::new();
         for grad in self.by_path.values() {
@@ -168,7 +181,7 @@ impl<B: GlmBackend> Gradients<B> {
             let squares = read::<B>(Tensor::cat(squares, 0))?;
             sum += squares.iter().map(|&square| f64::from(square)).sum::<f64>();
         }
-        Ok(sum.sqrt())
+        Ok(sum)
     }
 }
 

@@ -102,7 +102,10 @@ pub fn train<B: GlmBackend>(
     interrupter: Interrupter,
     notes: Arc<dyn Fn(&str) + Send + Sync>,
 ) -> Result<Outcome> {
-    let events = EventLogger::create(&training.outputs.dir, training.progress.step)?;
+    let events = match training.shard.is_first() {
+        true => EventLogger::create(&training.outputs.dir, training.progress.step)?,
+        false => EventLogger::silent(),
+    };
     let directory = training.outputs.dir.clone();
     let train = RowLoader::new(training.dataset.clone(), &training);
     let valid = RowLoader {

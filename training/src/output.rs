@@ -49,7 +49,7 @@ impl Outputs {
         step: u64,
         model: &CausalLm<Autodiff<B>>,
     ) -> Result<PathBuf> {
-        let target = self.dir.join(format!("epoch-{epoch}-step-{step}"));
+        let target = self.path(epoch, step);
         let dir = AtomicDir::create(&target, Existing::Replace)?;
         match &self.kind {
             OutputKind::Lora(config) => self.write_lora(dir.path(), config, model)?,
@@ -63,6 +63,11 @@ impl Outputs {
         dir.commit()?;
         self.remove_old()?;
         Ok(target)
+    }
+
+    /// Where the output of a step goes.
+    pub fn path(&self, epoch: usize, step: u64) -> PathBuf {
+        self.dir.join(format!("epoch-{epoch}-step-{step}"))
     }
 
     fn write_lora<B: GlmBackend>(

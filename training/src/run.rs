@@ -18,6 +18,7 @@ use crate::output::Outputs;
 use crate::parallel::WindowItem;
 use crate::parallel::data::Share;
 use crate::parallel::pipeline::Stages;
+use crate::parallel::ranks::Shard;
 use crate::report::{MetricsFile, StepRecord, write_curve};
 use crate::schedule::WarmupDecay;
 use crate::settings::{OnNan, TrainSettings};
@@ -72,8 +73,10 @@ pub struct Training<B: GlmBackend> {
     pub checkpoints: Checkpoints,
     /// Where outputs go.
     pub outputs: Outputs,
-    /// Where the steps are recorded.
-    pub metrics: MetricsFile,
+    /// Where the steps are recorded; the first process alone does it.
+    pub metrics: Option<MetricsFile>,
+    /// This process among several.
+    pub shard: Shard,
     /// Where the training stands.
     pub progress: Progress,
 }
@@ -101,7 +104,7 @@ impl<B: GlmBackend> Training<B> {
         observer: &mut dyn Observer,
     ) -> Result<(CausalLm<Autodiff<B>>, Outcome)> {
         let dataset = self.dataset.clone();
-        let mut output = None;
+        let (mut output, mut stop) = (None, false);
         while self.progress.epoch < self.settings.num_train_epochs && !self.limit_reached() {
             let order = self.order(self.progress.epoch);
             let batches: Vec<&[usize]> =
@@ -111,9 +114,11 @@ impl<B: GlmBackend> Training<B> {
                 let record;
                 (model, record) = self.step(model, &dataset, window, observer)?;
                 self.advance(window.len(), batches.len());
-                self.metrics.append(&record)?;
+                if let Some(metrics) = &mut self.metrics {
+                    metrics.append(&record)?;
+                }
                 observer.step(&record, self.place());
-                let stop = observer.asks_to_stop();
+                stop = self.shard.any(observer.asks_to_stop());
                 if self.output_is_due(record.epoch) {
                     output = Some(self.save(&model, record.epoch, observer)?);
                 } else if stop {
@@ -126,7 +131,7 @@ impl<B: GlmBackend> Training<B> {
             if self.progress.micro_batch == 0 {
                 observer.epoch_end(self.progress.epoch);
             }
-            if observer.asks_to_stop() {
+            if stop {
                 break;
             }
         }
@@ -211,13 +216,14 @@ impl<B: GlmBackend> Training<B> {
         let started = Instant::now();
         let items = self.items(dataset, window);
         let tokens = items.iter().map(|item| item.batch.real_tokens()).sum();
-        let sum = window_sum(&model, &items, &self.plan())?;
-        let (loss, gradients) = (sum.loss / window.len() as f64, sum.gradients);
+        let sum = window_sum(&model, &self.shard.own(items), &self.plan())?;
         if self.progress.step == 0 {
-            self.check_gradients(&gradients)?;
+            self.check_gradients(&sum.gradients)?;
         }
+        let sum = self.shard.reduce(sum)?;
+        let (loss, gradients) = (sum.loss / window.len() as f64, sum.gradients);
         let scale = self.loss_scale() * window.len() as f64;
-        let norm = gradients.global_norm()? / scale;
+        let norm = self.shard.sum(&[gradients.squares()?])[0].sqrt() / scale;
         let lr = self.schedule().rate(self.progress.step);
         let is_finite = loss.is_finite() && norm.is_finite();
         let overflowed = loss.is_finite() && !norm.is_finite();
@@ -364,7 +370,11 @@ impl<B: GlmBackend> Training<B> {
         epoch: usize,
         observer: &mut dyn Observer,
     ) -> Result<PathBuf> {
-        let path = self.outputs.save(epoch, self.progress.step, model)?;
+        let step = self.progress.step;
+        let path = match self.shard.is_first() {
+            true => self.outputs.save(epoch, step, model)?,
+            false => self.outputs.path(epoch, step),
+        };
         self.save_checkpoint(model)?;
         self.draw_curve()?;
         observer.note(&format!("saved {}", path.display()));
@@ -373,13 +383,22 @@ impl<B: GlmBackend> Training<B> {
 
     fn save_checkpoint(&self, model: &CausalLm<Autodiff<B>>) -> Result<()> {
         let is_trained = |path: &str| self.trainable.contains(path);
-        let optimizer = self.optimizer.as_ref();
-        self.checkpoints
-            .save(self.progress, model, &is_trained, optimizer)
+        // All processes hand over their parts, the first one writes.
+        let state = self.optimizer.state();
+        if self.shard.is_first() {
+            self.checkpoints
+                .save(self.progress, model, &is_trained, &state)?;
+        }
+        // None goes on before the checkpoint is complete.
+        self.shard.any(false);
+        Ok(())
     }
 
     fn draw_curve(&self) -> Result<()> {
-        write_curve(&self.outputs.dir.join(CURVE), self.metrics.points())
+        match &self.metrics {
+            Some(metrics) => write_curve(&self.outputs.dir.join(CURVE), metrics.points()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -174,10 +174,13 @@ pub struct TrainSettings {
 }
 
 /// Settings that a resumed run may change: they do not change the course of the training.
-const FREE: [&str; 6] = [
+const FREE: [&str; 9] = [
+    "data_parallel",
+    "gradient_accumulation_steps",
     "gradient_checkpointing",
     "max_steps",
     "on_nan",
+    "pipeline_stages",
     "save_model_step",
     "save_total_limit",
     "show_loss_step",
@@ -235,6 +238,8 @@ impl TrainSettings {
     pub fn course(&self) -> Map<String, Value> {
         let mut map = self.to_map();
         map.retain(|name, _| !FREE.contains(&name.as_str()));
+        // How many take part may change, as long as a step has the same micro-batches.
+        map.insert("micro_batches_per_step".to_string(), self.window().into());
         map
     }
 

@@ -24,13 +24,14 @@ pub fn run<B: GlmBackend>(
     model: CausalLm<Autodiff<B>>,
 ) -> Result<Outcome> {
     let interrupter = Interrupter::new();
-    let shows_dashboard = std::io::stdout().is_terminal() && !args.no_dashboard;
+    let is_first = training.shard.is_first();
+    let shows_dashboard = std::io::stdout().is_terminal() && !args.no_dashboard && is_first;
     let terminal = shows_dashboard.then(Terminal::remember);
     let stop = interrupter.clone();
     on_interrupts(
         move || {
             stop.stop(Some("interrupted"));
-            if !shows_dashboard {
+            if !shows_dashboard && is_first {
                 eprintln!("finishing the step, then saving; once more to stop at once");
             }
         },
@@ -43,8 +44,14 @@ pub fn run<B: GlmBackend>(
     match shows_dashboard {
         true => on_dashboard(training, model, interrupter),
         false => {
-            let lines = LinesRenderer::new(args.show_loss_step);
-            let notes = Arc::new(|text: &str| {
+            let lines = match is_first {
+                true => LinesRenderer::new(args.show_loss_step),
+                false => LinesRenderer::silent(),
+            };
+            let notes = Arc::new(move |text: &str| {
+                if !is_first {
+                    return;
+                }
                 // Whoever reads the lines may be gone; the training goes on.
                 let _ = writeln!(std::io::stdout(), "{text}");
             });

@@ -3,6 +3,7 @@
 mod dashboard;
 mod output_dir;
 pub mod quick_start;
+mod ranks;
 mod settings;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use glmtune_training::method::{Masters, Prepared, prepare};
 use glmtune_training::optim::{AdamW, OffloadedAdamW, Optimizer};
 use glmtune_training::output::Outputs;
 use glmtune_training::parallel::pipeline::Stages;
+use glmtune_training::parallel::ranks::Shard;
 use glmtune_training::precision::LossScale;
 use glmtune_training::report::MetricsFile;
 use glmtune_training::run::{Outcome, Training};
@@ -35,11 +37,24 @@ use crate::on_devices;
 
 /// Runs the command.
 pub fn run(args: &TrainArgs) -> Result<()> {
+    let shard = ranks::join()?;
+    let result = run_rank(args, &shard);
+    if let Err(error) = &result
+        && shard.size() > 1
+        && !matches!(error, Error::Interrupted(_))
+    {
+        eprintln!("error: {error}");
+        shard.abort(error.exit_status().into());
+    }
+    result
+}
+
+fn run_rank(args: &TrainArgs, shard: &Shard) -> Result<()> {
     if args.quick_start {
         quick_start::make(args)?;
     }
     let plan = Plan::new(&args.model)?;
-    check_request(args)?;
+    check_request(args, shard)?;
     let file = args.ds_file.as_deref().map(DeepSpeedConfig::read);
     let file = file.transpose()?;
     let selected = select_all(args.model.backend, &args.model.devices)?;
@@ -50,14 +65,20 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         selected: &selected[0],
         device: &devices[0],
         devices: &devices,
+        shard,
     }))?;
     if args.quick_start && !outcome.interrupted {
         quick_start::show(args, &outcome)?;
     }
-    finish(args, &outcome)
+    finish(args, &outcome, shard)
 }
 
-fn check_request(args: &TrainArgs) -> Result<()> {
+fn check_request(args: &TrainArgs, shard: &Shard) -> Result<()> {
+    if args.quick_start && shard.size() > 1 {
+        return Err(Error::Request(
+            "--quick_start is for one process".to_string(),
+        ));
+    }
     if args.model.adapter.len() > 1 {
         return Err(Error::Request(
             "a training starts from one --adapter at most; `glmtune merge` folds several into a base"
@@ -84,21 +105,24 @@ struct Request<'a, B: GlmBackend> {
     device: &'a B::Device,
     /// All devices of the run, that one first.
     devices: &'a [B::Device],
+    /// This process among several.
+    shard: &'a Shard,
 }
 
 fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
     let Request { args, plan, .. } = request;
     let dtype = request.dtype()?;
-    let settings = settings::settings(args, request.file, plan.mode, dtype);
+    let ranks = request.shard.size();
+    let settings = settings::settings(args, request.file, plan.mode, dtype, ranks);
     settings.validate()?;
-    println!("{}, {}", request.selected, type_name(dtype));
+    request.say(format!("{}, {}", request.selected, type_name(dtype)));
     if let Some(file) = request.file {
         for line in settings::unmet(file, dtype, args.model.devices.len()) {
-            println!("ds_file: {line}");
+            request.say(format!("ds_file: {line}"));
         }
     }
     let dataset = request.rows(&settings)?;
-    print!("{}", dataset.summary());
+    request.say(dataset.summary().to_string().trim_end());
     let checkpoints = Checkpoints::new(
         &args.output_dir,
         Identity {
@@ -109,17 +133,22 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
     );
     let saved = match args.resume {
         None => {
-            output_dir::start(&args.output_dir)?;
+            if request.shard.is_first() {
+                output_dir::start(&args.output_dir)?;
+            }
             None
         }
         Some(step) => checkpoints.find(step.map_or(Resume::Last, Resume::Step))?,
     };
     let prepared = request.model(&settings, dtype)?;
-    print_trainable(&prepared);
+    request.say(trainable_lines(&prepared));
 
     let mut model = prepared.model;
     let mut optimizer: Box<dyn Optimizer<B>> = match settings.offload_optimizer {
-        true => Box::new(OffloadedAdamW::new(settings.optimizer)),
+        true => {
+            let shard = request.shard.clone();
+            Box::new(OffloadedAdamW::new(settings.optimizer, shard))
+        }
         false => Box::new(AdamW::new(settings.optimizer)),
     };
     let mut progress = Progress {
@@ -131,10 +160,10 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
             model = saved.restore_weights(model)?;
             saved.restore_optimizer(optimizer.as_mut(), request.device)?;
             progress = saved.progress;
-            println!("going on after step {}", progress.step);
+            request.say(format!("going on after step {}", progress.step));
         }
         None if args.resume.is_some() => {
-            println!("no checkpoint yet: starting from the beginning");
+            request.say("no checkpoint yet: starting from the beginning");
             output_dir::restart(&args.output_dir)?;
         }
         None => {}
@@ -143,7 +172,10 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
     if let Some(stages) = &stages {
         model = stages.place(model);
     }
-    output_dir::save_settings(args, plan.mode, &settings)?;
+    let is_first = request.shard.is_first();
+    if is_first {
+        output_dir::save_settings(args, plan.mode, &settings)?;
+    }
     let meta = adapter_meta(args, plan, &settings);
     let training = Training {
         config: plan.config.clone(),
@@ -167,7 +199,10 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
             max_shard_size: parse_size(&args.max_shard_size)?,
             limit: args.save_total_limit,
         },
-        metrics: MetricsFile::open(&args.output_dir, progress.step)?,
+        metrics: is_first
+            .then(|| MetricsFile::open(&args.output_dir, progress.step))
+            .transpose()?,
+        shard: request.shard.clone(),
         progress,
         settings,
     };
@@ -175,6 +210,13 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
 }
 
 impl<B: GlmBackend> Request<'_, B> {
+    /// Prints a line, once for all processes.
+    fn say(&self, text: impl AsRef<str>) {
+        if self.shard.is_first() {
+            println!("{}", text.as_ref());
+        }
+    }
+
     /// The flag decides; then the DeepSpeed file's bf16; then the published type, where half precision
     /// becomes bf16 if the backend has it: it needs no loss scale.
     fn dtype(&self) -> Result<DType> {
@@ -266,18 +308,20 @@ fn default_cache() -> Option<PathBuf> {
 }
 
 /// As the Python ancestor prints them.
-fn print_trainable<B: GlmBackend>(prepared: &Prepared<B>) {
+fn trainable_lines<B: GlmBackend>(prepared: &Prepared<B>) -> String {
+    let mut text = String::new();
     for ParameterInfo { path, shape } in &prepared.trainable {
         // PEFT's name of a factor: the step into the adapter is ours.
-        println!("{} {shape:?}", path.replace(".lora.", "."));
+        text.push_str(&format!("{} {shape:?}\n", path.replace(".lora.", ".")));
     }
     let (trained, total) = (prepared.trained(), prepared.total);
-    println!(
+    text.push_str(&format!(
         "trainable params: {} || all params: {} || trainable%: {:.4}",
         grouped(trained),
         grouped(total),
         100.0 * trained as f64 / total as f64
-    );
+    ));
+    text
 }
 
 /// The settings and the prompt mode travel with every output.
@@ -291,12 +335,22 @@ fn adapter_meta(args: &TrainArgs, plan: &Plan, settings: &TrainSettings) -> Adap
     }
 }
 
-fn finish(args: &TrainArgs, outcome: &Outcome) -> Result<()> {
+fn finish(args: &TrainArgs, outcome: &Outcome, shard: &Shard) -> Result<()> {
     if outcome.interrupted {
         return Err(Error::Interrupted(format!(
             "stopped and saved after step {}; the same command with --resume goes on",
             outcome.steps
         )));
+    }
+    if !shard.is_first() {
+        return Ok(());
+    }
+    if shard.size() > 1 {
+        note(format!(
+            "{} bytes sent by this rank of {}",
+            grouped(shard.bytes_sent() as usize),
+            shard.size()
+        ));
     }
     note(format!(
         "{} steps done; outputs in {}",

@@ -17,12 +17,14 @@ const LEARNING_RATE: f64 = 1e-3;
 /// The default of `--max_grad_norm`.
 const MAX_GRAD_NORM: f64 = 1.0;
 
-/// The settings of a training: a flag decides, then the DeepSpeed file, then the default.
+/// The settings of a training in `ranks` processes: a flag decides, then the DeepSpeed file, then the
+/// default.
 pub fn settings(
     args: &TrainArgs,
     file: Option<&DeepSpeedConfig>,
     mode: Mode,
     dtype: DType,
+    ranks: usize,
 ) -> TrainSettings {
     let defaults = AdamWSettings::default();
     let none = DeepSpeedConfig::default();
@@ -37,8 +39,8 @@ pub fn settings(
         per_device_train_batch_size: args.per_device_train_batch_size,
         gradient_accumulation_steps: args.gradient_accumulation_steps,
         data_parallel: match args.pipeline_stages {
-            1 => args.model.devices.len().max(1),
-            _ => 1,
+            1 => ranks * args.model.devices.len().max(1),
+            _ => ranks,
         },
         pipeline_stages: args.pipeline_stages,
         num_train_epochs: args.num_train_epochs,
@@ -85,7 +87,8 @@ pub fn settings(
         seed: args.seed,
         shuffle: !args.no_shuffle,
         longest_first: args.longest_first,
-        offload_optimizer: args.offload_optimizer || file.offload_optimizer,
+        // Several processes share out the state that is in their hosts' memory.
+        offload_optimizer: args.offload_optimizer || file.offload_optimizer || ranks > 1,
         gradient_checkpointing: args.gradient_checkpointing,
         dtype: type_name(dtype),
         on_nan: match args.on_nan {

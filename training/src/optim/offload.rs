@@ -1,5 +1,6 @@
 //! AdamW off the device: float32 masters and moments in the host's memory, the update on the processor's
-//! threads, and only the weight in its compute type on the device (Ren et al. 2021, ZeRO-Offload).
+//! threads, and only the weight in its compute type on the device (Ren et al. 2021, ZeRO-Offload). Of
+//! several processes, each keeps and updates its part.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use super::adamw::{FIRST, SECOND};
 use super::{AdamWSettings, Optimizer, Update, by_parameter};
 use crate::error::Result;
 use crate::gradients::Gradient;
+use crate::parallel::ranks::Shard;
 
 /// Name of the masters in a checkpoint.
 const MASTER: &str = "master";
@@ -21,12 +23,15 @@ const MASTER: &str = "master";
 #[derive(Debug)]
 pub struct OffloadedAdamW {
     settings: AdamWSettings,
+    /// The part of each parameter that this process updates.
+    shard: Shard,
     states: BTreeMap<String, HostState>,
 }
 
-/// What the host keeps of one parameter.
+/// What the host keeps of one parameter: this process's part.
 #[derive(Debug)]
 struct HostState {
+    /// Shape of the whole parameter.
     shape: Vec<usize>,
     master: Vec<f32>,
     first: Vec<f32>,
@@ -35,9 +40,10 @@ struct HostState {
 
 impl OffloadedAdamW {
     /// An optimizer that has seen no gradient yet.
-    pub fn new(settings: AdamWSettings) -> Self {
+    pub fn new(settings: AdamWSettings, shard: Shard) -> Self {
         Self {
             settings,
+            shard,
             states: BTreeMap::new(),
         }
     }
@@ -45,9 +51,9 @@ impl OffloadedAdamW {
 
 impl HostState {
     /// The state of a weight that has not been updated yet.
-    fn of<B: GlmBackend>(weight: FloatTensor<B>) -> Result<Self> {
+    fn of<B: GlmBackend>(weight: FloatTensor<B>, shard: &Shard) -> Result<Self> {
         let shape = weight.shape().to_vec();
-        let master = Gradient::<B>::Device(weight).into_host()?;
+        let master = shard.part(Gradient::<B>::Device(weight).into_host()?);
         Ok(Self {
             shape,
             first: vec![0.0; master.len()],
@@ -68,7 +74,7 @@ impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
         let (device, dtype) = (B::float_device(&weight), weight.dtype());
         let mut state = match self.states.remove(path) {
             Some(state) => state,
-            None => HostState::of::<B>(weight)?,
+            None => HostState::of::<B>(weight, &self.shard)?,
         };
         let grad = grad.into_host()?;
         let step = self.settings.step(update);
@@ -79,7 +85,9 @@ impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
             &grad,
             &step,
         );
-        let data = TensorData::new(state.master.clone(), Shape::from(state.shape.clone()));
+        let shape = Shape::from(state.shape.clone());
+        let whole = self.shard.whole(&state.master, shape.num_elements());
+        let data = TensorData::new(whole, shape);
         self.states.insert(path.to_string(), state);
         Ok(B::float_from_data(data.convert_dtype(dtype), &device))
     }
@@ -89,10 +97,13 @@ impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
     }
 
     fn state(&self) -> Vec<(String, RawTensor)> {
-        let raw = |shape: &[usize], values: &[f32]| RawTensor {
-            dtype: checkpoint::DType::F32,
-            shape: shape.to_vec(),
-            bytes: bytemuck::cast_slice(values).to_vec(),
+        let raw = |shape: &[usize], part: &[f32]| {
+            let values = self.shard.whole(part, shape.iter().product());
+            RawTensor {
+                dtype: checkpoint::DType::F32,
+                shape: shape.to_vec(),
+                bytes: bytemuck::cast_slice(&values).to_vec(),
+            }
         };
         let states = self.states.iter();
         states
@@ -110,16 +121,17 @@ impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
     fn restore(&mut self, state: Vec<(String, RawTensor)>, _: &B::Device) -> Result<()> {
         let state = by_parameter(state, [MASTER, FIRST, SECOND])?.into_iter();
         let states = state.map(|(path, [master, first, second])| {
-            let floats = |raw: RawTensor| bytemuck::pod_collect_to_vec(&raw.bytes);
+            let part = |raw: RawTensor| self.shard.part(bytemuck::pod_collect_to_vec(&raw.bytes));
             let state = HostState {
                 shape: master.shape.clone(),
-                master: floats(master),
-                first: floats(first),
-                second: floats(second),
+                master: part(master),
+                first: part(first),
+                second: part(second),
             };
             (path, state)
         });
-        self.states = states.collect();
+        let states = states.collect();
+        self.states = states;
         Ok(())
     }
 }

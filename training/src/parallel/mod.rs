@@ -1,8 +1,11 @@
 //! One window on several devices: replicas that share out its micro-batches, or stages of a pipeline that
-//! share out the model.
+//! share out the model; and several processes that share out windows and the optimizer's state.
 
 pub mod data;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 pub mod pipeline;
+pub mod ranks;
 
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};

@@ -16,11 +16,11 @@ const FOLDER: &str = "runs";
 
 /// Writes every number of every step.
 pub struct EventLogger {
-    writer: EventWriter,
+    /// None where another process writes.
+    writer: Option<EventWriter>,
     /// Steps that are done.
     step: u64,
     names: HashMap<MetricId, String>,
-    failed: bool,
 }
 
 impl EventLogger {
@@ -30,24 +30,35 @@ impl EventLogger {
     /// If the file cannot be written.
     pub fn create(output_dir: &Path, step: u64) -> Result<Self> {
         Ok(Self {
-            writer: EventWriter::create(&output_dir.join(FOLDER), now())?,
+            writer: Some(EventWriter::create(&output_dir.join(FOLDER), now())?),
             step,
             names: HashMap::new(),
-            failed: false,
         })
     }
 
+    /// A logger that writes nothing.
+    pub fn silent() -> Self {
+        Self {
+            writer: None,
+            step: 0,
+            names: HashMap::new(),
+        }
+    }
+
     fn write(&mut self, update: &MetricsUpdate) -> Result<()> {
+        let Some(writer) = &mut self.writer else {
+            return Ok(());
+        };
         let wall_time = now();
         for metric in &update.entries_numeric {
             let Some(name) = self.names.get(&metric.entry.metric_id) else {
                 continue;
             };
             let value = metric.numeric_entry.current() as f32;
-            self.writer.scalar(self.step, wall_time, tag(name), value)?;
+            writer.scalar(self.step, wall_time, tag(name), value)?;
         }
         // Who watches a run wants to see its last step.
-        self.writer.flush()
+        writer.flush()
     }
 }
 
@@ -71,13 +82,10 @@ fn tag(name: &str) -> &str {
 impl MetricLogger for EventLogger {
     fn log(&mut self, update: MetricsUpdate, _: usize, _: &Split) {
         self.step += 1;
-        if self.failed {
-            return;
-        }
         if let Err(error) = self.write(&update) {
             // The steps are in metrics.jsonl; a training does not end for want of a picture.
             tracing::warn!("TensorBoard events are no longer written: {error}");
-            self.failed = true;
+            self.writer = None;
         }
     }
 

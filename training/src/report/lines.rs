@@ -20,7 +20,7 @@ struct Sum {
 
 /// Prints one line every few steps; loss, gradient norm and speed are means over those steps.
 pub struct LinesRenderer {
-    /// Steps between two lines.
+    /// Steps between two lines; 0 for none.
     every: u64,
     names: HashMap<MetricId, String>,
     sums: HashMap<String, Sum>,
@@ -28,6 +28,14 @@ pub struct LinesRenderer {
 }
 
 impl LinesRenderer {
+    /// A renderer that prints nothing: another process does.
+    pub fn silent() -> Self {
+        Self {
+            every: 0,
+            ..Self::new(1)
+        }
+    }
+
     /// A renderer that prints a line every `every` steps and at the last one.
     pub fn new(every: u64) -> Self {
         Self {
@@ -92,6 +100,9 @@ impl MetricsRendererTraining for LinesRenderer {
         };
         let (started, first) = *self.started.get_or_insert((Instant::now(), step));
         let total = progress.items_total;
+        if self.every == 0 {
+            return;
+        }
         if !(step as u64).is_multiple_of(self.every) && step != total {
             return;
         }

@@ -1,0 +1,37 @@
+//! The processes that `mpirun` has started together.
+
+use glmtune_training::parallel::ranks::Shard;
+
+use crate::commands::error::{Error, Result};
+
+/// Where Open MPI and MPICH tell a process how many there are.
+const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
+
+/// Joins the other processes, if there are any.
+///
+/// # Errors
+/// If there are, and this build has no MPI.
+pub fn join() -> Result<Shard> {
+    let sizes = SIZES.iter().filter_map(|name| std::env::var(name).ok());
+    let size = sizes.filter_map(|size| size.parse::<usize>().ok()).next();
+    match size {
+        None | Some(0 | 1) => Ok(Shard::default()),
+        Some(size) => join_others(size),
+    }
+}
+
+#[cfg(feature = "mpi")]
+fn join_others(_: usize) -> Result<Shard> {
+    use glmtune_training::parallel::mpi::World;
+    let world = World::join();
+    let world = world.ok_or_else(|| Error::Request("MPI could not be started".to_string()))?;
+    Ok(Shard::of(std::sync::Arc::new(world)))
+}
+
+#[cfg(not(feature = "mpi"))]
+fn join_others(size: usize) -> Result<Shard> {
+    Err(Error::Request(format!(
+        "started as one of {size} processes, but this build of glmtune has no MPI (build it with \
+         `--features mpi`)"
+    )))
+}
