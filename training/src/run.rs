@@ -1,6 +1,6 @@
 //! The loop of a training.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -65,8 +65,8 @@ pub struct Training<B: GlmBackend> {
     pub stages: Option<Stages<B>>,
     /// Id that fills up short rows.
     pub pad_id: u32,
-    /// Paths of the trained parameters.
-    pub trainable: BTreeSet<String>,
+    /// Paths of the trained parameters, and their elements.
+    pub trainable: BTreeMap<String, usize>,
     /// The update rule with its state.
     pub optimizer: Box<dyn Optimizer<B>>,
     /// Where checkpoints go.
@@ -216,11 +216,12 @@ impl<B: GlmBackend> Training<B> {
         let started = Instant::now();
         let items = self.items(dataset, window);
         let tokens = items.iter().map(|item| item.batch.real_tokens()).sum();
-        let sum = window_sum(&model, &self.shard.own(items), &self.plan())?;
-        if self.progress.step == 0 {
+        let own = self.shard.own(items);
+        let sum = window_sum(&model, &own, &self.plan())?;
+        if self.progress.step == 0 && !own.is_empty() {
             self.check_gradients(&sum.gradients)?;
         }
-        let sum = self.shard.reduce(sum)?;
+        let sum = self.shard.reduce(sum, &self.trainable)?;
         let (loss, gradients) = (sum.loss / window.len() as f64, sum.gradients);
         let scale = self.loss_scale() * window.len() as f64;
         let norm = self.shard.sum(&[gradients.squares()?])[0].sqrt() / scale;
@@ -272,7 +273,7 @@ impl<B: GlmBackend> Training<B> {
     }
 
     fn plan(&self) -> WindowPlan<'_, B> {
-        let reach = BackwardReach::of(self.trainable.iter().map(String::as_str));
+        let reach = BackwardReach::of(self.trainable.keys().map(String::as_str));
         WindowPlan {
             share: Share {
                 walk: match self.settings.gradient_checkpointing {
@@ -322,7 +323,7 @@ impl<B: GlmBackend> Training<B> {
     fn check_gradients(&self, gradients: &Gradients<B>) -> Result<()> {
         let missing: Vec<&str> = self
             .trainable
-            .iter()
+            .keys()
             .filter(|path| !gradients.contains(path))
             .map(String::as_str)
             .collect();
@@ -382,7 +383,7 @@ impl<B: GlmBackend> Training<B> {
     }
 
     fn save_checkpoint(&self, model: &CausalLm<Autodiff<B>>) -> Result<()> {
-        let is_trained = |path: &str| self.trainable.contains(path);
+        let is_trained = |path: &str| self.trainable.contains_key(path);
         // All processes hand over their parts, the first one writes.
         let state = self.optimizer.state();
         if self.shard.is_first() {

@@ -186,7 +186,7 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
         trainable: prepared
             .trainable
             .into_iter()
-            .map(|info| info.path)
+            .map(|info| (info.path.clone(), info.elements()))
             .collect(),
         optimizer,
         checkpoints,

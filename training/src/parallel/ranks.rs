@@ -2,6 +2,7 @@
 //! walks its share of the micro-batches, gradients are reduced and scattered so that a rank gets the sum of
 //! its shard alone, each rank updates its shard of masters and moments, and the weights are gathered.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -94,18 +95,29 @@ impl Shard {
         }
     }
 
-    /// The loss of all processes, and this one's part of the sum of their gradients.
+    /// The loss of all processes, and this one's part of the sum of their gradients for parameters of the
+    /// given numbers of elements. A process without a micro-batch has none and adds zeros.
     ///
     /// # Errors
     /// If the device cannot be read.
-    pub(crate) fn reduce<B: GlmBackend>(&self, sum: WindowSum<B>) -> Result<WindowSum<B>> {
+    pub(crate) fn reduce<B: GlmBackend>(
+        &self,
+        sum: WindowSum<B>,
+        parameters: &BTreeMap<String, usize>,
+    ) -> Result<WindowSum<B>> {
         let Some(ranks) = &self.ranks else {
             return Ok(sum);
         };
+        let mut own = sum.gradients.into_paths();
         let mut gradients = Gradients::default();
-        for (path, grad) in sum.gradients.into_paths() {
-            let values = pad(grad.into_host()?, ranks.size());
-            gradients.insert(path, Gradient::Host(ranks.reduce_scatter(&values)));
+        // Every process goes through the same parameters in the same order.
+        for (path, &elements) in parameters {
+            let values = match own.remove(path) {
+                Some(grad) => grad.into_host()?,
+                None => vec![0.0; elements],
+            };
+            let part = ranks.reduce_scatter(&pad(values, ranks.size()));
+            gradients.insert(path.clone(), Gradient::Host(part));
         }
         Ok(WindowSum {
             loss: ranks.all_sum(&[sum.loss])[0],
