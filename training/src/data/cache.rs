@@ -44,7 +44,8 @@ impl TokenCache {
     /// # Errors
     /// If the rows or the tokenizer's files cannot be read.
     pub fn find(settings: &DataSettings<'_>) -> Result<Option<Self>> {
-        let Some(folder) = &settings.cache else {
+        // A pipe can be read once only, and the rows need that.
+        let Some(folder) = settings.cache.as_ref().filter(|_| settings.path.is_file()) else {
             return Ok(None);
         };
         let mut digest = Sha256::new();
