@@ -4,17 +4,38 @@
 #![cfg(feature = "flex")]
 #![allow(clippy::unwrap_used)]
 
-use burn::tensor::{DType, Distribution, Tensor, TensorPrimitive};
+use std::cell::RefCell;
+
+use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 use glmtune_model::layers::ops::{AttentionInput, default};
 use glmtune_model::layers::rotary::{Direction, RotaryPairs};
 use glmtune_model::layers::{AttentionMask, AttentionScale, GlmBackend, MaskSpec};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 const TYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
+thread_local! {
+    /// Every test has a thread, and so values, of its own; Burn's generator is shared by all of them.
+    static GENERATOR: RefCell<ChaCha8Rng> = RefCell::new(ChaCha8Rng::seed_from_u64(1));
+}
+
 fn random<const D: usize>(shape: [usize; D], dtype: DType) -> FlexTensor {
-    let values = Tensor::<Flex, D>::random(shape, Distribution::Uniform(-1.0, 1.0), &FlexDevice);
+    let count = shape.iter().product();
+    let values: Vec<f32> = GENERATOR.with_borrow_mut(|generator| {
+        (0..count)
+            .map(|_| generator.random_range(-1.0..1.0))
+            .collect()
+    });
+    let values = Tensor::<Flex, D>::from_data(TensorData::new(values, shape), &FlexDevice);
     values.cast(dtype).into_primitive().tensor()
+}
+
+/// The same values in float32: what the default is given where it would round in between.
+fn exact<const D: usize>(tensor: &FlexTensor) -> FlexTensor {
+    let tensor = Tensor::<Flex, D>::from_primitive(TensorPrimitive::Float(tensor.clone()));
+    tensor.cast(DType::F32).into_primitive().tensor()
 }
 
 fn floats<const D: usize>(tensor: FlexTensor) -> Vec<f32> {
@@ -55,19 +76,16 @@ fn linear() {
             let (x, weight) = (random([rows, input], dtype), random([output, input], dtype));
             let what = format!("linear {rows}x{input}x{output}");
             // The default multiplies in the type; the fused one always in float32.
-            let exact = |t: &FlexTensor| {
-                let t = Tensor::<Flex, 2>::from_primitive(TensorPrimitive::Float(t.clone()));
-                t.cast(DType::F32).into_primitive().tensor()
-            };
             let bias = random([output], dtype);
-            let bias32 = Tensor::<Flex, 1>::from_primitive(TensorPrimitive::Float(bias.clone()));
-            let bias32 = bias32.cast(DType::F32).into_primitive().tensor();
+            let exact_bias = exact::<1>(&bias);
             let found = Flex::glm_linear(x.clone(), weight.clone(), Some(bias));
-            let expected = default::linear::<Flex>(exact(&x), exact(&weight), Some(bias32));
+            let (x, exact_weight) = (exact::<2>(&x), exact::<2>(&weight));
+            let expected = default::linear::<Flex>(x, exact_weight.clone(), Some(exact_bias));
             assert_close::<2>(&what, dtype, found, expected);
             let grad = random([rows, output], dtype);
-            let found = Flex::glm_linear_backward_input(grad.clone(), weight.clone());
-            let expected = default::linear_backward_input::<Flex>(exact(&grad), exact(&weight));
+            let found = Flex::glm_linear_backward_input(grad.clone(), weight);
+            let grad = exact::<2>(&grad);
+            let expected = default::linear_backward_input::<Flex>(grad, exact_weight);
             assert_close::<2>(&format!("{what} backward"), dtype, found, expected);
         }
     }
@@ -185,15 +203,23 @@ fn attention() {
                     mask: AttentionMask::new(spec.clone(), &FlexDevice),
                     scale: AttentionScale::new(16, 3.0),
                 };
+                let exact_input = AttentionInput::<Flex> {
+                    query: exact::<4>(&input.query),
+                    key: exact::<4>(&input.key),
+                    value: exact::<4>(&input.value),
+                    ..input.clone()
+                };
                 let what = format!("attention {queries}x{keys}, prefix {prefix}, {heads}/{groups}");
                 let found = Flex::glm_attention(input.clone());
-                let expected = default::attention::<Flex>(input.clone());
+                let expected = default::attention::<Flex>(exact_input.clone());
                 assert_close::<4>(&what, dtype, found.output.clone(), expected.output.clone());
                 let sums = (found.log_sum_exp.clone(), expected.log_sum_exp.clone());
                 assert_close::<3>(&format!("{what}: sums"), dtype, sums.0, sums.1);
                 let grad = random([2, queries, heads, 16], dtype);
-                let found = Flex::glm_attention_backward(input.clone(), found, grad.clone());
-                let expected = default::attention_backward::<Flex>(input, expected, grad);
+                let exact_grad = exact::<4>(&grad);
+                let found = Flex::glm_attention_backward(input, found, grad);
+                let expected =
+                    default::attention_backward::<Flex>(exact_input, expected, exact_grad);
                 assert_close::<4>(&format!("{what}: queries"), dtype, found.0, expected.0);
                 assert_close::<4>(&format!("{what}: keys"), dtype, found.1, expected.1);
                 assert_close::<4>(&format!("{what}: values"), dtype, found.2, expected.2);
