@@ -14,6 +14,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod generation;
+pub mod host_weights;
 pub mod layers;
 pub mod memory;
 pub mod merge;

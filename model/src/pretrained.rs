@@ -14,6 +14,7 @@ use crate::checkpoint::{
 };
 use crate::config::ModelConfig;
 use crate::error::{Error, Result, WeightFault};
+use crate::host_weights::{HostTensor, HostWeights, may_leave};
 use crate::layers::rotary::{RotaryPrecision, Rounding};
 use crate::parameters::{ModulePath, ParameterInfo, parameters};
 use crate::peft::{Lora, PrefixEncoder};
@@ -32,6 +33,17 @@ pub struct Pretrained<B: Backend> {
     pub config: ModelConfig,
     /// The model with its weights.
     pub model: CausalLm<B>,
+    /// Those weights that live in the host's memory.
+    pub host: HostWeights,
+}
+
+/// Where the weights of a model live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// On the device.
+    Device,
+    /// In the host's memory, where they [may](may_leave); they visit the device.
+    Host,
 }
 
 /// How the model of a directory is built for a compute type and a prompt mode.
@@ -69,6 +81,21 @@ impl<B: Backend> Pretrained<B> {
         device: &B::Device,
         progress: Progress<'_>,
     ) -> Result<Self> {
+        Self::load_to(Placement::Device, dir, mode, dtype, device, progress)
+    }
+
+    /// As [`load`](Self::load), into the memory of the device or of the host.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_to(
+        placement: Placement,
+        dir: &Path,
+        mode: Option<Mode>,
+        dtype: DType,
+        device: &B::Device,
+        progress: Progress<'_>,
+    ) -> Result<Self> {
         let config = ModelConfig::from_dir(dir)?;
         let checkpoint = Checkpoint::open(dir)?;
         let options = build_options(&config, mode, dtype);
@@ -77,8 +104,18 @@ impl<B: Backend> Pretrained<B> {
             let shape = prefix_shape(&config, pre_seq_len, config.common().prefix_projection);
             model = model.with_prefix(PrefixEncoder::unset(&shape, dtype, device));
         }
-        let model = load_weights(model, &checkpoint, dir, dtype, progress)?;
-        Ok(Self { config, model })
+        let entries = checkpoint.entries().filter(|info| !is_buffer(&info.name));
+        let source = Source {
+            dir,
+            tensors: entries.map(|info| (info.name.clone(), info)).collect(),
+            read: &|name| checkpoint.read_as(name, file_type(dtype)),
+        };
+        let (model, host) = fill(model, &source, placement, dtype, progress)?;
+        Ok(Self {
+            config,
+            model,
+            host,
+        })
     }
 
     /// Attaches the adapter of a directory: LoRA beside those that are there, or a prefix.
@@ -163,7 +200,13 @@ impl<B: Backend> Pretrained<B> {
             tensors: tensors.collect(),
             read: &|name| adapter.read(name, file_type(dtype)),
         };
-        let encoder = fill(encoder, &source, dtype, &mut |_, _, _| ())?;
+        let (encoder, _) = fill(
+            encoder,
+            &source,
+            Placement::Device,
+            dtype,
+            &mut |_, _, _| (),
+        )?;
         *self.model.prefix_slot() = Some(encoder);
         Ok(())
     }
@@ -181,26 +224,6 @@ fn lora_fault(module: &str, found: Vec<usize>, dims: Option<[usize; 2]>) -> Opti
         }),
         Some(_) => None,
     }
-}
-
-/// Fills a model from a checkpoint.
-///
-/// # Errors
-/// As [`Pretrained::load`].
-pub fn load_weights<B: Backend>(
-    model: CausalLm<B>,
-    checkpoint: &Checkpoint,
-    dir: &Path,
-    dtype: DType,
-    progress: Progress<'_>,
-) -> Result<CausalLm<B>> {
-    let entries = checkpoint.entries().filter(|info| !is_buffer(&info.name));
-    let source = Source {
-        dir,
-        tensors: entries.map(|info| (info.name.clone(), info)).collect(),
-        read: &|name| checkpoint.read_as(name, file_type(dtype)),
-    };
-    fill(model, &source, dtype, progress)
 }
 
 /// Tables that the published modules keep beside their weights and compute anew.
@@ -240,13 +263,15 @@ struct Source<'a> {
     read: &'a dyn Fn(&str) -> Result<RawTensor>,
 }
 
-/// Fills a module; nothing is read unless everything fits.
+/// Fills a module; nothing is read unless everything fits. With it come the weights that live in the
+/// host's memory.
 fn fill<B: Backend, M: Module<B>>(
     module: M,
     source: &Source<'_>,
+    placement: Placement,
     dtype: DType,
     progress: Progress<'_>,
-) -> Result<M> {
+) -> Result<(M, HostWeights)> {
     let faults = compare(&parameters(&module), &source.tensors);
     if !faults.is_empty() {
         return Err(Error::Weights {
@@ -256,6 +281,8 @@ fn fill<B: Backend, M: Module<B>>(
     }
     let mut loader = Loader {
         source,
+        placement,
+        host: HostWeights::default(),
         dtype,
         path: ModulePath::default(),
         loaded: 0,
@@ -265,7 +292,7 @@ fn fill<B: Backend, M: Module<B>>(
     let module = module.map(&mut loader);
     match loader.error {
         Some(error) => Err(error),
-        None => Ok(module),
+        None => Ok((module, loader.host)),
     }
 }
 
@@ -309,6 +336,8 @@ fn parameter_fault(expected: &ParameterInfo, found: Option<&TensorInfo>) -> Opti
 /// Replaces each parameter by its tensor, read when its turn comes.
 struct Loader<'a> {
     source: &'a Source<'a>,
+    placement: Placement,
+    host: HostWeights,
     dtype: DType,
     path: ModulePath,
     loaded: usize,
@@ -345,9 +374,14 @@ impl<B: Backend> ModuleMapper<B> for Loader<'_> {
         let Some(data) = self.read() else {
             return param;
         };
-        let device = param.lazy_device();
+        let (id, device) = (param.id, param.lazy_device());
+        let path = self.path.to_string();
+        if self.placement == Placement::Host && may_leave(&path, &data.shape) {
+            let tensor = HostTensor::new(data);
+            self.host.insert(path, tensor.clone());
+            return tensor.parameter(id, device, false);
+        }
         let tensor = Tensor::from_data(data, (&device, self.dtype));
-        let id = param.id;
         param.transform_for_load(tensor, id)
     }
 }

@@ -161,6 +161,10 @@ pub struct TrainArgs {
     /// Keep the optimizer's state and the float32 masters in the host's memory, and update there.
     #[arg(long, help_heading = "Course")]
     pub offload_optimizer: bool,
+    /// Keep the base model's matrices in the host's memory; each block's visit the device when its turn
+    /// comes. Implies --gradient_checkpointing, and for freeze and all --offload_optimizer.
+    #[arg(long, help_heading = "Course")]
+    pub offload_param: bool,
 
     /// Steps between two lines of progress.
     #[arg(long, default_value_t = 10, value_name = "N", help_heading = "Output")]

@@ -7,10 +7,11 @@
 mod allocator;
 
 use burn::backend::Autodiff;
-use burn::tensor::DType;
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexDevice};
 use glmtune::model::config::ModelConfig;
-use glmtune::model::peft::set_trainable;
+use glmtune::model::host_weights::HostWeights;
 use glmtune::model::pretrained::Pretrained;
 use glmtune::model::{BuildOptions, CausalLm};
 use glmtune::training::gradients::Gradients;
@@ -34,19 +35,27 @@ fn config(layers: usize) -> ModelConfig {
     ModelConfig::from_json(&text, std::path::Path::new("config.json")).unwrap()
 }
 
+/// Makes the parameters exist, which reading them does.
+struct Zeros;
+
+impl ModuleMapper<Autodiff<Flex>> for Zeros {
+    fn map_float<const D: usize>(
+        &mut self,
+        param: Param<Tensor<Autodiff<Flex>, D>>,
+    ) -> Param<Tensor<Autodiff<Flex>, D>> {
+        param.map(|tensor| tensor)
+    }
+}
+
 fn prepared(layers: usize, method: &Method) -> Prepared<Flex> {
     let config = config(layers);
     let model = CausalLm::<Autodiff<Flex>>::unset(&config, &BuildOptions::float32(), &FlexDevice);
-    // Reading the parameters makes them exist.
-    let model = set_trainable(model, &|_| true, DType::F32);
-    prepare(
-        Pretrained { config, model },
-        method,
-        None,
-        Masters::InModel,
-        1,
-    )
-    .unwrap()
+    let pretrained = Pretrained {
+        config,
+        model: model.map(&mut Zeros),
+        host: HostWeights::default(),
+    };
+    prepare(pretrained, method, None, Masters::InModel, 1).unwrap()
 }
 
 fn batch() -> MicroBatch {
@@ -137,10 +146,10 @@ fn gradients_and_state_are_those_of_what_is_trained() {
             grad_scale: 1.0,
         };
         let model = prepared.model;
-        let mut updated = None;
+        let (mut updated, mut host) = (None, HostWeights::default());
         let bytes = allocator::held_by(|| {
             let grads = gradients.take().unwrap();
-            updated = Some(apply(grads, model, &mut optimizer, update).unwrap());
+            updated = Some(apply(grads, model, &mut host, &mut optimizer, update).unwrap());
         });
         // Two moments come, the gradients go.
         held(bytes.wrapping_add(trained), 2, "optimizer's state");

@@ -11,15 +11,17 @@ use std::path::{Path, PathBuf};
 
 use burn::backend::Autodiff;
 use glmtune_model::checkpoint::{
-    AtomicDir, AtomicFile, Checkpoint, Existing, RawTensor, TensorInfo, write_safetensors,
+    AtomicDir, AtomicFile, Checkpoint, DType, Existing, TensorFile, TensorInfo,
 };
+use glmtune_model::host_weights::HostWeights;
+use glmtune_model::parameters::parameters;
 use glmtune_model::{CausalLm, GlmBackend};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::optim::Optimizer;
+use crate::optim::{Optimizer, StateTensor};
 use crate::precision::LossScale;
 use crate::tensors;
 
@@ -155,15 +157,12 @@ impl Checkpoints {
         progress: Progress,
         model: &CausalLm<Autodiff<B>>,
         is_trained: &dyn Fn(&str) -> bool,
-        optimizer: &[(String, RawTensor)],
+        optimizer: &[StateTensor<'_>],
     ) -> Result<()> {
         let target = self.folder.join(step_name(progress.step));
         let dir = AtomicDir::create(&target, Existing::Replace)?;
-        write_tensors(
-            &dir.path().join(WEIGHTS),
-            &tensors::trained(model, is_trained)?,
-        )?;
-        write_tensors(&dir.path().join(OPTIMIZER), optimizer)?;
+        write_weights(&dir.path().join(WEIGHTS), model, is_trained)?;
+        write_state(&dir.path().join(OPTIMIZER), optimizer)?;
         let digest = |name: &str| Ok((name.to_string(), FileDigest::of(&dir.path().join(name))?));
         let state = State {
             version: VERSION,
@@ -287,8 +286,13 @@ impl Saved {
     pub fn restore_weights<B: GlmBackend>(
         &self,
         model: CausalLm<Autodiff<B>>,
+        host: &mut HostWeights,
     ) -> Result<CausalLm<Autodiff<B>>> {
-        tensors::restore(model, &Checkpoint::open_file(&self.dir.join(WEIGHTS))?)
+        tensors::restore(
+            model,
+            host,
+            &Checkpoint::open_file(&self.dir.join(WEIGHTS))?,
+        )
     }
 
     /// Puts the optimizer's state into an optimizer.
@@ -301,11 +305,8 @@ impl Saved {
         device: &B::Device,
     ) -> Result<()> {
         let file = Checkpoint::open_file(&self.dir.join(OPTIMIZER))?;
-        let state = file
-            .entries()
-            .map(|info| Ok((info.name.clone(), file.read(&info.name)?)))
-            .collect::<Result<_>>()?;
-        optimizer.restore(state, device)
+        let names = file.entries().map(|info| info.name.clone()).collect();
+        optimizer.restore(names, &|name| Ok(file.read(name)?), device)
     }
 }
 
@@ -347,13 +348,34 @@ fn step_name(step: u64) -> String {
     format!("step-{step}")
 }
 
-fn write_tensors(path: &Path, tensors: &[(String, RawTensor)]) -> Result<()> {
-    let tensors: Vec<(TensorInfo, &[u8])> = tensors
-        .iter()
-        .map(|(name, raw)| {
-            let info = TensorInfo::new(name.clone(), raw.dtype, raw.shape.clone());
-            (info, raw.bytes.as_slice())
-        })
-        .collect();
-    Ok(write_safetensors(path, &tensors)?)
+/// The trained weights, float32, one at a time.
+fn write_weights<B: GlmBackend>(
+    path: &Path,
+    model: &CausalLm<Autodiff<B>>,
+    is_trained: &dyn Fn(&str) -> bool,
+) -> Result<()> {
+    let infos = parameters(model).into_iter();
+    let infos = infos.filter(|info| is_trained(&info.path));
+    let infos = infos.map(|info| TensorInfo::new(info.path, DType::F32, info.shape));
+    let mut file = TensorFile::create(path, infos.collect())?;
+    tensors::visit(model, &mut |path, data| {
+        if is_trained(path) {
+            file.write(
+                path,
+                &tensors::to_raw(data(), burn::tensor::DType::F32).bytes,
+            )?;
+        }
+        Ok(())
+    })?;
+    Ok(file.commit()?)
+}
+
+/// An optimizer's state, one tensor at a time.
+fn write_state(path: &Path, state: &[StateTensor<'_>]) -> Result<()> {
+    let infos = state.iter().map(|tensor| tensor.info.clone());
+    let mut file = TensorFile::create(path, infos.collect())?;
+    for tensor in state {
+        file.write(&tensor.info.name, &(tensor.fetch)())?;
+    }
+    Ok(file.commit()?)
 }

@@ -9,6 +9,7 @@ use glmtune_model::causal_lm::prefix_shape;
 use glmtune_model::checkpoint::{
     AdapterKind, LoraAdapter, LoraConfig, PrefixAdapter, TargetModules,
 };
+use glmtune_model::host_weights::HostWeights;
 use glmtune_model::parameters::{ParameterInfo, parameters};
 use glmtune_model::peft::{Lora, LoraSettings, PrefixEncoder, set_trainable};
 use glmtune_model::pretrained::{PREFIX_ENCODER, Pretrained};
@@ -30,6 +31,8 @@ const NEAR_NAMES: usize = 5;
 pub struct Prepared<B: GlmBackend> {
     /// The model: what is trained is tracked and in float32.
     pub model: CausalLm<Autodiff<B>>,
+    /// Those of its weights that live in the host's memory.
+    pub host: HostWeights,
     /// What is trained, in the order of the model.
     pub trainable: Vec<ParameterInfo>,
     /// Elements of all parameters, those of adapters included.
@@ -85,7 +88,11 @@ pub fn prepare<B: GlmBackend>(
     seed: u64,
 ) -> Result<Prepared<B>> {
     let device = pretrained.model.device();
-    let Pretrained { model, config } = match adapter {
+    let Pretrained {
+        model,
+        config,
+        mut host,
+    } = match adapter {
         Some(dir) => attach(pretrained, method, dir, &device)?,
         None => pretrained,
     };
@@ -120,8 +127,10 @@ pub fn prepare<B: GlmBackend>(
         Masters::WithOptimizer => model.dtype(),
     };
     let model = set_trainable(model, &|path| chosen.contains(path), master);
+    host.set_trained(&|path| chosen.contains(path));
     Ok(Prepared {
         model,
+        host,
         total: infos.iter().map(ParameterInfo::elements).sum(),
         trainable: infos
             .into_iter()

@@ -4,8 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::backend::Autodiff;
-use burn::module::AutodiffModule;
-use burn::tensor::DType;
+use burn::tensor::{DType, Tensor};
 use glmtune_model::checkpoint::{
     self, AdapterMeta, AtomicDir, AtomicFile, Existing, LoraConfig, RawTensor, ShardPlan,
     ShardWriter, TensorInfo, copy_side_files, write_lora_adapter, write_prefix_adapter,
@@ -76,8 +75,8 @@ impl Outputs {
         config: &LoraConfig,
         model: &CausalLm<Autodiff<B>>,
     ) -> Result<()> {
-        let mut model: CausalLm<B> = model.valid();
-        let raw = |tensor: burn::tensor::Tensor<B, 2>| to_raw(tensor.into_data(), DType::F32);
+        let mut model = model.clone();
+        let raw = |tensor: Tensor<Autodiff<B>, 2>| to_raw(tensor.into_data(), DType::F32);
         let factors: Vec<(String, RawTensor, RawTensor)> = model
             .projections_mut()
             .into_iter()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::backend::Autodiff;
+use glmtune_model::host_weights::HostWeights;
 use glmtune_model::layers::DropoutSource;
 use glmtune_model::{CausalLm, GlmBackend, ModelConfig};
 
@@ -63,6 +64,8 @@ pub struct Training<B: GlmBackend> {
     pub devices: Vec<B::Device>,
     /// The stages of a pipeline over these devices, where there is one.
     pub stages: Option<Stages<B>>,
+    /// The weights that live in the host's memory.
+    pub host: HostWeights,
     /// Id that fills up short rows.
     pub pad_id: u32,
     /// Paths of the trained parameters, and their elements.
@@ -236,7 +239,8 @@ impl<B: GlmBackend> Training<B> {
                 number: self.progress.updates,
                 grad_scale: (limit / norm.max(1e-6)).min(1.0) / scale,
             };
-            apply(gradients, model, self.optimizer.as_mut(), update)?
+            let optimizer = self.optimizer.as_mut();
+            apply(gradients, model, &mut self.host, optimizer, update)?
         } else {
             if !(overflowed && self.can_scale_down()) {
                 self.not_finite(dataset, window, (loss, norm), observer)?;
@@ -276,7 +280,8 @@ impl<B: GlmBackend> Training<B> {
         let reach = BackwardReach::of(self.trainable.keys().map(String::as_str));
         WindowPlan {
             share: Share {
-                walk: match self.settings.gradient_checkpointing {
+                // The graph of a plain walk would hold the visiting weights of all blocks at once.
+                walk: match self.settings.gradient_checkpointing || self.settings.offload_param {
                     true => Walk::Checkpointed(reach),
                     false => Walk::Plain,
                 },
@@ -286,6 +291,7 @@ impl<B: GlmBackend> Training<B> {
             devices: &self.devices,
             stages: self.stages.as_ref(),
             reach,
+            host: &self.host,
         }
     }
 
@@ -384,11 +390,13 @@ impl<B: GlmBackend> Training<B> {
 
     fn save_checkpoint(&self, model: &CausalLm<Autodiff<B>>) -> Result<()> {
         let is_trained = |path: &str| self.trainable.contains_key(path);
-        // All processes hand over their parts, the first one writes.
         let state = self.optimizer.state();
-        if self.shard.is_first() {
-            self.checkpoints
-                .save(self.progress, model, &is_trained, &state)?;
+        match self.shard.is_first() {
+            true => self
+                .checkpoints
+                .save(self.progress, model, &is_trained, &state)?,
+            // All processes hand over their parts, the first one writes.
+            false => state.iter().for_each(|tensor| drop((tensor.fetch)())),
         }
         // None goes on before the checkpoint is complete.
         self.shard.any(false);

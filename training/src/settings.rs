@@ -159,6 +159,8 @@ pub struct TrainSettings {
     pub longest_first: bool,
     /// Whether the optimizer's state and the float32 masters are in the host's memory.
     pub offload_optimizer: bool,
+    /// Whether the base model's matrices are in the host's memory and visit the device.
+    pub offload_param: bool,
     /// Whether blocks run again in the backward pass instead of keeping their activations.
     pub gradient_checkpointing: bool,
     /// Type of the frozen weights and of the activations.
@@ -174,11 +176,12 @@ pub struct TrainSettings {
 }
 
 /// Settings that a resumed run may change: they do not change the course of the training.
-const FREE: [&str; 9] = [
+const FREE: [&str; 10] = [
     "data_parallel",
     "gradient_accumulation_steps",
     "gradient_checkpointing",
     "max_steps",
+    "offload_param",
     "on_nan",
     "pipeline_stages",
     "save_model_step",

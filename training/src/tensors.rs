@@ -5,12 +5,17 @@ use std::collections::BTreeSet;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData, TensorPrimitive};
+use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData, TensorPrimitive, bf16, f16};
 use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::{self, Checkpoint, RawTensor};
+use glmtune_model::host_weights::{HostTensor, HostWeights, value};
 use glmtune_model::parameters::ModulePath;
+use rayon::prelude::*;
 
 use crate::error::Result;
+
+/// Elements that one task converts at least.
+const CHUNK: usize = 1 << 15;
 
 /// The elements of a tensor of any rank in a type.
 pub(crate) fn to_raw(data: TensorData, dtype: DType) -> RawTensor {
@@ -44,6 +49,38 @@ pub(crate) fn primitive_from_raw<B: GlmBackend>(
     device: &B::Device,
 ) -> FloatTensor<B> {
     B::float_from_data(to_data(raw), device)
+}
+
+/// Float32 elements in another float type, on all threads.
+pub(crate) fn narrow(values: &[f32], shape: Shape, dtype: DType) -> TensorData {
+    let bytes = match dtype {
+        DType::F16 => Bytes::from_elems(converted(values, f16::from_f32)),
+        DType::BF16 => Bytes::from_elems(converted(values, bf16::from_f32)),
+        _ => Bytes::from_elems(values.to_vec()),
+    };
+    let dtype = match dtype {
+        DType::F16 | DType::BF16 => dtype,
+        _ => DType::F32,
+    };
+    TensorData {
+        bytes,
+        shape,
+        dtype,
+    }
+}
+
+/// The elements of a float tensor as float32, on all threads.
+pub(crate) fn widen(data: &TensorData) -> Vec<f32> {
+    match data.dtype {
+        DType::F16 => converted(bytemuck::cast_slice(&data.bytes), f16::to_f32),
+        DType::BF16 => converted(bytemuck::cast_slice(&data.bytes), bf16::to_f32),
+        _ => bytemuck::cast_slice(&data.bytes).to_vec(),
+    }
+}
+
+fn converted<T: Copy + Sync, U: Send>(values: &[T], convert: impl Fn(T) -> U + Sync) -> Vec<U> {
+    let values = values.par_iter().with_min_len(CHUNK);
+    values.map(|&value| convert(value)).collect()
 }
 
 fn to_data(raw: RawTensor) -> TensorData {
@@ -103,19 +140,24 @@ impl<B: Backend> ModuleVisitor<B> for Visitor<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         if self.result.is_ok() {
-            self.result = (self.visit)(&self.path.to_string(), &|| param.val().into_data());
+            self.result = (self.visit)(&self.path.to_string(), &|| value(param).into_data());
         }
     }
 }
 
-/// Puts float32 elements into the parameters of their paths; the others stay.
+/// Puts elements into the parameters of their paths, in the types and places of those; the others stay.
 ///
 /// # Errors
 /// The first tensor that cannot be read or fits no parameter's shape.
-pub(crate) fn restore<B: Backend, M: Module<B>>(module: M, file: &Checkpoint) -> Result<M> {
+pub(crate) fn restore<B: Backend, M: Module<B>>(
+    module: M,
+    host: &mut HostWeights,
+    file: &Checkpoint,
+) -> Result<M> {
     let expected = file.entries().map(|info| info.name.clone()).collect();
     let mut restorer = Restorer {
         path: ModulePath::default(),
+        host,
         file,
         expected,
         error: None,
@@ -133,6 +175,7 @@ pub(crate) fn restore<B: Backend, M: Module<B>>(module: M, file: &Checkpoint) ->
 
 struct Restorer<'a> {
     path: ModulePath,
+    host: &'a mut HostWeights,
     file: &'a Checkpoint,
     expected: BTreeSet<String>,
     error: Option<crate::error::Error>,
@@ -152,17 +195,21 @@ impl<B: Backend> ModuleMapper<B> for Restorer<'_> {
         if !self.expected.remove(&path) || self.error.is_some() {
             return param;
         }
-        match self.read(&path, &param.lazy_shape().to_vec()) {
-            Ok(raw) => {
-                let tensor = Tensor::from_data(to_data(raw), (&param.lazy_device(), DType::F32));
-                let id = param.id;
-                param.transform_for_load(tensor, id)
-            }
+        let data = match self.read(&path, &param.lazy_shape().to_vec()) {
+            Ok(raw) => to_data(raw),
             Err(error) => {
                 self.error = Some(error);
-                param
+                return param;
             }
+        };
+        let (id, device) = (param.id, param.lazy_device());
+        if let Some(dtype) = self.host.get(&path).map(HostTensor::dtype) {
+            let tensor = HostTensor::new(data.convert_dtype(dtype));
+            self.host.insert(path, tensor.clone());
+            return tensor.parameter(id, device, true);
         }
+        let tensor = Tensor::from_data(data, (&device, param.dtype()));
+        param.transform_for_load(tensor, id)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The micro-batches of one optimizer step, on one device or on several.
 
 use burn::backend::Autodiff;
+use glmtune_model::host_weights::HostWeights;
 use glmtune_model::{CausalLm, GlmBackend};
 
 use crate::error::Result;
@@ -20,6 +21,8 @@ pub struct WindowPlan<'a, B: GlmBackend> {
     pub stages: Option<&'a Stages<B>>,
     /// What the backward pass must reach.
     pub reach: BackwardReach,
+    /// The weights that live in the host's memory.
+    pub host: &'a HostWeights,
 }
 
 /// Walks all micro-batches of a window and adds up losses and gradients.
@@ -34,6 +37,6 @@ pub fn window<B: GlmBackend>(
     match (plan.stages, plan.devices) {
         (Some(stages), _) => pipeline(model, items, stages, plan.reach, plan.share),
         (None, [] | [_]) => plan.share.run(model, items.iter()),
-        (None, devices) => replicas(model, items, plan.share, devices),
+        (None, devices) => replicas(model, items, plan.share, devices, plan.host),
     }
 }

@@ -7,4 +7,4 @@ mod trainable;
 
 pub use lora::{Lora, LoraFactor, LoraSettings};
 pub use prefix::{PrefixDropout, PrefixEncoder, PrefixKeyValues, PrefixShape};
-pub use trainable::set_trainable;
+pub use trainable::{frozen, set_trainable};

@@ -4,12 +4,14 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
+use crate::host_weights::is_hosted;
 use crate::layers::projection::to_type;
 use crate::parameters::ModulePath;
 
 /// Makes exactly those parameters trainable whose path is accepted. A trainable parameter gets the type
-/// `master`, float32 where updates are to be exact; the others keep their type and are not tracked, so that they cost no gradient and no
-/// activation that only their gradient would need.
+/// `master`, float32 where updates are to be exact, unless it lives in the host's memory; the others keep
+/// their type and are not tracked, so that they cost no gradient and no activation that only their gradient
+/// would need.
 pub fn set_trainable<B: Backend, M: Module<B>>(
     module: M,
     is_trainable: &dyn Fn(&str) -> bool,
@@ -41,8 +43,26 @@ impl<B: Backend> ModuleMapper<B> for Selector<'_> {
         if !(self.is_trainable)(&self.path.to_string()) {
             return param.set_require_grad(false);
         }
+        if is_hosted(&param) {
+            // Its master is with the optimizer.
+            return param.set_require_grad(true);
+        }
         let (id, tensor, _) = param.consume();
         let master = to_type(tensor, self.master).detach();
         Param::initialized(id, master.require_grad())
+    }
+}
+
+/// A view of a module in which nothing is trained: a walk over it builds no graph. Weights in the host's
+/// memory stay there.
+pub fn frozen<B: Backend, M: Module<B>>(module: &M) -> M {
+    module.clone().map(&mut Freezer)
+}
+
+struct Freezer;
+
+impl<B: Backend> ModuleMapper<B> for Freezer {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        param.set_require_grad(false)
     }
 }

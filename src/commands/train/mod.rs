@@ -12,7 +12,7 @@ use burn::backend::Autodiff;
 use burn::tensor::DType;
 use glmtune_model::checkpoint::{AdapterMeta, parse_size};
 use glmtune_model::parameters::ParameterInfo;
-use glmtune_model::pretrained::Pretrained;
+use glmtune_model::pretrained::{Placement, Pretrained};
 use glmtune_model::tokenizer::tokenizer_files;
 use glmtune_model::{CausalLm, GlmBackend};
 use glmtune_training::checkpoint::{Checkpoints, Identity, Progress, Resume, file_digest};
@@ -143,7 +143,7 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
     let prepared = request.model(&settings, dtype)?;
     request.say(trainable_lines(&prepared));
 
-    let mut model = prepared.model;
+    let (mut model, mut host) = (prepared.model, prepared.host);
     let mut optimizer: Box<dyn Optimizer<B>> = match settings.offload_optimizer {
         true => {
             let shard = request.shard.clone();
@@ -157,7 +157,7 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
     };
     match saved {
         Some(saved) => {
-            model = saved.restore_weights(model)?;
+            model = saved.restore_weights(model, &mut host)?;
             saved.restore_optimizer(optimizer.as_mut(), request.device)?;
             progress = saved.progress;
             request.say(format!("going on after step {}", progress.step));
@@ -170,7 +170,7 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
     }
     let stages = request.stages(&model);
     if let Some(stages) = &stages {
-        model = stages.place(model);
+        model = stages.place(model, &host);
     }
     let is_first = request.shard.is_first();
     if is_first {
@@ -182,6 +182,7 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
         dataset: dataset.into(),
         devices: request.devices.to_vec(),
         stages,
+        host,
         pad_id: plan.config.common().pad_token_id,
         trainable: prepared
             .trainable
@@ -279,7 +280,12 @@ impl<B: GlmBackend> Request<'_, B> {
             bar.set_length(count as u64);
             bar.set_position(index as u64);
         };
-        let pretrained = Pretrained::<Autodiff<B>>::load(
+        let placement = match settings.offload_param {
+            true => Placement::Host,
+            false => Placement::Device,
+        };
+        let pretrained = Pretrained::<Autodiff<B>>::load_to(
+            placement,
             &self.args.model.model_name_or_path,
             Some(self.plan.mode),
             dtype,

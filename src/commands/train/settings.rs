@@ -31,9 +31,12 @@ pub fn settings(
     let file = file.unwrap_or(&none);
     let (optimizer, scheduler) = (&file.optimizer, &file.scheduler);
     let clipping = args.max_grad_norm.or(file.gradient_clipping);
+    let method = method(args);
+    let offload_param = args.offload_param || file.offload_param;
+    let trains_hosted = offload_param && !method.is_adapter();
     TrainSettings {
         mode,
-        method: method(args),
+        method,
         limits: LayoutLimits::from(&args.layout),
         is_skip: args.layout.is_skip,
         per_device_train_batch_size: args.per_device_train_batch_size,
@@ -87,8 +90,13 @@ pub fn settings(
         seed: args.seed,
         shuffle: !args.no_shuffle,
         longest_first: args.longest_first,
-        // Several processes share out the state that is in their hosts' memory.
-        offload_optimizer: args.offload_optimizer || file.offload_optimizer || ranks > 1,
+        // Several processes share out the state that is in their hosts' memory, and weights that live there
+        // are updated there.
+        offload_optimizer: args.offload_optimizer
+            || file.offload_optimizer
+            || ranks > 1
+            || trains_hosted,
+        offload_param,
         gradient_checkpointing: args.gradient_checkpointing,
         dtype: type_name(dtype),
         on_nan: match args.on_nan {
@@ -156,10 +164,6 @@ pub fn unmet(file: &DeepSpeedConfig, dtype: DType, devices: usize) -> Vec<String
             "zero_optimization.stage {}: nothing to share out on one device",
             file.zero_stage
         ),
-    );
-    say(
-        file.offload_param,
-        "zero_optimization.offload_param: not done yet; the weights stay on the device".to_string(),
     );
     let computing = type_name(dtype);
     say(

@@ -25,80 +25,74 @@ fn trajectories(family: &str, more: &[&str], tolerance: f64) {
 }
 
 macro_rules! on_families {
-    ($module:ident, $arguments:expr, $tolerance:expr) => {
+    ($module:ident, $run:expr, $arguments:expr) => {
         mod $module {
             use super::*;
 
             #[test]
             fn chatglm() {
-                trajectories("chatglm", &$arguments, $tolerance);
+                $run("chatglm", &$arguments);
             }
 
             #[test]
             fn chatglm2() {
-                trajectories("chatglm2", &$arguments, $tolerance);
+                $run("chatglm2", &$arguments);
             }
 
             #[test]
             fn chatglm3() {
-                trajectories("chatglm3", &$arguments, $tolerance);
+                $run("chatglm3", &$arguments);
             }
 
             #[test]
             fn glm4() {
-                trajectories("glm4", &$arguments, $tolerance);
+                $run("glm4", &$arguments);
             }
         }
     };
 }
 
-on_families!(flex, ["--backend", "flex"], FLEX);
-on_families!(
-    flex_checkpointed,
-    ["--backend", "flex", "--gradient_checkpointing"],
-    FLEX
-);
+fn on_flex(family: &str, more: &[&str]) {
+    trajectories(family, &[&["--backend", "flex"], more].concat(), FLEX);
+}
 
+on_families!(flex, on_flex, []);
+on_families!(flex_checkpointed, on_flex, ["--gradient_checkpointing"]);
 on_families!(
-    flex_offloaded,
-    [
-        "--backend",
-        "flex",
-        "--offload_optimizer",
-        "--gradient_checkpointing"
-    ],
-    FLEX
+    flex_offloaded_optimizer,
+    on_flex,
+    ["--offload_optimizer", "--gradient_checkpointing"]
 );
+on_families!(flex_offloaded_parameters, on_flex, ["--offload_param"]);
 // Two replicas with one micro-batch each make the golden runs' accumulation of two.
 on_families!(
     flex_replicas,
+    on_flex,
+    ["--devices", "0,1", "--gradient_accumulation_steps", "1"]
+);
+on_families!(
+    flex_offloaded_replicas,
+    on_flex,
     [
-        "--backend",
-        "flex",
         "--devices",
         "0,1",
         "--gradient_accumulation_steps",
-        "1"
-    ],
-    FLEX
+        "1",
+        "--offload_param",
+        "--offload_optimizer"
+    ]
 );
-
-on_families!(
-    flex_two_stages,
-    ["--backend", "flex", "--pipeline_stages", "2"],
-    FLEX
-);
+on_families!(flex_two_stages, on_flex, ["--pipeline_stages", "2"]);
 // More stages than blocks: some only pass on what they get.
 on_families!(
     flex_four_stages,
+    on_flex,
     [
-        "--backend",
-        "flex",
         "--pipeline_stages",
         "4",
-        "--offload_optimizer"
-    ],
-    FLEX
+        "--offload_optimizer",
+        "--offload_param"
+    ]
 );
 
 #[test]
@@ -134,29 +128,22 @@ mod on_wgpu {
         found
     }
 
-    fn on_wgpu(family: &str) {
+    fn on_wgpu(family: &str, more: &[&str]) {
         if available() {
-            trajectories(family, &["--backend", "wgpu"], GPU);
+            trajectories(family, &[&["--backend", "wgpu"], more].concat(), GPU);
         }
     }
 
-    #[test]
-    fn chatglm() {
-        on_wgpu("chatglm");
-    }
+    on_families!(plain, on_wgpu, []);
+    // Checkpointed, with weights that come and go and updates on the host.
+    on_families!(
+        offloaded,
+        on_wgpu,
+        ["--offload_param", "--offload_optimizer"]
+    );
 
     #[test]
-    fn chatglm2() {
-        on_wgpu("chatglm2");
-    }
-
-    #[test]
-    fn chatglm3() {
-        on_wgpu("chatglm3");
-    }
-
-    #[test]
-    fn glm4() {
-        on_wgpu("glm4");
+    fn two_stages() {
+        on_wgpu("chatglm2", &["--pipeline_stages", "2"]);
     }
 }

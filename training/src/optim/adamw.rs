@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use burn::tensor::TensorMetadata;
 use burn::tensor::ops::FloatTensor;
 use glmtune_model::GlmBackend;
-use glmtune_model::checkpoint::RawTensor;
 use glmtune_model::layers::ops::{AdamMoments, AdamStep};
 use serde::Serialize;
 
-use super::{Optimizer, Update, by_parameter};
-use crate::error::Result;
+use super::{Optimizer, ReadState, StateTensor, Update, Weight, by_parameter};
+use crate::error::{Error, Result};
 use crate::gradients::Gradient;
 use crate::tensors::{primitive_from_raw, primitive_to_raw};
 
@@ -97,10 +96,15 @@ impl<B: GlmBackend> Optimizer<B> for AdamW<B> {
     fn update(
         &mut self,
         path: &str,
-        weight: FloatTensor<B>,
+        weight: Weight<B>,
         grad: Gradient<B>,
         update: Update,
-    ) -> Result<FloatTensor<B>> {
+    ) -> Result<Weight<B>> {
+        let Weight::Device(weight) = weight else {
+            return Err(Error::Request(format!(
+                "`{path}` lives in the host's memory, where this optimizer does not update"
+            )));
+        };
         let device = B::float_device(&weight);
         let moments = self.moments.remove(path).unwrap_or_else(|| {
             let zeros = || B::float_zeros(weight.shape(), &device, weight.dtype().into());
@@ -113,29 +117,40 @@ impl<B: GlmBackend> Optimizer<B> for AdamW<B> {
         let step = self.settings.step(update);
         let (weight, moments) = B::glm_adamw(weight, grad, moments, &step);
         self.moments.insert(path.to_string(), moments);
-        Ok(weight)
+        Ok(Weight::Device(weight))
     }
 
-    fn state(&self) -> Vec<(String, RawTensor)> {
-        let raw = |tensor: &FloatTensor<B>| primitive_to_raw::<B>(tensor.clone());
+    fn state(&self) -> Vec<StateTensor<'_>> {
         let moments = self.moments.iter();
         moments
             .flat_map(|(path, moments)| {
-                [
-                    (format!("{FIRST}.{path}"), raw(&moments.first)),
-                    (format!("{SECOND}.{path}"), raw(&moments.second)),
-                ]
+                [(FIRST, &moments.first), (SECOND, &moments.second)].map(|(quantity, tensor)| {
+                    StateTensor::new(quantity, path, tensor.shape().to_vec(), || {
+                        primitive_to_raw::<B>(tensor.clone()).bytes
+                    })
+                })
             })
             .collect()
     }
 
-    fn restore(&mut self, state: Vec<(String, RawTensor)>, device: &B::Device) -> Result<()> {
-        let state = by_parameter(state, [FIRST, SECOND])?.into_iter();
-        let moments = state.map(|(path, parts)| {
-            let [first, second] = parts.map(|raw| primitive_from_raw::<B>(raw, device));
-            (path, AdamMoments { first, second })
+    fn restore(
+        &mut self,
+        names: Vec<String>,
+        read: ReadState<'_>,
+        device: &B::Device,
+    ) -> Result<()> {
+        let read = |name: &str| -> Result<FloatTensor<B>> {
+            Ok(primitive_from_raw::<B>(read(name)?, device))
+        };
+        let state = by_parameter(names, [FIRST, SECOND])?.into_iter();
+        let moments = state.map(|(path, [first, second])| {
+            let moments = AdamMoments {
+                first: read(&first)?,
+                second: read(&second)?,
+            };
+            Ok((path, moments))
         });
-        self.moments = moments.collect();
+        self.moments = moments.collect::<Result<_>>()?;
         Ok(())
     }
 }

@@ -4,27 +4,31 @@ use std::collections::BTreeMap;
 
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Tensor, TensorMetadata};
+use burn::tensor::Tensor;
+use glmtune_model::host_weights::{HostTensor, HostWeights};
 use glmtune_model::parameters::ModulePath;
 use glmtune_model::{CausalLm, GlmBackend};
 
-use super::{Optimizer, Update};
+use super::{Optimizer, Update, Weight};
 use crate::error::{Error, Result};
 use crate::gradients::{Gradient, Gradients, float};
 
-/// The model after an update of every parameter that has a gradient.
+/// The model after an update of every parameter that has a gradient; those that live in the host's memory
+/// are replaced there.
 ///
 /// # Errors
 /// If the optimizer fails.
 pub fn apply<B: GlmBackend>(
     gradients: Gradients<B>,
     model: CausalLm<Autodiff<B>>,
+    host: &mut HostWeights,
     optimizer: &mut dyn Optimizer<B>,
     update: Update,
 ) -> Result<CausalLm<Autodiff<B>>> {
     let mut updater = Updater {
         path: ModulePath::default(),
         grads: gradients.into_paths(),
+        host,
         optimizer,
         update,
         error: None,
@@ -39,6 +43,7 @@ pub fn apply<B: GlmBackend>(
 struct Updater<'a, B: GlmBackend> {
     path: ModulePath,
     grads: BTreeMap<String, Gradient<B>>,
+    host: &'a mut HostWeights,
     optimizer: &'a mut dyn Optimizer<B>,
     update: Update,
     error: Option<Error>,
@@ -61,16 +66,26 @@ impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for Updater<'_, B> {
         let Some(grad) = self.grads.remove(&path) else {
             return param;
         };
-        let (id, tensor, _) = param.consume();
-        let weight = tensor.inner().into_primitive().tensor();
-        let (shape, device) = (weight.shape(), B::float_device(&weight));
-        let dtype = weight.dtype();
-        // No handle on the weight stays here, so that it can be updated in place.
-        let updated = self.optimizer.update(&path, weight, grad, self.update);
-        let updated = updated.unwrap_or_else(|error| {
-            self.error = Some(error);
-            B::float_zeros(shape, &device, dtype.into())
-        });
-        Param::initialized(id, Tensor::from_inner(float(updated)).require_grad())
+        let (id, device, shape) = (param.id, param.lazy_device(), param.lazy_shape());
+        let weight = match self.host.get(&path) {
+            Some(tensor) => Weight::Host(tensor.data()),
+            None => Weight::Device(param.into_value().inner().into_primitive().tensor()),
+        };
+        // No handle on a weight on the device stays here, so that it can be updated in place.
+        match self.optimizer.update(&path, weight, grad, self.update) {
+            Ok(Weight::Device(weight)) => {
+                Param::initialized(id, Tensor::from_inner(float(weight)).require_grad())
+            }
+            Ok(Weight::Host(data)) => {
+                let tensor = HostTensor::new(data);
+                self.host.insert(path, tensor.clone());
+                tensor.parameter(id, device, true)
+            }
+            Err(error) => {
+                self.error = Some(error);
+                // The model is given up with the error.
+                Param::initialized(id, Tensor::zeros(shape, &device))
+            }
+        }
     }
 }

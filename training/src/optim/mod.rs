@@ -13,9 +13,10 @@ pub use offload::OffloadedAdamW;
 
 use std::collections::BTreeMap;
 
+use burn::tensor::TensorData;
 use burn::tensor::ops::FloatTensor;
 use glmtune_model::GlmBackend;
-use glmtune_model::checkpoint::RawTensor;
+use glmtune_model::checkpoint::{self, RawTensor, TensorInfo};
 
 use crate::error::{Error, Result};
 use crate::gradients::Gradient;
@@ -31,54 +32,94 @@ pub struct Update {
     pub grad_scale: f64,
 }
 
+/// A weight where it lives.
+#[derive(Debug, Clone)]
+pub enum Weight<B: GlmBackend> {
+    /// On the device.
+    Device(FloatTensor<B>),
+    /// In the host's memory.
+    Host(TensorData),
+}
+
+/// A float32 tensor of an optimizer's state, named `<quantity>.<path of the parameter>`, whose elements
+/// are fetched when they are wanted: all of them together can be as large as the model three times over.
+pub struct StateTensor<'a> {
+    /// Name, type and shape.
+    pub info: TensorInfo,
+    /// The elements as bytes, row-major. Where several processes share the state, all must fetch it.
+    pub fetch: Box<dyn Fn() -> Vec<u8> + 'a>,
+}
+
+impl<'a> StateTensor<'a> {
+    fn new(
+        quantity: &str,
+        path: &str,
+        shape: Vec<usize>,
+        fetch: impl Fn() -> Vec<u8> + 'a,
+    ) -> Self {
+        Self {
+            info: TensorInfo::new(format!("{quantity}.{path}"), checkpoint::DType::F32, shape),
+            fetch: Box::new(fetch),
+        }
+    }
+}
+
+/// Reads a tensor of a saved state by its name.
+pub type ReadState<'a> = &'a dyn Fn(&str) -> Result<RawTensor>;
+
 /// A rule that turns gradients into updates, and the state that it keeps for each parameter.
 pub trait Optimizer<B: GlmBackend>: Send {
-    /// The weight after an update, in the type of the weight before it.
+    /// The weight after an update, in the type and the place of the weight before it.
     ///
     /// # Errors
-    /// If the device cannot be read.
+    /// If the device cannot be read, or the optimizer cannot update a weight in that place.
     fn update(
         &mut self,
         path: &str,
-        weight: FloatTensor<B>,
+        weight: Weight<B>,
         grad: Gradient<B>,
         update: Update,
-    ) -> Result<FloatTensor<B>>;
+    ) -> Result<Weight<B>>;
 
     /// Whether gradients should leave the device as soon as they exist.
     fn wants_host_gradients(&self) -> bool {
         false
     }
 
-    /// The state: float32 tensors named `<quantity>.<path of the parameter>`.
-    fn state(&self) -> Vec<(String, RawTensor)>;
+    /// The state.
+    fn state(&self) -> Vec<StateTensor<'_>>;
 
-    /// Takes up a state that [`state`](Self::state) gave.
+    /// Takes up a state that [`state`](Self::state) gave, a tensor at a time.
     ///
     /// # Errors
-    /// If it is not the state of this optimizer.
-    fn restore(&mut self, state: Vec<(String, RawTensor)>, device: &B::Device) -> Result<()>;
+    /// If it is not the state of this optimizer, or cannot be read.
+    fn restore(
+        &mut self,
+        names: Vec<String>,
+        read: ReadState<'_>,
+        device: &B::Device,
+    ) -> Result<()>;
 }
 
-/// A state taken apart by the names of its quantities.
+/// The names of a state taken apart by its quantities.
 ///
 /// # Errors
 /// If a name belongs to none of them, or a parameter lacks one: it is not the state of this optimizer.
 fn by_parameter<const N: usize>(
-    state: Vec<(String, RawTensor)>,
+    names: Vec<String>,
     quantities: [&str; N],
-) -> Result<BTreeMap<String, [RawTensor; N]>> {
-    let mut found: BTreeMap<String, [Option<RawTensor>; N]> = BTreeMap::new();
-    for (name, tensor) in state {
+) -> Result<BTreeMap<String, [String; N]>> {
+    let mut found: BTreeMap<String, [Option<String>; N]> = BTreeMap::new();
+    for name in names {
         let place = quantities.iter().enumerate().find_map(|(index, quantity)| {
             let path = name.strip_prefix(quantity)?.strip_prefix('.')?;
             Some((index, path.to_string()))
         });
         let (index, path) = place.ok_or_else(|| foreign(&name))?;
-        found.entry(path).or_insert_with(|| [const { None }; N])[index] = Some(tensor);
+        found.entry(path).or_insert_with(|| [const { None }; N])[index] = Some(name);
     }
     let complete = found.into_iter().map(|(path, parts)| {
-        let parts: Vec<RawTensor> = parts.into_iter().flatten().collect();
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
         let parts = parts.try_into().map_err(|_| foreign(&path))?;
         Ok((path, parts))
     });

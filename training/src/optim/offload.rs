@@ -4,17 +4,17 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Shape, TensorData, TensorMetadata};
+use burn::tensor::{DType, Shape, TensorMetadata};
 use glmtune_model::GlmBackend;
-use glmtune_model::checkpoint::{self, RawTensor};
+use glmtune_model::checkpoint::RawTensor;
 use glmtune_model::layers::ops::host_adamw;
 
 use super::adamw::{FIRST, SECOND};
-use super::{AdamWSettings, Optimizer, Update, by_parameter};
+use super::{AdamWSettings, Optimizer, ReadState, StateTensor, Update, Weight, by_parameter};
 use crate::error::Result;
 use crate::gradients::Gradient;
 use crate::parallel::ranks::Shard;
+use crate::tensors::{narrow, widen};
 
 /// Name of the masters in a checkpoint.
 const MASTER: &str = "master";
@@ -51,9 +51,15 @@ impl OffloadedAdamW {
 
 impl HostState {
     /// The state of a weight that has not been updated yet.
-    fn of<B: GlmBackend>(weight: FloatTensor<B>, shard: &Shard) -> Result<Self> {
-        let shape = weight.shape().to_vec();
-        let master = shard.part(Gradient::<B>::Device(weight).into_host()?);
+    fn of<B: GlmBackend>(weight: Weight<B>, shard: &Shard) -> Result<Self> {
+        let (shape, values) = match weight {
+            Weight::Device(weight) => (
+                weight.shape().to_vec(),
+                Gradient::<B>::Device(weight).into_host()?,
+            ),
+            Weight::Host(data) => (data.shape.to_vec(), widen(&data)),
+        };
+        let master = shard.part(values);
         Ok(Self {
             shape,
             first: vec![0.0; master.len()],
@@ -67,11 +73,14 @@ impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
     fn update(
         &mut self,
         path: &str,
-        weight: FloatTensor<B>,
+        weight: Weight<B>,
         grad: Gradient<B>,
         update: Update,
-    ) -> Result<FloatTensor<B>> {
-        let (device, dtype) = (B::float_device(&weight), weight.dtype());
+    ) -> Result<Weight<B>> {
+        let (device, dtype): (Option<B::Device>, DType) = match &weight {
+            Weight::Device(weight) => (Some(B::float_device(weight)), weight.dtype()),
+            Weight::Host(data) => (None, data.dtype),
+        };
         let mut state = match self.states.remove(path) {
             Some(state) => state,
             None => HostState::of::<B>(weight, &self.shard)?,
@@ -87,24 +96,19 @@ impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
         );
         let shape = Shape::from(state.shape.clone());
         let whole = self.shard.whole(&state.master, shape.num_elements());
-        let data = TensorData::new(whole, shape);
+        let data = narrow(&whole, shape, dtype);
         self.states.insert(path.to_string(), state);
-        Ok(B::float_from_data(data.convert_dtype(dtype), &device))
+        Ok(match device {
+            Some(device) => Weight::Device(B::float_from_data(data, &device)),
+            None => Weight::Host(data),
+        })
     }
 
     fn wants_host_gradients(&self) -> bool {
         true
     }
 
-    fn state(&self) -> Vec<(String, RawTensor)> {
-        let raw = |shape: &[usize], part: &[f32]| {
-            let values = self.shard.whole(part, shape.iter().product());
-            RawTensor {
-                dtype: checkpoint::DType::F32,
-                shape: shape.to_vec(),
-                bytes: bytemuck::cast_slice(&values).to_vec(),
-            }
-        };
+    fn state(&self) -> Vec<StateTensor<'_>> {
         let states = self.states.iter();
         states
             .flat_map(|(path, state)| {
@@ -113,25 +117,30 @@ impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
                     (FIRST, &state.first),
                     (SECOND, &state.second),
                 ];
-                parts.map(|(name, values)| (format!("{name}.{path}"), raw(&state.shape, values)))
+                parts.map(|(quantity, part)| {
+                    StateTensor::new(quantity, path, state.shape.clone(), || {
+                        let values = self.shard.whole(part, state.shape.iter().product());
+                        bytemuck::cast_slice(&values).to_vec()
+                    })
+                })
             })
             .collect()
     }
 
-    fn restore(&mut self, state: Vec<(String, RawTensor)>, _: &B::Device) -> Result<()> {
-        let state = by_parameter(state, [MASTER, FIRST, SECOND])?.into_iter();
+    fn restore(&mut self, names: Vec<String>, read: ReadState<'_>, _: &B::Device) -> Result<()> {
+        let part = |raw: RawTensor| self.shard.part(bytemuck::pod_collect_to_vec(&raw.bytes));
+        let state = by_parameter(names, [MASTER, FIRST, SECOND])?.into_iter();
         let states = state.map(|(path, [master, first, second])| {
-            let part = |raw: RawTensor| self.shard.part(bytemuck::pod_collect_to_vec(&raw.bytes));
+            let master = read(&master)?;
             let state = HostState {
                 shape: master.shape.clone(),
                 master: part(master),
-                first: part(first),
-                second: part(second),
+                first: part(read(&first)?),
+                second: part(read(&second)?),
             };
-            (path, state)
+            Ok((path, state))
         });
-        let states = states.collect();
-        self.states = states;
+        self.states = states.collect::<Result<_>>()?;
         Ok(())
     }
 }

@@ -5,7 +5,10 @@
 use std::thread;
 
 use burn::backend::Autodiff;
-use burn::module::Module;
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::Tensor;
+use glmtune_model::architecture::through_host;
+use glmtune_model::host_weights::{HostWeights, is_hosted};
 use glmtune_model::{CausalLm, GlmBackend};
 
 use super::{WindowItem, WindowSum, fresh_leaves};
@@ -54,13 +57,17 @@ pub fn replicas<B: GlmBackend>(
     items: &[WindowItem],
     share: Share,
     devices: &[B::Device],
+    host: &HostWeights,
 ) -> Result<WindowSum<B>> {
     let Some(home) = devices.first() else {
         return share.run(model, items.iter());
     };
     let models: Vec<CausalLm<Autodiff<B>>> = devices
         .iter()
-        .map(|device| replica(model, home, device))
+        .map(|device| match device == home {
+            true => fresh_leaves(model),
+            false => host.bind(moved(model, device), &|_| device.clone()),
+        })
         .collect();
     let count = devices.len();
     let sums: Vec<Result<WindowSum<B>>> = thread::scope(|scope| {
@@ -82,15 +89,30 @@ pub fn replicas<B: GlmBackend>(
     Ok(total)
 }
 
-/// A model on another device; on the same one it shares the weights' memory.
-fn replica<B: GlmBackend>(
+/// A model on another device, but for the weights in the host's memory.
+fn moved<B: GlmBackend>(
     model: &CausalLm<Autodiff<B>>,
-    home: &B::Device,
     device: &B::Device,
 ) -> CausalLm<Autodiff<B>> {
-    match device == home {
-        true => fresh_leaves(model),
-        false => model.clone().fork(device),
+    model.clone().map(&mut Move::<B> { device })
+}
+
+struct Move<'a, B: GlmBackend> {
+    device: &'a B::Device,
+}
+
+impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for Move<'_, B> {
+    fn map_float<const D: usize>(
+        &mut self,
+        param: Param<Tensor<Autodiff<B>, D>>,
+    ) -> Param<Tensor<Autodiff<B>, D>> {
+        if is_hosted(&param) {
+            return param;
+        }
+        let (id, tensor, _) = param.consume();
+        let is_trained = tensor.is_require_grad();
+        let moved = Tensor::from_inner(through_host(&tensor.inner(), self.device));
+        Param::initialized(id, moved.set_require_grad(is_trained))
     }
 }
 

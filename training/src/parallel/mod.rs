@@ -10,6 +10,7 @@ pub mod ranks;
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
+use glmtune_model::host_weights::is_hosted;
 use glmtune_model::layers::DropoutSource;
 use glmtune_model::{CausalLm, GlmBackend};
 
@@ -72,6 +73,10 @@ impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for FreshLeaves {
         &mut self,
         param: Param<Tensor<Autodiff<B>, D>>,
     ) -> Param<Tensor<Autodiff<B>, D>> {
+        if is_hosted(&param) {
+            // It becomes a leaf of its own whenever it is read.
+            return param;
+        }
         let (id, tensor, _) = param.consume();
         let is_trained = tensor.is_require_grad();
         let leaf = Tensor::from_inner(tensor.inner());

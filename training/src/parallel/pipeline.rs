@@ -14,8 +14,8 @@ use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use glmtune_model::architecture::through_host;
+use glmtune_model::host_weights::{HostWeights, is_hosted};
 use glmtune_model::parameters::ModulePath;
-use glmtune_model::pretrained::PREFIX_ENCODER;
 use glmtune_model::{CausalLm, GlmBackend};
 
 use super::data::Share;
@@ -23,7 +23,7 @@ use super::{WindowItem, WindowSum, fresh_leaves};
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
 use crate::walk::segments::{Inputs, PrefixGradients, Segments};
-use crate::walk::{BackwardEnd, BackwardReach, block_of};
+use crate::walk::{BackwardEnd, BackwardReach, Segment};
 
 /// Which device walks which blocks.
 #[derive(Debug, Clone)]
@@ -49,21 +49,26 @@ impl<B: GlmBackend> Stages<B> {
 
     /// The stage that owns a parameter.
     fn stage_of(&self, path: &str) -> usize {
-        match block_of(path) {
-            Some(block) => (0..self.count())
-                .find(|&stage| self.range(stage).contains(&block))
-                .unwrap_or(0),
-            None if path.contains("word_embeddings") || path.contains(PREFIX_ENCODER) => 0,
-            None => self.count() - 1,
+        match Segment::of(path) {
+            Segment::Block(block) => self.stage_of_block(block),
+            Segment::Embeddings | Segment::Prefix => 0,
+            Segment::Head => self.count() - 1,
         }
     }
 
-    /// The model with every parameter on the device of its stage.
-    pub fn place(&self, model: CausalLm<Autodiff<B>>) -> CausalLm<Autodiff<B>> {
-        model.map(&mut Placement {
+    fn stage_of_block(&self, block: usize) -> usize {
+        (0..self.count())
+            .find(|&stage| self.range(stage).contains(&block))
+            .unwrap_or(0)
+    }
+
+    /// The model with every parameter on the device of its stage, or on its way there.
+    pub fn place(&self, model: CausalLm<Autodiff<B>>, host: &HostWeights) -> CausalLm<Autodiff<B>> {
+        let placed = model.map(&mut Placement {
             stages: self,
             path: ModulePath::default(),
-        })
+        });
+        host.bind(placed, &|path| self.devices[self.stage_of(path)].clone())
     }
 }
 
@@ -86,7 +91,7 @@ impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for Placement<'_, B> {
         param: Param<Tensor<Autodiff<B>, D>>,
     ) -> Param<Tensor<Autodiff<B>, D>> {
         let device = &self.stages.devices[self.stages.stage_of(&self.path.to_string())];
-        if param.lazy_device() == *device {
+        if is_hosted(&param) || param.lazy_device() == *device {
             return param;
         }
         let (id, tensor, _) = param.consume();
@@ -241,7 +246,7 @@ impl<B: GlmBackend> Stage<'_, B> {
             Some(link) => link.recv().map_err(|_| broken())?,
         };
         let hidden = through_host(&hidden, self.device());
-        let (hidden, inputs) = segments.forward(self.stages.range(self.stage), hidden);
+        let (hidden, inputs) = segments.forward(self.stages.range(self.stage), hidden)?;
         let head = match &self.links.hidden_out {
             None => Some(hidden),
             Some(link) => {
@@ -301,9 +306,7 @@ impl<B: GlmBackend> Stage<'_, B> {
         match (self.reach.prefix, self.reach.end) {
             (true, _) | (_, BackwardEnd::Embeddings) => 0,
             (false, BackwardEnd::Head) => self.stages.count() - 1,
-            (false, BackwardEnd::Block(block)) => (0..self.stages.count())
-                .find(|&stage| self.stages.range(stage).contains(&block))
-                .unwrap_or(0),
+            (false, BackwardEnd::Block(block)) => self.stages.stage_of_block(block),
         }
     }
 

@@ -2,6 +2,7 @@
 //! walks its share of the micro-batches, gradients are reduced and scattered so that a rank gets the sum of
 //! its shard alone, each rank updates its shard of masters and moments, and the weights are gathered.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -136,13 +137,13 @@ impl Shard {
     }
 
     /// All values, from the parts of all processes.
-    pub(crate) fn whole(&self, part: &[f32], len: usize) -> Vec<f32> {
+    pub(crate) fn whole<'a>(&self, part: &'a [f32], len: usize) -> Cow<'a, [f32]> {
         match &self.ranks {
-            None => part.to_vec(),
+            None => Cow::Borrowed(part),
             Some(ranks) => {
                 let mut values = ranks.all_gather(part);
                 values.truncate(len);
-                values
+                Cow::Owned(values)
             }
         }
     }

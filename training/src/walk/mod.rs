@@ -5,6 +5,7 @@
 //! graph at once; dropout gives the same masks in both passes, because they depend on the place alone.
 //! A [pipeline](crate::parallel::pipeline) walks the same segments on several devices.
 
+pub(crate) mod lending;
 pub(crate) mod segments;
 
 use std::ops::Range;
@@ -62,12 +63,12 @@ pub enum BackwardEnd {
 impl BackwardEnd {
     /// Where the backward pass ends when these parameters are trained.
     pub fn of<'a>(trainable: impl IntoIterator<Item = &'a str>) -> Self {
-        let ends = trainable.into_iter().map(|path| match block_of(path) {
-            Some(block) => Self::Block(block),
-            None if path.contains("word_embeddings") => Self::Embeddings,
+        let ends = trainable.into_iter().map(|path| match Segment::of(path) {
+            Segment::Block(block) => Self::Block(block),
+            Segment::Embeddings => Self::Embeddings,
             // The prefix acts in every block.
-            None if path.contains(PREFIX_ENCODER) => Self::Block(0),
-            None => Self::Head,
+            Segment::Prefix => Self::Block(0),
+            Segment::Head => Self::Head,
         });
         ends.min().unwrap_or(Self::Head)
     }
@@ -82,10 +83,31 @@ impl BackwardEnd {
     }
 }
 
-/// The index of the block that a parameter belongs to: the number after `layers`.
-pub(crate) fn block_of(path: &str) -> Option<usize> {
-    let mut parts = path.split('.').skip_while(|part| *part != "layers");
-    parts.nth(1)?.parse().ok()
+/// What a parameter belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Segment {
+    /// The word embeddings.
+    Embeddings,
+    /// The prefix encoder, whose result all blocks read.
+    Prefix,
+    /// A block.
+    Block(usize),
+    /// The last norm and the output layer.
+    Head,
+}
+
+impl Segment {
+    /// The segment of a parameter: that of a block is the number after `layers`.
+    pub fn of(path: &str) -> Self {
+        let mut parts = path.split('.').skip_while(|part| *part != "layers");
+        let block = parts.nth(1).and_then(|number| number.parse().ok());
+        match block {
+            Some(block) => Self::Block(block),
+            None if path.contains("word_embeddings") => Self::Embeddings,
+            None if path.contains(PREFIX_ENCODER) => Self::Prefix,
+            None => Self::Head,
+        }
+    }
 }
 
 /// Rows that go through the model together.
@@ -173,7 +195,7 @@ fn checkpointed<B: GlmBackend>(
 ) -> Result<f64> {
     let segments = Segments::new(model, batch, dropout, reach, &model.device())?;
     let all = 0..model.num_blocks();
-    let (hidden, inputs) = segments.forward(all, segments.embed());
+    let (hidden, inputs) = segments.forward(all, segments.embed())?;
     let (loss, grad) = segments.head(hidden, scale, sink)?;
     let (grad, prefix) = segments.backward(inputs, grad, sink)?;
     segments.finish(prefix, grad, sink)?;

@@ -3,14 +3,15 @@
 use std::ops::Range;
 
 use burn::backend::Autodiff;
-use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use glmtune_model::architecture::SharedInputs;
 use glmtune_model::layers::DropoutSource;
+use glmtune_model::peft::frozen;
 use glmtune_model::{CausalLm, GlmBackend};
 
-use super::{BackwardEnd, BackwardReach, MicroBatch, Sink, scalar};
+use super::lending::{lend, lend_each};
+use super::{BackwardEnd, BackwardReach, MicroBatch, Segment, Sink, scalar};
 use crate::error::Result;
 use crate::gradients::Gradients;
 
@@ -48,14 +49,14 @@ fn backward<B: GlmBackend, const D: usize>(
 /// A micro-batch on its way through the chain.
 pub(crate) struct Segments<'a, B: GlmBackend> {
     model: &'a CausalLm<Autodiff<B>>,
-    /// The same weights without a graph.
-    inner: CausalLm<B>,
+    /// The same weights, none of them tracked.
+    frozen: CausalLm<Autodiff<B>>,
     batch: &'a MicroBatch,
     /// Shared inputs as they come from the model: a trained prefix is tracked.
     home: SharedInputs<Autodiff<B>>,
     /// The same on the device of the blocks that are walked.
     shared: SharedInputs<Autodiff<B>>,
-    inner_shared: SharedInputs<B>,
+    frozen_shared: SharedInputs<Autodiff<B>>,
     reach: BackwardReach,
 }
 
@@ -70,15 +71,15 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
     ) -> Result<Self> {
         let positions = model.positions(&batch.tokens)?;
         let all = 0..batch.tokens.width();
-        let inner: CausalLm<B> = model.valid();
+        let frozen = frozen(model);
         let home = model.shared_inputs(&positions, all.clone(), dropout);
         Ok(Self {
-            inner_shared: inner
+            frozen_shared: frozen
                 .shared_inputs(&positions, all, dropout)
                 .to_device(device),
             shared: home.to_device(device),
             home,
-            inner,
+            frozen,
             model,
             batch,
             reach,
@@ -87,8 +88,8 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
 
     /// The first segment.
     pub fn embed(&self) -> Tensor<B, 3> {
-        let device = self.inner.device();
-        self.inner.embed(self.batch.tokens.ids(&device))
+        let ids = self.batch.tokens.ids(&self.frozen.device());
+        lend(&self.frozen, Segment::Embeddings).embed(ids).inner()
     }
 
     /// Some blocks without a graph: the last one's output, and the inputs of those that run again.
@@ -96,16 +97,19 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
         &self,
         blocks: Range<usize>,
         mut hidden: Tensor<B, 3>,
-    ) -> (Tensor<B, 3>, Inputs<B>) {
-        let again = self.reach.end.recomputed(self.inner.num_blocks());
+    ) -> Result<(Tensor<B, 3>, Inputs<B>)> {
+        let again = self.reach.end.recomputed(self.frozen.num_blocks());
         let mut inputs = Vec::new();
-        for index in blocks {
+        lend_each(&self.frozen, blocks, |index, model| {
             if again.contains(&index) {
                 inputs.push((index, hidden.clone()));
             }
-            hidden = self.inner.block(index, hidden, &self.inner_shared, None);
-        }
-        (hidden, inputs)
+            let input = Tensor::from_inner(hidden.clone());
+            let output = model.block(index, input, &self.frozen_shared, None);
+            hidden = output.inner();
+            Ok(())
+        })?;
+        Ok((hidden, inputs))
     }
 
     /// The head: the loss, and the gradient of its input.
@@ -117,13 +121,12 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
     ) -> Result<(f64, Tensor<B, 3>)> {
         let targets = self.batch.targets::<Autodiff<B>>(&hidden.device())?;
         let input = leaf(hidden);
-        let loss = self
-            .model
-            .head_loss(input.clone(), targets.rows, targets.tokens);
+        let model = lend(self.model, Segment::Head);
+        let loss = model.head_loss(input.clone(), targets.rows, targets.tokens);
         let value = loss.clone().inner();
         let mut grads = loss.mul_scalar(scale).backward();
         let grad = gradient(&input, &grads);
-        sink(Gradients::take(self.model, &mut grads))?;
+        sink(Gradients::take(&model, &mut grads))?;
         Ok((scalar(value)?, grad))
     }
 
@@ -135,16 +138,23 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
         sink: Sink<'_, B>,
     ) -> Result<(Tensor<B, 3>, PrefixGradients<B>)> {
         let mut prefix = Vec::new();
-        for (index, input) in inputs.into_iter().rev() {
-            grad = self.block(index, input, grad, &mut prefix, sink)?;
-        }
+        let order: Vec<usize> = inputs.iter().rev().map(|(index, _)| *index).collect();
+        let mut inputs = inputs;
+        lend_each(self.model, order.into_iter(), |index, model| {
+            // Inputs come off the end in the order in which the blocks are lent.
+            let Some((_, input)) = inputs.pop() else {
+                return Ok(());
+            };
+            grad = self.block(model, (index, input), grad.clone(), &mut prefix, sink)?;
+            Ok(())
+        })?;
         Ok((grad, prefix))
     }
 
     fn block(
         &self,
-        index: usize,
-        input: Tensor<B, 3>,
+        model: &CausalLm<Autodiff<B>>,
+        (index, input): (usize, Tensor<B, 3>),
         grad: Tensor<B, 3>,
         prefix_grads: &mut PrefixGradients<B>,
         sink: Sink<'_, B>,
@@ -158,13 +168,13 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
             prefix.layers[index] = leaves.clone();
             leaves
         });
-        let output = self.model.block(index, input.clone(), &shared, None);
+        let output = model.block(index, input.clone(), &shared, None);
         let mut grads = backward(output, grad);
         if let Some((key, value)) = prefix {
             prefix_grads.push((index, gradient(&key, &grads), gradient(&value, &grads)));
         }
         let grad_input = gradient(&input, &grads);
-        sink(Gradients::take(self.model, &mut grads))?;
+        sink(Gradients::take(model, &mut grads))?;
         Ok(grad_input)
     }
 
@@ -180,9 +190,9 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
             sink(self.prefix(prefix))?;
         }
         if self.reach.end == BackwardEnd::Embeddings {
-            let device = self.model.device();
-            let output = self.model.embed(self.batch.tokens.ids(&device));
-            sink(Gradients::take(self.model, &mut backward(output, grad)))?;
+            let model = lend(self.model, Segment::Embeddings);
+            let output = model.embed(self.batch.tokens.ids(&model.device()));
+            sink(Gradients::take(&model, &mut backward(output, grad)))?;
         }
         Ok(())
     }

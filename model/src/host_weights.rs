@@ -1,0 +1,165 @@
+//! Weights that live in the host's memory and visit the device.
+//!
+//! Such a weight is a parameter that has not been initialised: reading it brings it to the device. A walk
+//! reads it on a copy of the model, whose parameters are initialised for themselves; when the copy is
+//! dropped, the weight leaves the device. On the CPU nothing is copied, the tensor shares the memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::module::{Module, ModuleMapper, Param, ParamId};
+use burn::tensor::backend::Backend;
+use burn::tensor::{AllocationProperty, Bytes, DType, Shape, Tensor, TensorData};
+
+use crate::parameters::ModulePath;
+use crate::pretrained::PREFIX_ENCODER;
+
+/// The elements of a tensor in the host's memory; copies share them.
+#[derive(Debug, Clone)]
+pub struct HostTensor {
+    bytes: bytes::Bytes,
+    shape: Shape,
+    dtype: DType,
+}
+
+/// Burn's bytes as the owner of shared ones: they are aligned for every type.
+struct Owner(Bytes);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl HostTensor {
+    /// Takes over elements.
+    pub fn new(data: TensorData) -> Self {
+        Self {
+            shape: data.shape,
+            dtype: data.dtype,
+            bytes: bytes::Bytes::from_owner(Owner(data.bytes)),
+        }
+    }
+
+    /// The elements; nothing is copied.
+    pub fn data(&self) -> TensorData {
+        TensorData {
+            // CUDA copies what is said to be a file through pinned memory, which is the faster way.
+            bytes: Bytes::from_shared(self.bytes.clone(), AllocationProperty::File),
+            shape: self.shape.clone(),
+            dtype: self.dtype,
+        }
+    }
+
+    /// Type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// A parameter that reads these elements when it is read itself.
+    pub fn parameter<B: Backend, const D: usize>(
+        &self,
+        id: ParamId,
+        device: B::Device,
+        require_grad: bool,
+    ) -> Param<Tensor<B, D>> {
+        let this = self.clone();
+        Param::uninitialized(
+            id,
+            move |device, require_grad| {
+                let tensor = Tensor::from_data(this.data(), (device, this.dtype));
+                tensor.set_require_grad(require_grad)
+            },
+            device,
+            require_grad,
+            self.shape.clone(),
+        )
+    }
+}
+
+/// Whether a parameter lives in the host's memory.
+pub fn is_hosted<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> bool {
+    !param.is_initialized()
+}
+
+/// The value of a parameter, which does not stay on the device if it lives in the host's memory.
+pub fn value<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> Tensor<B, D> {
+    match is_hosted(param) {
+        true => param.clone().val(),
+        false => param.val(),
+    }
+}
+
+/// Whether a parameter of the published model may leave the device: matrices do; vectors are too small
+/// for it, and the prefix encoder acts in every block.
+pub fn may_leave(path: &str, shape: &[usize]) -> bool {
+    shape.len() > 1 && !path.starts_with(PREFIX_ENCODER)
+}
+
+/// The weights of a model that live in the host's memory, by their paths.
+#[derive(Debug, Clone, Default)]
+pub struct HostWeights {
+    by_path: BTreeMap<String, HostTensor>,
+    /// A parameter does not tell whether it is trained unless it is read.
+    trained: BTreeSet<String>,
+}
+
+impl HostWeights {
+    /// Whether all weights live on the device.
+    pub fn is_empty(&self) -> bool {
+        self.by_path.is_empty()
+    }
+
+    /// The weight of a parameter, if it lives in the host's memory.
+    pub fn get(&self, path: &str) -> Option<&HostTensor> {
+        self.by_path.get(path)
+    }
+
+    /// Puts a weight in, in place of one that may be there.
+    pub fn insert(&mut self, path: String, tensor: HostTensor) {
+        self.by_path.insert(path, tensor);
+    }
+
+    /// Marks the weights that are trained.
+    pub fn set_trained(&mut self, is_trained: &dyn Fn(&str) -> bool) {
+        let paths = self.by_path.keys().filter(|path| is_trained(path));
+        self.trained = paths.cloned().collect();
+    }
+
+    /// A model in which each of these weights will visit the device that is named for its path.
+    pub fn bind<B: Backend, M: Module<B>>(
+        &self,
+        module: M,
+        device: &dyn Fn(&str) -> B::Device,
+    ) -> M {
+        module.map(&mut Binder {
+            host: self,
+            device,
+            path: ModulePath::default(),
+        })
+    }
+}
+
+struct Binder<'a, B: Backend> {
+    host: &'a HostWeights,
+    device: &'a dyn Fn(&str) -> B::Device,
+    path: ModulePath,
+}
+
+impl<B: Backend> ModuleMapper<B> for Binder<'_, B> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let path = self.path.to_string();
+        let Some(tensor) = self.host.get(&path) else {
+            return param;
+        };
+        let is_trained = self.host.trained.contains(&path);
+        tensor.parameter(param.id, (self.device)(&path), is_trained)
+    }
+}

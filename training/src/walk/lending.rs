@@ -1,0 +1,100 @@
+//! Copies of a model in which one segment's weights are on the device, for weights that live in the host's
+//! memory; a model whose weights are all on the device is lent as it is.
+
+use std::borrow::Cow;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use burn::backend::Autodiff;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use glmtune_model::host_weights::is_hosted;
+use glmtune_model::parameters::ModulePath;
+use glmtune_model::{CausalLm, GlmBackend};
+
+use super::Segment;
+use crate::error::Result;
+
+/// A model for one segment.
+pub(crate) type Lent<'a, B> = Cow<'a, CausalLm<Autodiff<B>>>;
+
+/// The model with a segment's weights on the device, until it is dropped.
+pub(crate) fn lend<B: GlmBackend>(model: &CausalLm<Autodiff<B>>, segment: Segment) -> Lent<'_, B> {
+    if !has_hosted(model) {
+        return Cow::Borrowed(model);
+    }
+    let copy = model.clone();
+    copy.visit(&mut Reader {
+        path: ModulePath::default(),
+        segment,
+    });
+    Cow::Owned(copy)
+}
+
+/// Lends the model for one block after the other; while one is at work, the next one's weights are on their
+/// way to the device. Never more than two blocks' weights are there.
+pub(crate) fn lend_each<B: GlmBackend>(
+    model: &CausalLm<Autodiff<B>>,
+    blocks: impl Iterator<Item = usize> + Send,
+    mut work: impl FnMut(usize, &CausalLm<Autodiff<B>>) -> Result<()>,
+) -> Result<()> {
+    if !has_hosted(model) {
+        let mut blocks = blocks;
+        return blocks.try_for_each(|block| work(block, model));
+    }
+    thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(0);
+        scope.spawn(move || {
+            for block in blocks {
+                let lent = lend(model, Segment::Block(block));
+                // The other side is gone if the work has failed.
+                if sender.send((block, lent)).is_err() {
+                    return;
+                }
+            }
+        });
+        for (block, lent) in receiver {
+            work(block, &lent)?;
+        }
+        Ok(())
+    })
+}
+
+fn has_hosted<B: GlmBackend>(model: &CausalLm<Autodiff<B>>) -> bool {
+    let mut search = Search { found: false };
+    model.visit(&mut search);
+    search.found
+}
+
+struct Search {
+    found: bool,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Search {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.found |= is_hosted(param);
+    }
+}
+
+/// Reads a segment's weights, which brings them to the device.
+struct Reader {
+    path: ModulePath,
+    segment: Segment,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Reader {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        if is_hosted(param) && Segment::of(&self.path.to_string()) == self.segment {
+            let _ = param.val();
+        }
+    }
+}
