@@ -23,6 +23,7 @@ pub mod run;
 pub mod schedule;
 pub mod settings;
 mod tensors;
+mod threads;
 pub mod walk;
 pub mod window;
 

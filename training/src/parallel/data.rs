@@ -14,6 +14,7 @@ use glmtune_model::{CausalLm, GlmBackend};
 use super::{WindowItem, WindowSum, fresh_leaves};
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
+use crate::threads::spawn;
 use crate::walk::{Walk, loss_and_gradients};
 
 /// How each device computes its share.
@@ -73,7 +74,7 @@ pub fn replicas<B: GlmBackend>(
     let sums: Vec<Result<WindowSum<B>>> = thread::scope(|scope| {
         let threads = models.into_iter().enumerate().map(|(index, model)| {
             let own = items.iter().skip(index).step_by(count);
-            scope.spawn(move || share.run(&model, own))
+            spawn(scope, move || share.run(&model, own))
         });
         // All are started before the first is waited for.
         let threads: Vec<_> = threads.collect();

@@ -22,6 +22,7 @@ use super::data::Share;
 use super::{WindowItem, WindowSum, fresh_leaves};
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
+use crate::threads::spawn;
 use crate::walk::segments::{Inputs, PrefixGradients, Segments};
 use crate::walk::{BackwardEnd, BackwardReach, Segment};
 
@@ -140,7 +141,7 @@ pub fn pipeline<B: GlmBackend>(
                 waiting: VecDeque::new(),
                 sum: WindowSum::default(),
             };
-            scope.spawn(move || worker.run(items))
+            spawn(scope, move || worker.run(items))
         });
         // All are started before the first is waited for.
         let threads: Vec<_> = threads.collect();

@@ -15,6 +15,7 @@ use glmtune_model::{CausalLm, GlmBackend};
 
 use super::Segment;
 use crate::error::Result;
+use crate::threads::spawn;
 
 /// A model for one segment.
 pub(crate) type Lent<'a, B> = Cow<'a, CausalLm<Autodiff<B>>>;
@@ -45,7 +46,7 @@ pub(crate) fn lend_each<B: GlmBackend>(
     }
     thread::scope(|scope| {
         let (sender, receiver) = sync_channel(0);
-        scope.spawn(move || {
+        spawn(scope, move || {
             for block in blocks {
                 let lent = lend(model, Segment::Block(block));
                 // The other side is gone if the work has failed.
