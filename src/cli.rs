@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use crate::backend::BackendChoice;
 
+mod plan;
 mod train;
 
+pub use plan::PlanArgs;
 pub use train::{NanPolicy, TrainArgs, TrainType};
 
 /// Fine-tune, evaluate, merge, chat with and serve the ChatGLM family.
@@ -244,29 +246,9 @@ pub struct InspectArgs {
     /// List every tensor.
     #[arg(long)]
     pub tensors: bool,
-    /// Length for the estimate of memory.
-    #[arg(long, default_value_t = 1560, value_name = "N")]
-    pub max_len: usize,
-    /// Rows per batch for the estimate of memory.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub per_device_train_batch_size: usize,
-    /// Rank for the count of LoRA's parameters.
-    #[arg(long, default_value_t = 16, value_name = "N")]
-    pub lora_dim: usize,
-    /// Linear layers for LoRA.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "query_key_value",
-        value_name = "NAME,NAME"
-    )]
-    pub lora_module_name: Vec<String>,
-    /// Parts of parameter names that `freeze` trains; by default those of the last four blocks.
-    #[arg(long, value_delimiter = ',', value_name = "PART,PART")]
-    pub freeze_module_name: Vec<String>,
-    /// Prefix positions of P-Tuning.
-    #[arg(long, default_value_t = 16, value_name = "N")]
-    pub pre_seq_len: usize,
+    /// What a training would take.
+    #[command(flatten)]
+    pub plan: PlanArgs,
 }
 
 /// `glmtune merge`.

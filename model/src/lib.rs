@@ -16,7 +16,6 @@ pub mod error;
 pub mod generation;
 pub mod host_weights;
 pub mod layers;
-pub mod memory;
 pub mod merge;
 pub mod parameters;
 pub mod peft;

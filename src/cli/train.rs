@@ -224,7 +224,7 @@ pub enum NanPolicy {
 }
 
 /// Python's and everybody else's spelling.
-fn parse_bool(text: &str) -> Result<bool, String> {
+pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
     match text {
         "true" | "True" | "1" => Ok(true),
         "false" | "False" | "0" => Ok(false),

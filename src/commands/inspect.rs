@@ -3,11 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
-use burn::tensor::DType as BurnType;
 use glmtune_model::checkpoint::{
     AdapterKind, AdapterMeta, Checkpoint, LoraAdapter, PrefixAdapter, TensorInfo,
 };
-use glmtune_model::memory::{MemoryEstimate, Method, Workload, estimate};
 use glmtune_model::parameters::{ParameterInfo, parameters};
 use glmtune_model::tokenizer::Tokenizer;
 use glmtune_model::{BuildOptions, CausalLm, ModelConfig};
@@ -15,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::error::{Error, Result};
 use super::output::{grouped, human_bytes};
+use super::plan::Plans;
 use super::session::{choose_mode, noted_mode};
 use crate::backend::AnyBackend;
 use crate::cli::InspectArgs;
@@ -122,11 +121,20 @@ fn model_report(args: &InspectArgs) -> Result<Value> {
         "parameters": parameters.iter().map(ParameterInfo::elements).sum::<usize>(),
     });
     report["weights"] = weights_report(args)?;
-    report["trainable parameters"] = methods_report(args, &config, &parameters);
-    report[format!(
-        "estimated memory of training (batch {}, length {})",
-        args.per_device_train_batch_size, args.max_len
-    )] = memory_report(args, &config, &parameters);
+    let plans = Plans {
+        args: &args.plan,
+        config: &config,
+        parameters: &parameters,
+    };
+    report["trainable parameters"] = plans.trainable();
+    let workload = format!(
+        "(batch {}, length {})",
+        args.plan.per_device_train_batch_size, args.plan.max_len
+    );
+    match args.plan.plan {
+        true => report[format!("plan {workload}")] = plans.details(),
+        false => report[format!("estimated memory of training {workload}")] = plans.overview(),
+    }
     Ok(report)
 }
 
@@ -155,85 +163,6 @@ fn weights_report(args: &InspectArgs) -> Result<Value> {
         report["list"] = tensors_of(checkpoint.entries());
     }
     Ok(report)
-}
-
-/// The methods with the settings of the command line.
-fn methods(args: &InspectArgs, config: &ModelConfig) -> Vec<(&'static str, Method)> {
-    let layers = config.common().num_layers;
-    let freeze = match args.freeze_module_name.is_empty() {
-        true => (layers.saturating_sub(4)..layers)
-            .map(|layer| format!("layers.{layer}."))
-            .collect(),
-        false => args.freeze_module_name.clone(),
-    };
-    vec![
-        ("freeze", Method::Freeze { names: freeze }),
-        (
-            "ptuning",
-            Method::Prefix {
-                pre_seq_len: args.pre_seq_len,
-                projection: false,
-            },
-        ),
-        (
-            "ptuning with projection",
-            Method::Prefix {
-                pre_seq_len: args.pre_seq_len,
-                projection: true,
-            },
-        ),
-        (
-            "lora",
-            Method::Lora {
-                rank: args.lora_dim,
-                modules: args.lora_module_name.clone(),
-            },
-        ),
-        ("all", Method::All),
-    ]
-}
-
-fn methods_report(args: &InspectArgs, config: &ModelConfig, parameters: &[ParameterInfo]) -> Value {
-    let total: usize = parameters.iter().map(ParameterInfo::elements).sum();
-    let entries = methods(args, config).into_iter().map(|(name, method)| {
-        let count = method.trainable(config, parameters);
-        let share = 100.0 * count as f64 / total.max(1) as f64;
-        (
-            name.to_string(),
-            json!(format!("{} ({share:.4} %)", grouped(count))),
-        )
-    });
-    Value::Object(entries.collect())
-}
-
-fn memory_report(args: &InspectArgs, config: &ModelConfig, parameters: &[ParameterInfo]) -> Value {
-    let mut report = json!({});
-    for (name, method) in methods(args, config) {
-        for (precision, dtype) in [("bf16/f16", BurnType::BF16), ("f32", BurnType::F32)] {
-            let workload = Workload {
-                batch: args.per_device_train_batch_size,
-                length: args.max_len,
-                dtype,
-            };
-            let estimate = estimate(config, parameters, &method, &workload);
-            report[format!("{name}, {precision}")] = json!(describe(&estimate));
-        }
-    }
-    report
-}
-
-fn describe(estimate: &MemoryEstimate) -> String {
-    let part = |bytes: u64| human_bytes(bytes as f64);
-    format!(
-        "{} = weights {} + masters {} + moments {} + gradients {} + activations {} + logits {}",
-        part(estimate.total()),
-        part(estimate.weights),
-        part(estimate.masters),
-        part(estimate.moments),
-        part(estimate.gradients),
-        part(estimate.activations),
-        part(estimate.logits),
-    )
 }
 
 /// A report as indented lines; numbers with separators.

@@ -7,6 +7,7 @@ mod init;
 mod inspect;
 mod merge;
 mod output;
+mod plan;
 mod preset;
 mod score;
 mod session;

@@ -5,10 +5,11 @@
 #![cfg(feature = "flex")]
 
 mod allocator;
+mod plan;
 
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use burn_flex::{Flex, FlexDevice};
 use glmtune::model::config::ModelConfig;
 use glmtune::model::host_weights::HostWeights;
@@ -24,7 +25,7 @@ const LAYERS: usize = 6;
 const HIDDEN: usize = 128;
 const TOKENS: usize = 192;
 
-fn config(layers: usize) -> ModelConfig {
+fn chatglm2(layers: usize) -> ModelConfig {
     let text = format!(
         r#"{{"model_type": "chatglm", "padded_vocab_size": 512, "num_layers": {layers},
             "hidden_size": {HIDDEN}, "ffn_hidden_size": 384, "kv_channels": 32,
@@ -48,14 +49,26 @@ impl ModuleMapper<Autodiff<Flex>> for Zeros {
 }
 
 fn prepared(layers: usize, method: &Method) -> Prepared<Flex> {
-    let config = config(layers);
-    let model = CausalLm::<Autodiff<Flex>>::unset(&config, &BuildOptions::float32(), &FlexDevice);
+    prepared_as(chatglm2(layers), method, DType::F32, Masters::InModel)
+}
+
+fn prepared_as(
+    config: ModelConfig,
+    method: &Method,
+    dtype: DType,
+    masters: Masters,
+) -> Prepared<Flex> {
+    let options = BuildOptions {
+        dtype,
+        ..BuildOptions::float32()
+    };
+    let model = CausalLm::<Autodiff<Flex>>::unset(&config, &options, &FlexDevice);
     let pretrained = Pretrained {
         config,
         model: model.map(&mut Zeros),
         host: HostWeights::default(),
     };
-    prepare(pretrained, method, None, Masters::InModel, 1).unwrap()
+    prepare(pretrained, method, None, masters, 1).unwrap()
 }
 
 fn batch() -> MicroBatch {
@@ -115,6 +128,7 @@ fn what_is_frozen_costs_nothing() {
     gradients_and_state_are_those_of_what_is_trained();
     frozen_blocks_store_no_activations();
     a_checkpointed_walk_grows_by_its_inputs_alone();
+    plan::plans_are_within_ten_percent();
 }
 
 fn gradients_and_state_are_those_of_what_is_trained() {

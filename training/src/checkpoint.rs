@@ -360,10 +360,8 @@ fn write_weights<B: GlmBackend>(
     let mut file = TensorFile::create(path, infos.collect())?;
     tensors::visit(model, &mut |path, data| {
         if is_trained(path) {
-            file.write(
-                path,
-                &tensors::to_raw(data(), burn::tensor::DType::F32).bytes,
-            )?;
+            let data = data().convert_dtype(burn::tensor::DType::F32);
+            file.write(path, &data.bytes)?;
         }
         Ok(())
     })?;

@@ -17,6 +17,7 @@ pub mod method;
 pub mod optim;
 pub mod output;
 pub mod parallel;
+pub mod plan;
 pub mod precision;
 pub mod report;
 pub mod run;

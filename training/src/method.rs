@@ -196,7 +196,7 @@ fn with_lora<B: GlmBackend>(
     Ok((model, OutputKind::Lora(Box::new(config))))
 }
 
-fn targets(names: &[String]) -> TargetModules {
+pub(crate) fn targets(names: &[String]) -> TargetModules {
     match names {
         [name] if name == ALL_LINEAR => TargetModules::AllLinear,
         names => TargetModules::names(names.iter().cloned()),

@@ -134,8 +134,7 @@ impl Outputs {
         let infos = infos.map(|info| TensorInfo::new(info.path, file_type, info.shape));
         let mut writer = ShardWriter::create(dir, ShardPlan::new(infos, self.max_shard_size)?)?;
         visit(model, &mut |path, data| {
-            let raw = to_raw(data(), self.dtype);
-            Ok(writer.write(path, &raw.bytes)?)
+            Ok(writer.write(path, &data().convert_dtype(self.dtype).bytes)?)
         })?;
         Ok(writer.finish()?)
     }

@@ -304,7 +304,7 @@ pub trait GlmBackend: Backend {
 }
 
 /// Rows of logits that exist at once for a vocabulary: 64 MiB of float32, and no fewer than 16.
-pub(crate) fn head_rows(vocabulary: usize) -> usize {
+pub fn head_rows(vocabulary: usize) -> usize {
     ((1 << 24) / vocabulary.max(1)).max(16)
 }
 

@@ -22,7 +22,11 @@ pub fn head_loss(
     let targets = indexes(&targets.to_contiguous());
     let chunk = head_rows(weight.shape()[0]);
     let mut total = 0.0;
-    let (mut grad_hidden, mut grad_weight) = (Vec::new(), None);
+    let mut grad_hidden = Vec::new();
+    // As large as the output layer: the chunks add to one buffer.
+    let mut grad_weight = wanted
+        .weight
+        .then(|| vec![0.0; weight.shape().num_elements()]);
     for (start, targets) in (0..rows).step_by(chunk).zip(targets.chunks(chunk)) {
         let x = hidden.narrow(0, start, targets.len()).to_contiguous();
         let (loss, grad) = chunk_loss(&x, &weight, targets, rows);
@@ -31,12 +35,8 @@ pub fn head_loss(
             let grad = linear::backward_input(grad.clone(), weight.clone());
             grad_hidden.push(wrap::<Flex, 2>(grad));
         }
-        if wanted.weight {
-            let grad = wrap::<Flex, 2>(grad).transpose().matmul(wrap(x));
-            grad_weight = Some(match grad_weight {
-                Some(sum) => sum + grad,
-                None => grad,
-            });
+        if let Some(sum) = &mut grad_weight {
+            linear::add_weight_gradient(sum, grad, x);
         }
     }
     HeadLoss {
@@ -44,7 +44,7 @@ pub fn head_loss(
         grad_hidden: wanted
             .hidden
             .then(|| unwrap(burn::tensor::Tensor::cat(grad_hidden, 0))),
-        grad_weight: grad_weight.map(unwrap),
+        grad_weight: grad_weight.map(|sum| from_vec(sum, weight.shape(), weight.dtype())),
     }
 }
 

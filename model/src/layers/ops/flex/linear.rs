@@ -231,6 +231,48 @@ pub fn backward_input(grad: Float, weight: Float) -> Float {
     from_vec(out, Shape::new([sizes.rows, sizes.input]), dtype)
 }
 
+/// `sum[out, in] += gradᵀ · x`, in float32.
+///
+/// A task has a range of outputs: over all of them at once, `gemm` would pack a copy of the gradient.
+pub fn add_weight_gradient(sum: &mut [f32], grad: Float, x: Float) {
+    let sizes = Sizes {
+        rows: grad.shape()[0],
+        input: x.shape()[1],
+        output: grad.shape()[1],
+    };
+    let (grad, x) = (Values::of(grad), Values::of(x));
+    let height = (PANEL / sizes.rows.max(1)).clamp(1, sizes.output.max(1));
+    let panels = sum.par_chunks_mut((height * sizes.input).max(1));
+    panels.enumerate().for_each(|(index, sum)| {
+        let from = index * height;
+        // SAFETY: this range of outputs ends where `sum` does, within the `output` columns of the
+        // gradient; the strides walk `rows` rows of both factors.
+        unsafe {
+            gemm::gemm(
+                sum.len() / sizes.input,
+                sizes.input,
+                sizes.rows,
+                sum.as_mut_ptr(),
+                1,
+                sizes.input as isize,
+                true,
+                grad.as_ptr().add(from),
+                sizes.output as isize,
+                1,
+                x.as_ptr(),
+                1,
+                sizes.input as isize,
+                1.0f32,
+                1.0f32,
+                false,
+                false,
+                false,
+                Parallelism::None,
+            );
+        }
+    });
+}
+
 /// `out += grad[:, from … from + height] · panel`, where `panel` is `[height, input]`.
 fn accumulate(grad: &[f32], from: usize, panel: &[f32], sizes: Sizes, out: &mut [f32]) {
     let height = panel.len() / sizes.input.max(1);
