@@ -7,13 +7,16 @@
 mod allocator;
 mod plan;
 
+use std::path::Path;
+
 use burn::backend::Autodiff;
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use burn_flex::{Flex, FlexDevice};
 use glmtune::model::config::ModelConfig;
-use glmtune::model::host_weights::HostWeights;
-use glmtune::model::pretrained::Pretrained;
+use glmtune::model::host_weights::{HostWeights, is_hosted};
+use glmtune::model::pretrained::{Placement, Pretrained};
 use glmtune::model::{BuildOptions, CausalLm};
 use glmtune::training::gradients::Gradients;
 use glmtune::training::method::{Masters, Prepared, prepare};
@@ -128,6 +131,7 @@ fn what_is_frozen_costs_nothing() {
     gradients_and_state_are_those_of_what_is_trained();
     frozen_blocks_store_no_activations();
     a_checkpointed_walk_grows_by_its_inputs_alone();
+    hosted_weights_leave_after_their_turn();
     plan::plans_are_within_ten_percent();
 }
 
@@ -195,6 +199,54 @@ fn frozen_blocks_store_no_activations() {
     // LoRA passes through every block, and keeps less of each than full training does.
     let lora = peak(LAYERS, &lora(), false);
     assert!(lora < all - all / 10, "lora {lora}, all {all}");
+}
+
+/// Counts the parameters that are not on the device.
+#[derive(Default)]
+struct Hosted(usize);
+
+impl<B: Backend> ModuleVisitor<B> for Hosted {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.0 += usize::from(is_hosted(param));
+    }
+}
+
+fn hosted_weights_leave_after_their_turn() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/chatglm2");
+    for method in [lora(), Method::All] {
+        let pretrained = Pretrained::<Autodiff<Flex>>::load_to(
+            Placement::Host,
+            &dir,
+            None,
+            DType::F32,
+            &FlexDevice,
+            &mut |_, _, _| (),
+        );
+        let prepared = prepare(
+            pretrained.unwrap(),
+            &method,
+            None,
+            Masters::WithOptimizer,
+            1,
+        );
+        let prepared = prepared.unwrap();
+        let hosted = || {
+            let mut hosted = Hosted::default();
+            prepared.model.visit(&mut hosted);
+            hosted.0
+        };
+        let before = hosted();
+        // Embeddings, output layer, and four matrices of each block.
+        assert_eq!(before, 2 + 4 * prepared.model.num_blocks());
+        let ids: Vec<u32> = (5..25).collect();
+        let labels = ids.iter().map(|&id| i64::from(id)).collect();
+        let batch = MicroBatch::new(vec![ids], vec![labels], 0);
+        let gradients = gradients_of(&prepared, &batch, walk_of(&prepared, true));
+        assert_eq!(hosted(), before, "{}", method.name());
+        for info in &prepared.trainable {
+            assert!(gradients.contains(&info.path), "{}", info.path);
+        }
+    }
 }
 
 fn a_checkpointed_walk_grows_by_its_inputs_alone() {
