@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::tensor::DType;
 use burn_flex::{Flex, FlexDevice};
+use glmtune::model::checkpoint::AdapterMeta;
 use glmtune::model::config::ModelConfig;
 use glmtune::model::host_weights::HostWeights;
 use glmtune::model::layers::DropoutSource;
@@ -11,6 +12,7 @@ use glmtune::model::parameters::parameters;
 use glmtune::model::{BuildOptions, CausalLm};
 use glmtune::training::method::Masters;
 use glmtune::training::optim::{AdamW, AdamWSettings, OffloadedAdamW, Optimizer, Update, apply};
+use glmtune::training::output::Outputs;
 use glmtune::training::parallel::WindowItem;
 use glmtune::training::parallel::data::Share;
 use glmtune::training::parallel::ranks::Shard;
@@ -24,7 +26,8 @@ use super::{allocator, prepared_as};
 /// A model, its batch, and what saves memory.
 #[derive(Debug)]
 struct Case {
-    config: ModelConfig,
+    /// `config.json`.
+    config: String,
     method: Method,
     dtype: DType,
     length: usize,
@@ -34,11 +37,15 @@ struct Case {
 }
 
 impl Case {
+    fn config(&self) -> ModelConfig {
+        ModelConfig::from_json(&self.config, Path::new("config.json")).unwrap()
+    }
+
     fn planned(&self) -> Plan {
-        let options = BuildOptions::float32();
-        let model = CausalLm::<Flex>::unset(&self.config, &options, &FlexDevice);
+        let (config, options) = (self.config(), BuildOptions::float32());
+        let model = CausalLm::<Flex>::unset(&config, &options, &FlexDevice);
         plan(&Workload {
-            config: &self.config,
+            config: &config,
             parameters: &parameters(&model),
             method: &self.method,
             batch: 1,
@@ -53,7 +60,7 @@ impl Case {
 
     fn item(&self) -> WindowItem {
         let mut ids: Vec<u32> = (0..self.length as u32).map(|at| at * 31 % 100).collect();
-        if let ModelConfig::ChatGlm(config) = &self.config {
+        if let ModelConfig::ChatGlm(config) = &self.config() {
             (ids[0], ids[1]) = (config.gmask_token_id, config.bos_token_id);
         }
         let mut labels = vec![-100; self.length - self.targets];
@@ -69,21 +76,23 @@ impl Case {
         }
     }
 
-    /// The most that two steps hold, the model included.
+    /// The most that two steps and writing the output hold, the model included.
     fn measured(&self) -> usize {
         let items = vec![self.item(); self.micro_batches];
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.json"), &self.config).unwrap();
         // The first run also fills what threads keep for themselves.
-        self.steps(&items);
-        allocator::peak_of(|| self.steps(&items))
+        self.steps(&items, dir.path());
+        allocator::peak_of(|| self.steps(&items, dir.path()))
     }
 
-    fn steps(&self, items: &[WindowItem]) {
+    fn steps(&self, items: &[WindowItem], dir: &Path) {
         let offloads = self.saving.offload_optimizer;
         let masters = match offloads {
             true => Masters::WithOptimizer,
             false => Masters::InModel,
         };
-        let prepared = prepared_as(self.config.clone(), &self.method, self.dtype, masters);
+        let prepared = prepared_as(self.config(), &self.method, self.dtype, masters);
         let reach = BackwardReach::of(prepared.trainable.iter().map(|info| info.path.as_str()));
         let settings = AdamWSettings::default();
         let mut optimizer: Box<dyn Optimizer<Flex>> = match offloads {
@@ -115,40 +124,44 @@ impl Case {
             };
             model = apply(sum.gradients, model, &mut host, optimizer.as_mut(), update).unwrap();
         }
+        let outputs = Outputs {
+            dir: dir.join("out"),
+            base: dir.to_path_buf(),
+            kind: prepared.output,
+            meta: AdapterMeta::default(),
+            dtype: self.dtype,
+            max_shard_size: 1 << 30,
+            limit: None,
+        };
+        outputs.save(1, 2, &model).unwrap();
     }
 }
 
-fn read_config(text: &str) -> ModelConfig {
-    ModelConfig::from_json(text, Path::new("config.json")).unwrap()
-}
-
-fn chatglm() -> ModelConfig {
-    read_config(
-        r#"{"model_type": "chatglm", "vocab_size": 3000, "num_layers": 4, "hidden_size": 128,
+fn chatglm() -> String {
+    r#"{"model_type": "chatglm", "vocab_size": 3000, "num_layers": 4, "hidden_size": 128,
             "inner_hidden_size": 512, "num_attention_heads": 4, "layernorm_epsilon": 1e-5,
             "max_sequence_length": 2048, "position_encoding_2d": true, "bos_token_id": 104,
-            "eos_token_id": 105, "mask_token_id": 101, "gmask_token_id": 103, "pad_token_id": 3}"#,
-    )
+            "eos_token_id": 105, "mask_token_id": 101, "gmask_token_id": 103, "pad_token_id": 3}"#
+        .to_string()
 }
 
-fn chatglm2() -> ModelConfig {
+fn chatglm2() -> String {
     chatglm2_of(5, 5_000)
 }
 
 /// A vocabulary whose logits come in several chunks.
-fn wide() -> ModelConfig {
+fn wide() -> String {
     chatglm2_of(1, 40_000)
 }
 
-fn chatglm2_of(layers: usize, vocabulary: usize) -> ModelConfig {
-    let text = format!(
+fn chatglm2_of(layers: usize, vocabulary: usize) -> String {
+    format!(
         r#"{{"model_type": "chatglm", "padded_vocab_size": {vocabulary}, "num_layers": {layers}, "hidden_size": 128,
             "ffn_hidden_size": 352, "kv_channels": 32, "num_attention_heads": 4,
             "multi_query_attention": true, "multi_query_group_num": 2, "seq_length": 2048,
             "layernorm_epsilon": 1e-5, "rmsnorm": true, "add_bias_linear": false, "add_qkv_bias": true,
             "post_layer_norm": true, "pad_token_id": 0, "eos_token_id": 2}}"#
-    );
-    read_config(&text)
+    )
 }
 
 fn methods() -> [Method; 5] {
@@ -187,11 +200,11 @@ fn savings() -> [Saving; 3] {
 }
 
 /// Long rows, where activations decide, and short ones, where weights and gradients do.
-fn cases(config: &ModelConfig, method: &Method, dtype: DType) -> Vec<Case> {
+fn cases(config: &str, method: &Method, dtype: DType) -> Vec<Case> {
     let lengths = [(400, 150, 1), (48, 24, 2)];
     let all = savings().into_iter().flat_map(|saving| {
         lengths.map(|(length, targets, micro_batches)| Case {
-            config: config.clone(),
+            config: config.to_string(),
             method: method.clone(),
             dtype,
             length,
