@@ -5,7 +5,8 @@
 #   GLMTUNE=target/release/glmtune BACKEND=cuda benches/full-size/run.sh WORK_DIR
 #
 # MODELS     presets of `glmtune init`                    (chatglm-6b chatglm2-6b)
-# TOKENIZERS folder with each preset's published tokenizer; without it a model gets a small vocabulary
+# TOKENIZERS folder with each preset's published tokenizer; without it a model has a small vocabulary, and
+#            is smaller than the published one
 # DTYPES     compute types                                (bf16 f16)
 # LENGTHS    tokens of a row, the last third with targets (1560)
 # STEPS      steps of a run; the first is not timed       (4)
@@ -22,14 +23,19 @@ mkdir -p "$work"
 
 # Rows of ids, with the special tokens that ChatGLM-6B's positions depend on: a mask token, then <sop>.
 rows() { # preset, length
-    awk -v preset="$1" -v n="$2" -v count="$steps" 'BEGIN {
+    local config=$work/$1/config.json
+    local vocabulary gmask bos
+    vocabulary=$(number vocab_size "$config")
+    gmask=$(number gmask_token_id "$config")
+    bos=$(number bos_token_id "$config")
+    awk -v n="$2" -v count="$steps" -v vocabulary="$vocabulary" -v gmask="$gmask" -v bos="$bos" 'BEGIN {
         context = int(n * 2 / 3)
         for (row = 0; row < count; row++) {
             ids = labels = ""
             for (i = 0; i < n; i++) {
-                id = 100 + (i * 7919 + row * 104729) % 5000
-                if (preset == "chatglm-6b" && i == context - 2) id = 130001
-                if (preset == "chatglm-6b" && i == context - 1) id = 130004
+                id = 10 + (i * 7919 + row * 104729) % (vocabulary > 5000 ? 5000 : 200)
+                if (gmask && i == context - 2) id = gmask
+                if (gmask && i == context - 1) id = bos
                 ids = ids (i ? ", " : "") id
                 labels = labels (i ? ", " : "") (i < context ? -100 : id)
             }
@@ -46,6 +52,9 @@ watch_card() { # file
         sleep 0.1
     done
 }
+
+# A number in a configuration; nothing if it is not there.
+number() { sed -n "s/.*\"\(padded_\)\{0,1\}$1\": *\([0-9]*\).*/\2/p" "$2" | head -n 1; }
 
 field() { sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p" "$2"; }
 
@@ -91,9 +100,9 @@ for preset in ${MODELS:-chatglm-6b chatglm2-6b}; do
     if [ ! -d "$work/$preset" ]; then
         tokenizer=()
         if [ -n "${TOKENIZERS:-}" ]; then tokenizer=(--tokenizer "$TOKENIZERS/$preset"); fi
-        "$glmtune" init --preset "$preset" "${tokenizer[@]}" --output "$work/$preset" >/dev/null
+        "$glmtune" init --preset "$preset" "${tokenizer[@]}" --output "$work/$preset" >/dev/null 2>&1
     fi
-    layers=$(sed -n 's/.*"num_layers": *\([0-9]*\).*/\1/p' "$work/$preset/config.json" | head -n 1)
+    layers=$(number num_layers "$work/$preset/config.json")
     last=$(for i in 1 2 3 4 5; do printf 'layers.%d.,' $((layers - i)); done)
     for length in ${LENGTHS:-1560}; do
         rows "$preset" "$length" >"$work/rows-$preset-$length.jsonl"

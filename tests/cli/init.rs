@@ -29,6 +29,60 @@ fn every_family_is_made_complete_and_inspected() {
     }
 }
 
+/// A directory with ChatGLM2-6B's configuration and no weights.
+fn chatglm2_6b() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let config = r#"{"model_type": "chatglm", "padded_vocab_size": 65024, "hidden_size": 4096,
+        "num_layers": 28, "num_attention_heads": 32, "kv_channels": 128, "ffn_hidden_size": 13696,
+        "multi_query_attention": true, "multi_query_group_num": 2, "add_qkv_bias": true}"#;
+    std::fs::write(dir.path().join("config.json"), config).unwrap();
+    dir
+}
+
+/// The numbers that the ancestor's scripts print for ChatGLM2-6B.
+#[test]
+fn trained_parameters_are_counted_without_weights() {
+    let dir = chatglm2_6b();
+    let args = ["--lora_dim", "8", "--pre_seq_len", "128", "--json"];
+    let report = glmtune(&[&["inspect", dir.path().to_str().unwrap()], &args[..]].concat());
+    let report: serde_json::Value = serde_json::from_str(&report.success()).unwrap();
+    let counts = &report["trainable parameters"];
+    let starts = |name: &str, count: &str| {
+        let found = counts[name].as_str().unwrap();
+        assert!(found.starts_with(count), "{name}: {found}");
+    };
+    starts("lora", "1,949,696 ");
+    starts("ptuning", "1,835,008 ");
+    starts("all", "6,243,584,000 (100.0000 %)");
+}
+
+#[test]
+fn a_plan_names_what_lowers_it() {
+    let dir = chatglm2_6b();
+    let plan = |more: &[&str]| -> serde_json::Value {
+        let first = ["inspect", dir.path().to_str().unwrap(), "--plan", "--json"];
+        let kind = ["--train_type", "lora", "--dtype", "bf16"];
+        let report = glmtune(&[&first[..], &kind, more].concat()).success();
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        report["plan (batch 1, length 1560)"]["lora, bf16"].clone()
+    };
+    let device = |plan: &serde_json::Value| plan["bytes"]["device"].as_u64().unwrap();
+    let plain = plan(&[]);
+    let offers = plain["what would lower the device's"].as_object().unwrap();
+    assert!(
+        offers.contains_key("--gradient_checkpointing"),
+        "{offers:?}"
+    );
+    // 12.5 GB of weights, and little beside them.
+    let checkpointed = device(&plan(&["--gradient_checkpointing"]));
+    assert!((12_500_000_000..15_000_000_000).contains(&checkpointed));
+    assert!(checkpointed < device(&plain));
+    // Two blocks of 0.4 GB each, or the head.
+    let offloaded = plan(&["--offload_param"]);
+    assert!(device(&offloaded) < 2_000_000_000, "{offloaded}");
+    assert!(offloaded["bytes"]["host"].as_u64().unwrap() > 12_000_000_000);
+}
+
 #[test]
 fn equal_seeds_make_equal_models() {
     let read =

@@ -100,15 +100,17 @@ impl GoldenRun {
         output
     }
 
+    /// What the published code gave, step by step.
+    pub fn trajectory(&self, run: &str, name: &str) -> Vec<f64> {
+        let values = self.fixtures.meta["trajectories"][run][name].as_array();
+        let values = values.unwrap().iter();
+        values.map(|value| value.as_f64().unwrap()).collect()
+    }
+
     /// Asserts that loss, learning rate and gradient norm are those of the published code.
     pub fn assert_trajectory(&self, run: &str, output: &Path, tolerance: f64) {
         for name in ["loss", "lr", "grad_norm"] {
-            let expected = self.fixtures.meta["trajectories"][run][name].as_array();
-            let expected: Vec<f64> = expected
-                .unwrap()
-                .iter()
-                .map(|value| value.as_f64().unwrap())
-                .collect();
+            let expected = self.trajectory(run, name);
             let found = column(output, name);
             assert_eq!(found.len(), expected.len(), "{run}: steps");
             let largest = expected.iter().fold(0.0f64, |max, x| max.max(x.abs()));

@@ -119,6 +119,30 @@ fn a_run_killed_at_any_moment_goes_on_to_the_bit() {
     );
 }
 
+/// Weights, masters and moments come back to the host's memory in their types.
+#[test]
+fn what_lives_on_the_host_goes_on_to_the_bit() {
+    let case = Case::new();
+    for offload in ["--offload_param", "--offload_optimizer"] {
+        for dtype in ["bf16", "f32"] {
+            let flags = ["--train_type", "all", offload, "--dtype", dtype];
+            let whole = case.output(&format!("whole{offload}{dtype}"));
+            glmtune(&case.args(&whole, &flags)).success();
+            let output = case.output(&format!("cut{offload}{dtype}"));
+            let cut = [&flags[..], &["--max_steps", "6"]].concat();
+            glmtune(&case.args(&output, &cut)).success();
+            let resumed = [&flags[..], &["--resume"]].concat();
+            glmtune(&case.args(&output, &resumed)).success();
+            assert_eq!(course(&output), course(&whole), "{offload} {dtype}");
+            let last = |output: &str| {
+                let dir = Path::new(output).join(format!("epoch-2-step-{STEPS}"));
+                fs::read(dir.join("model-00001-of-00001.safetensors")).unwrap()
+            };
+            assert!(last(&output) == last(&whole), "{offload} {dtype}: weights");
+        }
+    }
+}
+
 /// Starts the program and kills it; tells whether it was still running.
 fn kill_after(args: &[&str], wait: Duration) -> bool {
     let mut child = Command::new(env!("CARGO_BIN_EXE_glmtune"))

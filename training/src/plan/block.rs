@@ -52,8 +52,20 @@ pub(super) struct Kept {
     pub base: bool,
     /// A prefix stands before keys and values.
     pub prefix: bool,
-    /// LoRA's rank, and whether it goes to each of the four layers.
-    pub lora: Option<(u64, [bool; 4], bool)>,
+    /// LoRA is attached.
+    pub lora: Option<Adapted>,
+}
+
+/// The linear layers of a block that carry LoRA.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Adapted {
+    pub rank: u64,
+    pub query_key_value: bool,
+    pub dense: bool,
+    pub dense_h_to_4h: bool,
+    pub dense_4h_to_h: bool,
+    /// Whether their input is dropped in part, which makes a copy of it.
+    pub dropout: bool,
 }
 
 impl Kept {
@@ -69,14 +81,14 @@ impl Kept {
                     ..
                 } => {
                     let targets = targets(lora_module_name);
-                    let names = [
-                        "self_attention.query_key_value",
-                        "self_attention.dense",
-                        "mlp.dense_h_to_4h",
-                        "mlp.dense_4h_to_h",
-                    ];
-                    let adapted = names.map(|name| targets.matches(name));
-                    Some((*lora_dim as u64, adapted, *lora_dropout > 0.0))
+                    Some(Adapted {
+                        rank: *lora_dim as u64,
+                        query_key_value: targets.matches("attention.query_key_value"),
+                        dense: targets.matches("attention.dense"),
+                        dense_h_to_4h: targets.matches("mlp.dense_h_to_4h"),
+                        dense_4h_to_h: targets.matches("mlp.dense_4h_to_h"),
+                        dropout: *lora_dropout > 0.0,
+                    })
                 }
                 _ => None,
             },
@@ -128,11 +140,15 @@ impl Block {
             // Values are a view of the joint projection's result, which stays whole.
             false => w.query + w.kv + w.kv / 2,
         };
-        let lora = kept.lora.map_or(0, |(rank, [joint, dense, ..], dropout)| {
-            let joint = if joint { w.hidden + rank } else { 0 };
-            let dense = match (dense, dropout) {
-                (true, true) => w.query + rank,
-                (true, false) => rank,
+        let lora = kept.lora.map_or(0, |lora| {
+            let joint = match lora.query_key_value {
+                true => w.hidden + lora.rank,
+                false => 0,
+            };
+            // The attention's result is kept as it is; a copy comes on top.
+            let dense = match (lora.dense, lora.dropout) {
+                (true, true) => w.query + lora.rank,
+                (true, false) => lora.rank,
                 (false, _) => 0,
             };
             joint + dense
@@ -144,9 +160,10 @@ impl Block {
     /// What the graph keeps of the MLP's half: the norm's input and the activation's.
     fn kept_mlp(&self, kept: Kept) -> u64 {
         let w = self.widths;
-        let lora = kept.lora.map_or(0, |(rank, [.., first, second], _)| {
-            let first = if first { w.hidden + rank } else { 0 };
-            first + if second { w.inner + rank } else { 0 }
+        let lora = kept.lora.map_or(0, |lora| {
+            let part =
+                |is_adapted: bool, input: u64| if is_adapted { input + lora.rank } else { 0 };
+            part(lora.dense_h_to_4h, w.hidden) + part(lora.dense_4h_to_h, w.inner)
         });
         let inputs = if kept.base { w.hidden + w.inner } else { 0 };
         self.tensor(w.hidden + w.first + inputs + lora)
@@ -171,7 +188,7 @@ impl Block {
     pub fn backward_work(&self, kept: Kept) -> u64 {
         let w = self.widths;
         // The residual's gradient, and those around the activation; the second layer's input is gone.
-        let gone = match kept.base || kept.lora.is_some_and(|(_, [.., second], _)| second) {
+        let gone = match kept.base || kept.lora.is_some_and(|lora| lora.dense_4h_to_h) {
             true => w.inner,
             false => 0,
         };
