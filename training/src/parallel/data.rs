@@ -7,11 +7,10 @@ use std::thread;
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
-use glmtune_model::architecture::through_host;
-use glmtune_model::host_weights::{HostWeights, is_hosted};
+use glmtune_model::host_weights::HostWeights;
 use glmtune_model::{CausalLm, GlmBackend};
 
-use super::{WindowItem, WindowSum, fresh_leaves};
+use super::{WindowItem, WindowSum, fresh_leaves, leaf_on};
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
 use crate::threads::spawn;
@@ -107,13 +106,7 @@ impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for Move<'_, B> {
         &mut self,
         param: Param<Tensor<Autodiff<B>, D>>,
     ) -> Param<Tensor<Autodiff<B>, D>> {
-        if is_hosted(&param) {
-            return param;
-        }
-        let (id, tensor, _) = param.consume();
-        let is_trained = tensor.is_require_grad();
-        let moved = Tensor::from_inner(through_host(&tensor.inner(), self.device));
-        Param::initialized(id, moved.set_require_grad(is_trained))
+        leaf_on(param, self.device)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod ranks;
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
+use glmtune_model::architecture::through_host;
 use glmtune_model::host_weights::is_hosted;
 use glmtune_model::layers::DropoutSource;
 use glmtune_model::{CausalLm, GlmBackend};
@@ -73,13 +74,22 @@ impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for FreshLeaves {
         &mut self,
         param: Param<Tensor<Autodiff<B>, D>>,
     ) -> Param<Tensor<Autodiff<B>, D>> {
-        if is_hosted(&param) {
-            // It becomes a leaf of its own whenever it is read.
-            return param;
-        }
-        let (id, tensor, _) = param.consume();
-        let is_trained = tensor.is_require_grad();
-        let leaf = Tensor::from_inner(tensor.inner());
-        Param::initialized(id, leaf.set_require_grad(is_trained))
+        let device = param.lazy_device();
+        leaf_on(param, &device)
     }
+}
+
+/// A parameter on a device, with a node of its own in the autodiff graph. One that lives in the host's
+/// memory stays there: it becomes a leaf of its own whenever it is read.
+pub(crate) fn leaf_on<B: GlmBackend, const D: usize>(
+    param: Param<Tensor<Autodiff<B>, D>>,
+    device: &B::Device,
+) -> Param<Tensor<Autodiff<B>, D>> {
+    if is_hosted(&param) {
+        return param;
+    }
+    let (id, tensor, _) = param.consume();
+    let is_trained = tensor.is_require_grad();
+    let leaf = Tensor::from_inner(through_host(&tensor.inner(), device));
+    Param::initialized(id, leaf.set_require_grad(is_trained))
 }
