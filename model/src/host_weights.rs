@@ -104,11 +104,6 @@ pub struct HostWeights {
 }
 
 impl HostWeights {
-    /// Whether all weights live on the device.
-    pub fn is_empty(&self) -> bool {
-        self.by_path.is_empty()
-    }
-
     /// The weight of a parameter, if it lives in the host's memory.
     pub fn get(&self, path: &str) -> Option<&HostTensor> {
         self.by_path.get(path)

@@ -25,6 +25,7 @@ pub struct Plans<'a> {
 }
 
 /// One training.
+#[derive(Clone)]
 struct Case {
     name: &'static str,
     method: Method,
@@ -92,7 +93,7 @@ impl Plans<'_> {
         let mut others: Vec<(&str, Case)> = Vec::new();
         let mut offer = |is_new: bool, flag: &'static str, change: &dyn Fn(&mut Case)| {
             if is_new {
-                let mut other = case.copy();
+                let mut other = case.clone();
                 change(&mut other);
                 others.push((flag, other));
             }
@@ -226,15 +227,6 @@ impl Plans<'_> {
             lora_alpha: 1.0,
             lora_dropout: self.args.lora_dropout,
             lora_module_name: self.args.lora_module_name.clone(),
-        }
-    }
-}
-
-impl Case {
-    fn copy(&self) -> Self {
-        Self {
-            method: self.method.clone(),
-            ..*self
         }
     }
 }

@@ -133,13 +133,12 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
     /// Blocks run again, the last one first: the gradient of the first one's input, and those of the prefix.
     pub fn backward(
         &self,
-        inputs: Inputs<B>,
+        mut inputs: Inputs<B>,
         mut grad: Tensor<B, 3>,
         sink: Sink<'_, B>,
     ) -> Result<(Tensor<B, 3>, PrefixGradients<B>)> {
         let mut prefix = Vec::new();
         let order: Vec<usize> = inputs.iter().rev().map(|(index, _)| *index).collect();
-        let mut inputs = inputs;
         lend_each(self.model, order.into_iter(), |index, model| {
             // Inputs come off the end in the order in which the blocks are lent.
             let Some((_, input)) = inputs.pop() else {
