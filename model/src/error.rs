@@ -86,6 +86,19 @@ pub enum Error {
         detail: String,
     },
 
+    /// A row of a data file cannot be used.
+    #[error("{}:{line}: {detail}{}", path.display(), other_rows(*others))]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1; in a JSON array, the row's number.
+        line: usize,
+        /// What is wrong, with column or key, and what would be right.
+        detail: String,
+        /// How many other rows of the file are broken too.
+        others: usize,
+    },
+
     /// A text could not be encoded, or a tokenizer could not be built.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
@@ -155,6 +168,7 @@ impl Error {
             | Self::Config { .. }
             | Self::Adapters { .. }
             | Self::Directory { .. }
+            | Self::Row { .. }
             | Self::Json { .. } => true,
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
             Self::Malformed { .. }
@@ -162,6 +176,14 @@ impl Error {
             | Self::Tokenizer(_)
             | Self::Compute(_) => false,
         }
+    }
+}
+
+fn other_rows(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => " (and 1 other broken row)".to_string(),
+        count => format!(" (and {count} other broken rows)"),
     }
 }
 

@@ -1,5 +1,5 @@
-//! What a ChatGLM is: configuration, layers, adapters, tokenizers, prompts, checkpoint files and
-//! generation.
+//! What a ChatGLM is: configuration, layers, adapters, tokenizers, prompts, rows, checkpoint
+//! files and generation.
 //!
 //! The crate is generic over the backend and knows nothing of training. Its neighbours are
 //! `glmtune-training` and `glmtune-eval`, which build on it, and the `glmtune` facade, which picks a
@@ -21,6 +21,7 @@ pub mod parameters;
 pub mod peft;
 pub mod pretrained;
 pub mod random_weights;
+pub mod rows;
 pub mod tokenizer;
 
 pub use architecture::BuildOptions;

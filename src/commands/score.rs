@@ -5,9 +5,9 @@ use std::path::Path;
 
 use burn::tensor::{DType, Tensor};
 use glmtune_model::checkpoint::{self, TensorFile, TensorInfo};
+use glmtune_model::rows::{IGNORED, LayoutLimits, NumberedRow, TrainingRow, lay_out, read_rows};
 use glmtune_model::{GlmBackend, Padding, TokenBatch};
-use glmtune_training::data::{LayoutLimits, NumberedRow, TrainingRow, lay_out, read_rows};
-use glmtune_training::loss::{IGNORED, Targets, negative_log_likelihood};
+use glmtune_training::loss::{Targets, negative_log_likelihood};
 use serde::Serialize;
 
 use super::error::{Error, Result};

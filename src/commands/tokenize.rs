@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufWriter, Write};
 use std::path::Path;
 
+use glmtune_model::rows::{LayoutLimits, lay_out_all, read_rows};
 use glmtune_model::tokenizer::Tokenizer;
-use glmtune_training::data::{LayoutLimits, lay_out_all, read_rows};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};

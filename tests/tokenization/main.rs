@@ -8,8 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use glmtune::model::rows::{LayoutLimits, lay_out_all, read_rows};
 use glmtune::model::tokenizer::{Message, Mode, Role, Tokenizer};
-use glmtune::training::data::{LayoutLimits, lay_out_all, read_rows};
 use serde_json::Value;
 
 mod malformed;
@@ -183,7 +183,7 @@ fn training_rows() {
     }
 }
 
-fn check_digest(name: &str, found: &[glmtune::training::data::TrainingRow], expected: &Value) {
+fn check_digest(name: &str, found: &[glmtune::model::rows::TrainingRow], expected: &Value) {
     use sha2::{Digest, Sha256};
 
     let pairs: Vec<_> = found

@@ -1,7 +1,5 @@
 //! The one error type of this crate.
 
-use std::path::PathBuf;
-
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -12,19 +10,6 @@ pub enum Error {
     /// From the model library.
     #[error(transparent)]
     Model(#[from] glmtune_model::Error),
-
-    /// A row of a data file cannot be used.
-    #[error("{}:{line}: {detail}{}", path.display(), other_rows(*others))]
-    Row {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1; in a JSON array, the row's number.
-        line: usize,
-        /// What is wrong, with column or key, and what would be right.
-        detail: String,
-        /// How many other rows of the file are broken too.
-        others: usize,
-    },
 
     /// The request itself was wrong.
     #[error("{0}")]
@@ -51,16 +36,8 @@ impl Error {
     pub fn is_request(&self) -> bool {
         match self {
             Self::Model(error) => error.is_request(),
-            Self::Row { .. } | Self::Request(_) => true,
+            Self::Request(_) => true,
             Self::NotFinite(_) | Self::NoGradient(_) | Self::PipelineBroken => false,
         }
-    }
-}
-
-fn other_rows(count: usize) -> String {
-    match count {
-        0 => String::new(),
-        1 => " (and 1 other broken row)".to_string(),
-        count => format!(" (and {count} other broken rows)"),
     }
 }

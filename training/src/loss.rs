@@ -3,9 +3,7 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor, TensorData};
-
-/// Label of a position that has no target.
-pub const IGNORED: i64 = -100;
+use glmtune_model::rows::IGNORED;
 
 /// The targets of a batch: labels shifted by one, as rows of the flattened logits.
 #[derive(Debug, Clone)]

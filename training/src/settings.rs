@@ -1,10 +1,10 @@
 //! The settings of a training, typed and checked before anything is loaded.
 
+use glmtune_model::rows::LayoutLimits;
 use glmtune_model::tokenizer::Mode;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::data::LayoutLimits;
 use crate::error::{Error, Result};
 use crate::optim::AdamWSettings;
 use crate::precision::LossScaleSettings;

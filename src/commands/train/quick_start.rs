@@ -8,8 +8,8 @@ use clap::Parser;
 use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::AtomicFile;
 use glmtune_model::generation::{GenerationOptions, generate};
+use glmtune_model::rows::{Row, read_rows};
 use glmtune_model::tokenizer::{Message, Role, Tokenizer};
-use glmtune_training::data::{Row, read_rows};
 use glmtune_training::run::Outcome;
 
 use crate::backend::{Selected, select};

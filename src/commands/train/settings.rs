@@ -1,8 +1,8 @@
 //! Flags and a DeepSpeed file become the settings of a training.
 
 use burn::tensor::DType;
+use glmtune_model::rows::LayoutLimits;
 use glmtune_model::tokenizer::Mode;
-use glmtune_training::data::LayoutLimits;
 use glmtune_training::deepspeed::{DeepSpeedConfig, SchedulerKind, WarmupType};
 use glmtune_training::optim::AdamWSettings;
 use glmtune_training::precision::LossScaleSettings;

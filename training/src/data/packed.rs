@@ -1,10 +1,9 @@
 //! Rows, packed: token ids and targets of all rows in two arrays, and nothing else of the file.
 
+use glmtune_model::rows::{IGNORED, TrainingRow};
 use sha2::{Digest, Sha256};
 
-use super::layout::TrainingRow;
 use crate::checkpoint::hex;
-use crate::loss::IGNORED;
 
 /// Rows one after the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

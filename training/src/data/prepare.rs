@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use glmtune_model::rows::{LaidOut, NumberedRow, Row, TrainingRow, lay_out, read_rows};
 use glmtune_model::tokenizer::Tokenizer;
 use rayon::prelude::*;
 
 use super::cache::TokenCache;
 use super::dataset::Dataset;
-use super::layout::{LaidOut, TrainingRow, lay_out};
 use super::packed::Packed;
-use super::rows::{NumberedRow, Row, read_rows};
 use super::settings::DataSettings;
 use super::summary::{Summary, count_targets};
 use crate::error::{Error, Result};
@@ -133,12 +132,13 @@ impl Faults {
     fn check(self, path: &Path) -> Result<()> {
         match self.first {
             None => Ok(()),
-            Some((line, detail)) => Err(Error::Row {
+            Some((line, detail)) => Err(glmtune_model::Error::Row {
                 path: path.to_path_buf(),
                 line,
                 detail,
                 others: self.others,
-            }),
+            }
+            .into()),
         }
     }
 }
@@ -149,9 +149,9 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
+    use glmtune_model::rows::LayoutLimits;
     use glmtune_model::tokenizer::{Mode, small_tokenizer};
 
-    use super::super::layout::LayoutLimits;
     use super::*;
 
     struct Case {

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use glmtune_model::rows::LayoutLimits;
 use glmtune_model::tokenizer::Mode;
-
-use super::layout::LayoutLimits;
 
 /// What makes up a data set.
 #[derive(Debug)]

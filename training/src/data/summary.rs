@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use glmtune_model::rows::IGNORED;
 use serde::{Deserialize, Serialize};
 
 use super::packed::Packed;
-use crate::loss::IGNORED;
 
 /// Bars of the histogram of lengths.
 const BINS: usize = 8;
@@ -129,7 +129,8 @@ impl fmt::Display for Summary {
 
 #[cfg(test)]
 mod tests {
-    use super::super::layout::TrainingRow;
+    use glmtune_model::rows::TrainingRow;
+
     use super::*;
 
     #[test]

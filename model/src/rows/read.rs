@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::IGNORED;
 use crate::error::{Error, Result};
 
 /// One row.
@@ -52,7 +53,7 @@ struct Keys {
 /// If the file cannot be read or a row is broken: the first broken row is named with line, column or key,
 /// and the others are counted.
 pub fn read_rows(path: &Path) -> Result<Vec<NumberedRow>> {
-    let text = fs::read(path).map_err(|error| glmtune_model::Error::io(path, error))?;
+    let text = fs::read(path).map_err(|error| Error::io(path, error))?;
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
     let rows = match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'[') => array_rows(path, text)?,
@@ -90,7 +91,7 @@ fn without_position(error: &serde_json::Error) -> String {
 
 fn array_rows(path: &Path, text: &[u8]) -> Result<Vec<Parsed>> {
     let values: Vec<Value> =
-        serde_json::from_slice(text).map_err(|error| glmtune_model::Error::json(path, error))?;
+        serde_json::from_slice(text).map_err(|error| Error::json(path, error))?;
     let rows = values.into_iter().enumerate().map(|(index, value)| {
         let keys = serde_json::from_value(value).map_err(|error| error.to_string());
         (index + 1, keys.and_then(Row::from_keys))
@@ -143,9 +144,8 @@ impl Row {
                 input_ids.len()
             ));
         }
-        let is_label = |label: &&i64| {
-            **label == crate::loss::IGNORED || i32::try_from(**label).is_ok_and(|id| id >= 0)
-        };
+        let is_label =
+            |label: &&i64| **label == IGNORED || i32::try_from(**label).is_ok_and(|id| id >= 0);
         if let Some(label) = labels.iter().find(|label| !is_label(label)) {
             return Err(format!(
                 "key `labels`: {label} is neither a token id nor -100"

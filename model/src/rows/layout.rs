@@ -3,12 +3,12 @@
 //! The rules are those of the Python ancestor, so that a row gives the same ids; special tokens are never
 //! cut off.
 
-use glmtune_model::tokenizer::{Mode, Tokenizer};
 use serde::Serialize;
 
-use super::rows::Row;
+use super::IGNORED;
+use super::read::Row;
 use crate::error::{Error, Result};
-use crate::loss::IGNORED;
+use crate::tokenizer::{Mode, Tokenizer};
 
 /// Tokens that every row has beside source and target: `[gMASK]`, `<sop>` and the end.
 const SPECIALS: usize = 3;
