@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release --example against_pytorch`
 
+#![allow(clippy::print_stdout)]
+
 use std::error::Error;
 use std::path::Path;
 

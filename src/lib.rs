@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod cli;
 pub mod commands;
+pub mod print;
 pub mod settings_file;
 
 pub use glmtune_eval as eval;

@@ -1,11 +1,11 @@
-//! The `glmtune` program: exit statuses and the one printer of errors.
+//! The `glmtune` program: its exit statuses.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use glmtune::cli::{Cli, normalize};
 use glmtune::commands::{self, Error};
-use glmtune::settings_file;
+use glmtune::{print, settings_file};
 
 // The temporaries of a CPU run are large and short-lived; the system's allocator returns their pages
 // and faults them in again each time.
@@ -21,35 +21,21 @@ fn main() -> ExitCode {
         commands::quick_start_settings,
     ) {
         Ok(args) => args,
-        Err(error) => {
-            let error = Error::from(error);
-            print_error(&error);
-            return ExitCode::from(error.exit_status());
-        }
+        Err(error) => return failed(&Error::from(error)),
     };
-    let cli = Cli::parse_from(args);
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(message) => return print::usage(&message),
+    };
     match commands::run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => print::finish(Ok(())),
         // Whoever reads the output has gone, as `head` does: nothing is wrong.
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(error) => {
-            print_error(&error);
-            ExitCode::from(error.exit_status())
-        }
+        Err(error) => failed(&error),
     }
 }
 
-fn print_error(error: &Error) {
-    let mut said = error.to_string();
-    eprintln!("error: {said}");
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        // Most errors tell their cause themselves.
-        if !said.contains(&text) {
-            eprintln!("  caused by: {text}");
-        }
-        said = text;
-        source = cause.source();
-    }
+fn failed(error: &Error) -> ExitCode {
+    print::error(error);
+    ExitCode::from(error.exit_status())
 }

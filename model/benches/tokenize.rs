@@ -2,6 +2,7 @@
 //!
 //! The published files are not part of the repository: they are looked for in `../shared`.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(missing_docs)]
 
 use std::hint::black_box;

@@ -11,7 +11,6 @@ mod plan;
 mod preset;
 mod score;
 mod session;
-mod terminal;
 mod tokenize;
 mod train;
 
@@ -47,6 +46,8 @@ pub fn start_logging() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would panic where standard error is gone.
+        .log_internal_errors(false)
         .without_time()
         .with_target(false)
         .init();

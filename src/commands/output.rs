@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::error::{Error, Result};
+pub use crate::print::{note, say};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -76,11 +77,6 @@ pub fn progress_bar(message: &str) -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
-}
-
-/// A line on standard error, for the person at the terminal.
-pub fn note(text: impl AsRef<str>) {
-    eprintln!("{}", text.as_ref());
 }
 
 /// Opens a file to read, or standard input for `-`.

@@ -1,5 +1,6 @@
 //! Checkpoint files of the golden models: what the published tools wrote is read, and what is written
 //! here comes back.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod hostile;

@@ -1,5 +1,6 @@
 //! The program as a user runs it: the real binary in temporary folders.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../common/mod.rs"]

@@ -1,6 +1,7 @@
 //! What training costs in memory, counted by the allocator: frozen weights cost no gradient, no
 //! optimizer state, and no activation that only their gradients would need.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg(feature = "flex")]
 

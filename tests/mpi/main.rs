@@ -1,5 +1,6 @@
 //! Several processes under `mpirun` against one.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;

@@ -3,6 +3,7 @@
 //!
 //! A backend that the machine lacks is reported as skipped; with `CI` set it must be there.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../common/mod.rs"]

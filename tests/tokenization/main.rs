@@ -3,6 +3,7 @@
 //! The published tokenizer files are too large for the repository: these tests look for them in
 //! `../shared/tokenizers` and are reported as skipped where they are not.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;

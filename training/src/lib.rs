@@ -3,17 +3,17 @@
 //! Builds on `glmtune-model` and knows neither a concrete backend nor the command line. A training is
 //! [`settings`] → [`method::prepare`] → [`run`]: the loop takes micro-batches from [`data`], walks the
 //! model's segments ([`walk`]), adds up [`gradients`], updates by an [`optim`] rule at the [`schedule`]'s
-//! rate, reports ([`report`]), and writes [`output`]s and [`checkpoint`]s. [`learner`] hangs the loop into
-//! burn-train, whose metrics and dashboard show it.
+//! rate, tells its [`observer`]s, and writes [`output`]s and [`checkpoint`]s. [`report`] has the observers
+//! that write files and lines.
 
 pub mod checkpoint;
 pub mod data;
 pub mod deepspeed;
 pub mod error;
 pub mod gradients;
-pub mod learner;
 pub mod loss;
 pub mod method;
+pub mod observer;
 pub mod optim;
 pub mod output;
 pub mod parallel;

@@ -8,56 +8,32 @@ use std::time::Instant;
 use burn::backend::Autodiff;
 use glmtune_model::host_weights::HostWeights;
 use glmtune_model::layers::DropoutSource;
-use glmtune_model::{CausalLm, GlmBackend, ModelConfig};
+use glmtune_model::{CausalLm, GlmBackend};
 
 use crate::checkpoint::{Checkpoints, Progress};
 use crate::data::{Dataset, batches, collate, epoch_order};
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
+use crate::observer::{Event, Observer, Request, RunDescription, RunLabels, Split};
 use crate::optim::{Optimizer, Update, apply};
 use crate::output::Outputs;
 use crate::parallel::WindowItem;
 use crate::parallel::data::Share;
 use crate::parallel::pipeline::Stages;
 use crate::parallel::ranks::Shard;
-use crate::report::{MetricsFile, StepRecord, write_curve};
+use crate::report::StepRecord;
 use crate::schedule::WarmupDecay;
 use crate::settings::{OnNan, TrainSettings};
 use crate::walk::{BackwardReach, MicroBatch, Walk};
 use crate::window::{WindowPlan, window as window_sum};
 
-/// Name of the loss curve in the output directory.
-const CURVE: &str = "loss.svg";
 /// Rows that an error names at most.
 const NAMED_ROWS: usize = 8;
-
-/// Who watches a training.
-pub trait Observer {
-    /// A step is done.
-    fn step(&mut self, record: &StepRecord, place: Place);
-    /// An epoch is done; counted from 1.
-    fn epoch_end(&mut self, epoch: usize);
-    /// Something worth a line has happened.
-    fn note(&mut self, text: &str);
-    /// Whether the training is asked to stop after this step.
-    fn asks_to_stop(&self) -> bool;
-}
-
-/// Where a step stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Steps that the run will take.
-    pub total_steps: u64,
-    /// Epochs that the run will take.
-    pub epochs: usize,
-}
 
 /// Everything that a training works with, but the model.
 pub struct Training<B: GlmBackend> {
     /// The settings.
     pub settings: TrainSettings,
-    /// The model's configuration.
-    pub config: ModelConfig,
     /// The rows.
     pub dataset: Arc<Dataset>,
     /// The devices; the model is on the first.
@@ -76,8 +52,8 @@ pub struct Training<B: GlmBackend> {
     pub checkpoints: Checkpoints,
     /// Where outputs go.
     pub outputs: Outputs,
-    /// Where the steps are recorded; the first process alone does it.
-    pub metrics: Option<MetricsFile>,
+    /// What the run is called where it is shown.
+    pub labels: RunLabels,
     /// This process among several.
     pub shard: Shard,
     /// Where the training stands.
@@ -91,6 +67,8 @@ pub struct Outcome {
     pub output: Option<PathBuf>,
     /// Steps done, those before a resume included.
     pub steps: u64,
+    /// Steps done when the last checkpoint was written: those after it are lost.
+    pub saved_steps: u64,
     /// Whether the user stopped it before its end.
     pub interrupted: bool,
 }
@@ -107,7 +85,9 @@ impl<B: GlmBackend> Training<B> {
         observer: &mut dyn Observer,
     ) -> Result<(CausalLm<Autodiff<B>>, Outcome)> {
         let dataset = self.dataset.clone();
-        let (mut output, mut stop) = (None, false);
+        let (mut output, mut request) = (None, Request::GoOn);
+        let mut saved_steps = self.progress.step;
+        observer.notice(&Event::Started(&self.description()));
         while self.progress.epoch < self.settings.num_train_epochs && !self.limit_reached() {
             let order = self.order(self.progress.epoch);
             let batches: Vec<&[usize]> =
@@ -117,35 +97,50 @@ impl<B: GlmBackend> Training<B> {
                 let record;
                 (model, record) = self.step(model, &dataset, window, observer)?;
                 self.advance(window.len(), batches.len());
-                if let Some(metrics) = &mut self.metrics {
-                    metrics.append(&record)?;
+                observer.notice(&Event::Step(Split::Train, &record));
+                request = self.common_request(observer.request());
+                if request == Request::Discard {
+                    break;
                 }
-                observer.step(&record, self.place());
-                stop = self.shard.any(observer.asks_to_stop());
                 if self.output_is_due(record.epoch) {
                     output = Some(self.save(&model, record.epoch, observer)?);
-                } else if stop {
+                    saved_steps = self.progress.step;
+                } else if request == Request::SaveAndStop {
                     self.save_checkpoint(&model)?;
+                    saved_steps = self.progress.step;
                 }
-                if stop || self.limit_reached() {
+                if request == Request::SaveAndStop || self.limit_reached() {
                     break;
                 }
             }
             if self.progress.micro_batch == 0 {
-                observer.epoch_end(self.progress.epoch);
+                observer.notice(&Event::EpochEnd(self.progress.epoch));
             }
-            if stop {
+            if request != Request::GoOn {
                 break;
             }
         }
-        self.draw_curve()?;
+        let is_complete =
+            self.progress.epoch >= self.settings.num_train_epochs || self.limit_reached();
         let outcome = Outcome {
             output,
             steps: self.progress.step,
-            interrupted: self.progress.epoch < self.settings.num_train_epochs
-                && !self.limit_reached(),
+            saved_steps,
+            interrupted: !is_complete || saved_steps < self.progress.step,
         };
+        observer.notice(&Event::Finished(&outcome));
         Ok((model, outcome))
+    }
+
+    /// What the processes together are asked for.
+    fn common_request(&self, own: Request) -> Request {
+        if !self.shard.any(own != Request::GoOn) {
+            return Request::GoOn;
+        }
+        match self.shard.any(own == Request::Discard) {
+            true => Request::Discard,
+            false => Request::SaveAndStop,
+        }
     }
 
     /// Steps of all epochs: a last partial window counts.
@@ -176,11 +171,14 @@ impl<B: GlmBackend> Training<B> {
         }
     }
 
-    fn place(&self) -> Place {
+    fn description(&self) -> RunDescription {
         let limit = self.settings.max_steps.unwrap_or(u64::MAX);
-        Place {
+        RunDescription {
+            labels: self.labels.clone(),
+            trained: self.trainable.values().sum(),
             total_steps: self.total_steps().min(limit),
             epochs: self.settings.num_train_epochs,
+            done_steps: self.progress.step,
         }
     }
 
@@ -383,8 +381,7 @@ impl<B: GlmBackend> Training<B> {
             false => self.outputs.path(epoch, step),
         };
         self.save_checkpoint(model)?;
-        self.draw_curve()?;
-        observer.note(&format!("saved {}", path.display()));
+        observer.notice(&Event::Saved(step, &path));
         Ok(path)
     }
 
@@ -401,13 +398,6 @@ impl<B: GlmBackend> Training<B> {
         // None goes on before the checkpoint is complete.
         self.shard.any(false);
         Ok(())
-    }
-
-    fn draw_curve(&self) -> Result<()> {
-        match &self.metrics {
-            Some(metrics) => write_curve(&self.outputs.dir.join(CURVE), metrics.points()),
-            None => Ok(()),
-        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! `glmtune train`: fine-tune a model on a file of rows.
 
-mod dashboard;
+mod labels;
 mod output_dir;
 pub mod quick_start;
 mod ranks;
 mod settings;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -24,12 +25,11 @@ use glmtune_training::output::Outputs;
 use glmtune_training::parallel::pipeline::Stages;
 use glmtune_training::parallel::ranks::Shard;
 use glmtune_training::precision::LossScale;
-use glmtune_training::report::MetricsFile;
 use glmtune_training::run::{Outcome, Training};
 use glmtune_training::settings::TrainSettings;
 
 use super::error::{Error, Result};
-use super::output::{grouped, note, progress_bar};
+use super::output::{grouped, note, progress_bar, say};
 use super::session::{Plan, type_name};
 use crate::backend::{Selected, select_all};
 use crate::cli::TrainArgs;
@@ -43,7 +43,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         && shard.size() > 1
         && !matches!(error, Error::Interrupted(_))
     {
-        eprintln!("error: {error}");
+        crate::print::error(error);
         shard.abort(error.exit_status().into());
     }
     result
@@ -63,6 +63,7 @@ fn run_rank(args: &TrainArgs, shard: &Shard) -> Result<()> {
         plan: &plan,
         file: file.as_ref(),
         selected: &selected[0],
+        all_selected: &selected,
         device: &devices[0],
         devices: &devices,
         shard,
@@ -101,6 +102,8 @@ struct Request<'a, B: GlmBackend> {
     plan: &'a Plan,
     file: Option<&'a DeepSpeedConfig>,
     selected: &'a Selected,
+    /// As a person knows the devices.
+    all_selected: &'a [Selected],
     /// The device of the model.
     device: &'a B::Device,
     /// All devices of the run, that one first.
@@ -172,13 +175,17 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
     if let Some(stages) = &stages {
         model = stages.place(model, &host);
     }
-    let is_first = request.shard.is_first();
-    if is_first {
+    if request.shard.is_first() {
         output_dir::save_settings(args, plan.mode, &settings)?;
     }
     let meta = adapter_meta(args, plan, &settings);
-    let training = Training {
-        config: plan.config.clone(),
+    let labels = labels::labels(
+        args,
+        (&settings.method, &prepared.output),
+        request.all_selected,
+        (type_name(dtype), prepared.total),
+    );
+    let mut training = Training {
         dataset: dataset.into(),
         devices: request.devices.to_vec(),
         stages,
@@ -200,21 +207,21 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
             max_shard_size: parse_size(&args.max_shard_size)?,
             limit: args.save_total_limit,
         },
-        metrics: is_first
-            .then(|| MetricsFile::open(&args.output_dir, progress.step))
-            .transpose()?,
+        labels,
         shard: request.shard.clone(),
         progress,
         settings,
     };
-    dashboard::run(args, training, model)
+    let mut observers = watch::observers(args, &training)?;
+    let (_, outcome) = training.run(model, &mut observers)?;
+    Ok(outcome)
 }
 
 impl<B: GlmBackend> Request<'_, B> {
     /// Prints a line, once for all processes.
     fn say(&self, text: impl AsRef<str>) {
         if self.shard.is_first() {
-            println!("{}", text.as_ref());
+            say(text);
         }
     }
 
@@ -341,12 +348,24 @@ fn adapter_meta(args: &TrainArgs, plan: &Plan, settings: &TrainSettings) -> Adap
     }
 }
 
+fn stopped(outcome: &Outcome) -> String {
+    let Outcome {
+        steps, saved_steps, ..
+    } = outcome;
+    match saved_steps == steps {
+        true => {
+            format!("stopped and saved after step {steps}; the same command with --resume goes on")
+        }
+        false if *saved_steps == 0 => format!("stopped after step {steps}; nothing was saved"),
+        false => format!(
+            "stopped after step {steps}; the same command with --resume goes on after step {saved_steps}"
+        ),
+    }
+}
+
 fn finish(args: &TrainArgs, outcome: &Outcome, shard: &Shard) -> Result<()> {
     if outcome.interrupted {
-        return Err(Error::Interrupted(format!(
-            "stopped and saved after step {}; the same command with --resume goes on",
-            outcome.steps
-        )));
+        return Err(Error::Interrupted(stopped(outcome)));
     }
     if !shard.is_first() {
         return Ok(());

@@ -10,6 +10,7 @@ use glmtune_training::settings::TrainSettings;
 
 use crate::cli::TrainArgs;
 use crate::commands::error::{Error, Result};
+use crate::commands::output::say;
 
 /// What a run writes, beside its outputs.
 const FILES: [&str; 5] = [
@@ -49,10 +50,10 @@ pub fn start(dir: &Path) -> Result<()> {
             fs::rename(&path, earlier.join(name)).map_err(failed)?;
         }
     }
-    println!(
+    say(format!(
         "an earlier run's files are now in {} (to go on with a run, use --resume)",
         earlier.display()
-    );
+    ));
     Ok(())
 }
 

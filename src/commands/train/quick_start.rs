@@ -16,6 +16,7 @@ use crate::backend::{Selected, select};
 use crate::cli::{Cli, Command, ModelArgs, TrainArgs};
 use crate::commands::error::{Error, Result};
 use crate::commands::init;
+use crate::commands::output::say;
 use crate::commands::session::{Plan, Session};
 use crate::on_backend;
 use crate::settings_file::{self, Setting};
@@ -115,7 +116,7 @@ fn ask<B: GlmBackend>(
     let tokenizer = plan.tokenizer(&args.model_name_or_path)?;
     let session = Session::<B>::load(plan, args, selected, device)?;
     let (mut right, mut asked) = (0, 0);
-    println!("\nWhat the model answers now:");
+    say("\nWhat the model answers now:");
     let mut rows = read_rows(rows)?;
     rows.truncate(rows.len() / REPEATS);
     for row in rows {
@@ -126,10 +127,10 @@ fn ask<B: GlmBackend>(
         right += usize::from(found == answer);
         asked += 1;
         if asked <= SHOWN {
-            println!("  {question} → {found}");
+            say(format!("  {question} → {found}"));
         }
     }
-    println!("  … {right} of {asked} answers are right");
+    say(format!("  … {right} of {asked} answers are right"));
     Ok(())
 }
 

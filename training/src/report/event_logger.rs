@@ -1,64 +1,65 @@
-//! TensorBoard event files by way of burn-train's loggers.
+//! The numbers of every step as TensorBoard event files.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use burn_train::logger::MetricLogger;
-use burn_train::metric::store::{EpochSummary, MetricsUpdate, Split};
-use burn_train::metric::{MetricDefinition, MetricId, NumericEntry};
-
-use super::events::EventWriter;
+use super::StepRecord;
+use super::events::{EventWriter, keep_steps};
 use crate::error::Result;
+use crate::observer::{Event, Observer, Split};
 
 /// Folder of the event files in an output directory, as TensorBoard's own writer names it.
 const FOLDER: &str = "runs";
 
 /// Writes every number of every step.
+#[derive(Debug)]
 pub struct EventLogger {
-    /// None where another process writes.
+    /// None once the disk has refused.
     writer: Option<EventWriter>,
-    /// Steps that are done.
-    step: u64,
-    names: HashMap<MetricId, String>,
 }
 
 impl EventLogger {
-    /// Starts a file in an output directory; the next step is `step + 1`.
+    /// Starts a file in an output directory; the next step is `step + 1`. What earlier files hold of later
+    /// steps is removed: a resumed run takes them again.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If the files cannot be read or written.
     pub fn create(output_dir: &Path, step: u64) -> Result<Self> {
+        let folder = output_dir.join(FOLDER);
+        keep_steps(&folder, step)?;
+        let mut writer = EventWriter::create(&folder, now())?;
+        if step > 0 {
+            writer.resumed(step + 1, now())?;
+        }
         Ok(Self {
-            writer: Some(EventWriter::create(&output_dir.join(FOLDER), now())?),
-            step,
-            names: HashMap::new(),
+            writer: Some(writer),
         })
     }
 
-    /// A logger that writes nothing.
-    pub fn silent() -> Self {
-        Self {
-            writer: None,
-            step: 0,
-            names: HashMap::new(),
-        }
-    }
-
-    fn write(&mut self, update: &MetricsUpdate) -> Result<()> {
+    fn write(&mut self, split: Split, record: &StepRecord) -> Result<()> {
         let Some(writer) = &mut self.writer else {
             return Ok(());
         };
         let wall_time = now();
-        for metric in &update.entries_numeric {
-            let Some(name) = self.names.get(&metric.entry.metric_id) else {
-                continue;
-            };
-            let value = metric.numeric_entry.current() as f32;
-            writer.scalar(self.step, wall_time, tag(name), value)?;
+        for (tag, value) in scalars(split, record) {
+            writer.scalar(record.step, wall_time, tag, value as f32)?;
         }
         // Who watches a run wants to see its last step.
         writer.flush()
+    }
+}
+
+/// The tags of a record with their values; that of the loss is the Python ancestor's.
+fn scalars(split: Split, record: &StepRecord) -> Vec<(&'static str, f64)> {
+    match split {
+        Split::Eval => vec![("eval_loss", record.loss)],
+        Split::Train => vec![
+            ("train_loss", record.loss),
+            ("lr", record.lr),
+            ("grad_norm", record.grad_norm),
+            ("tokens_per_second", record.speed()),
+            ("memory_gib", record.memory_gib()),
+        ],
     }
 }
 
@@ -67,40 +68,15 @@ fn now() -> f64 {
     since.map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// The tag of a number; that of the loss is the Python ancestor's.
-fn tag(name: &str) -> &str {
-    match name {
-        "Loss" => "train_loss",
-        "Learning rate" => "lr",
-        "Gradient norm" => "grad_norm",
-        "Speed" => "tokens_per_second",
-        "Memory" => "memory_gib",
-        other => other,
-    }
-}
-
-impl MetricLogger for EventLogger {
-    fn log(&mut self, update: MetricsUpdate, _: usize, _: &Split) {
-        self.step += 1;
-        if let Err(error) = self.write(&update) {
+impl Observer for EventLogger {
+    fn notice(&mut self, event: &Event<'_>) {
+        let Event::Step(split, record) = event else {
+            return;
+        };
+        if let Err(error) = self.write(*split, record) {
             // The steps are in metrics.jsonl; a training does not end for want of a picture.
             tracing::warn!("TensorBoard events are no longer written: {error}");
             self.writer = None;
         }
     }
-
-    fn read_numeric(
-        &mut self,
-        _: &str,
-        _: usize,
-        _: &Split,
-    ) -> std::result::Result<Vec<NumericEntry>, String> {
-        Err("event files are not read back".to_string())
-    }
-
-    fn log_metric_definition(&mut self, definition: MetricDefinition) {
-        self.names.insert(definition.metric_id, definition.name);
-    }
-
-    fn log_epoch_summary(&mut self, _: EpochSummary) {}
 }

@@ -5,15 +5,23 @@
 //! scalars are declared here.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use glmtune_model::checkpoint::AtomicFile;
 use prost::Message;
 
 use crate::error::Result;
 
 /// What the first record of every event file says.
 const FILE_VERSION: &str = "brain.Event:2";
+
+/// What the names of glmtune's event files begin and end with.
+const PREFIX: &str = "events.out.tfevents.";
+const SUFFIX: &str = ".glmtune";
+
+/// More than any record of glmtune's.
+const LONGEST_RECORD: u64 = 1 << 20;
 
 /// How many names are tried where a file of this process and second exists.
 const ATTEMPTS: u64 = 100;
@@ -29,7 +37,18 @@ struct Event {
     file_version: Option<String>,
     #[prost(message, optional, tag = "5")]
     summary: Option<Summary>,
+    #[prost(message, optional, tag = "7")]
+    session_log: Option<SessionLog>,
 }
+
+#[derive(Clone, PartialEq, Message)]
+struct SessionLog {
+    #[prost(int32, tag = "1")]
+    status: i32,
+}
+
+/// `SessionLog.START`: what was read of this step and later ones is void.
+const START: i32 = 1;
 
 #[derive(Clone, PartialEq, Message)]
 struct Summary {
@@ -79,6 +98,19 @@ impl EventWriter {
     /// The file that is written.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Tells a TensorBoard that is watching to forget what it has read of `step` and later ones.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn resumed(&mut self, step: u64, wall_time: f64) -> Result<()> {
+        self.record(&Event {
+            wall_time,
+            step: i64::try_from(step).unwrap_or(i64::MAX),
+            session_log: Some(SessionLog { status: START }),
+            ..Event::default()
+        })
     }
 
     /// Adds one point to the series `tag`; `wall_time` is Unix time in seconds.
@@ -134,14 +166,88 @@ fn masked_crc(bytes: &[u8]) -> u32 {
         .wrapping_add(0xa282_ead8)
 }
 
+/// Removes from glmtune's event files in `dir` what they hold of steps after `step`, and files of which
+/// nothing is left. What cannot be read as an event ends a file, as it does for TensorBoard.
+///
+/// # Errors
+/// If a file cannot be read or replaced.
+pub(super) fn keep_steps(dir: &Path, step: u64) -> Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(glmtune_model::Error::io(dir, error).into()),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| glmtune_model::Error::io(dir, error))?;
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        let is_ours = |name: &str| name.starts_with(PREFIX) && name.ends_with(SUFFIX);
+        if is_file && entry.file_name().to_str().is_some_and(is_ours) {
+            cut(&entry.path(), step)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes from one file what it holds of steps after `step`.
+fn cut(path: &Path, step: u64) -> Result<()> {
+    let failed = |error| glmtune_model::Error::io(path, error);
+    let mut reader = BufReader::new(File::open(path).map_err(failed)?);
+    let mut kept = AtomicFile::create(path)?;
+    let (mut points, mut is_whole) = (0u64, true);
+    while let Some(payload) = read_record(&mut reader).map_err(failed)? {
+        let Ok(event) = Event::decode(payload.as_slice()) else {
+            is_whole = false;
+            break;
+        };
+        let is_point = event.summary.is_some();
+        if is_point && u64::try_from(event.step).is_ok_and(|at| at > step) {
+            is_whole = false;
+            continue;
+        }
+        points += u64::from(is_point);
+        kept.write_all(&frame(&payload)).map_err(failed)?;
+    }
+    match (points, is_whole) {
+        (0, _) => Ok(fs::remove_file(path).map_err(failed)?),
+        (_, true) => Ok(()),
+        (_, false) => Ok(kept.commit()?),
+    }
+}
+
+/// The next record's payload; none at the end, or where what follows is torn or damaged.
+fn read_record(reader: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+    let Some(head) = read_exactly(reader, 12)? else {
+        return Ok(None);
+    };
+    let (length, checksum) = head.split_at(8);
+    let size = length
+        .iter()
+        .rev()
+        .fold(0u64, |size, &byte| size << 8 | u64::from(byte));
+    if checksum != masked_crc(length).to_le_bytes() || size > LONGEST_RECORD {
+        return Ok(None);
+    }
+    let Some(mut payload) = read_exactly(reader, size as usize + 4)? else {
+        return Ok(None);
+    };
+    let checksum = payload.split_off(size as usize);
+    let is_sound = checksum == masked_crc(&payload).to_le_bytes();
+    Ok(is_sound.then_some(payload))
+}
+
+/// So many bytes; none where fewer are left.
+fn read_exactly(reader: &mut impl Read, count: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::with_capacity(count);
+    reader.take(count as u64).read_to_end(&mut bytes)?;
+    Ok((bytes.len() == count).then_some(bytes))
+}
+
 fn create_file(dir: &Path, now_unix_seconds: f64) -> Result<(File, PathBuf)> {
     // Saturates: a clock before 1970 gives 0.
     let (first, host, process) = (now_unix_seconds as u64, host_name(), std::process::id());
     let mut taken = io::Error::from(io::ErrorKind::AlreadyExists);
     for second in first..first.saturating_add(ATTEMPTS) {
-        let path = dir.join(format!(
-            "events.out.tfevents.{second:010}.{host}.{process}.glmtune"
-        ));
+        let path = dir.join(format!("{PREFIX}{second:010}.{host}.{process}{SUFFIX}"));
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(file) => return Ok((file, path)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => taken = error,
@@ -232,6 +338,40 @@ mod tests {
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(name.starts_with("events.out.tfevents.0000000012."));
         assert!(name.ends_with(&format!(".{}.glmtune", std::process::id())));
+    }
+
+    /// Steps of all points in a folder's files.
+    fn steps(dir: &Path) -> Vec<i64> {
+        let files = fs::read_dir(dir).unwrap();
+        let events = files.flat_map(|file| decode(&fs::read(file.unwrap().path()).unwrap()));
+        let mut steps: Vec<i64> = events
+            .filter(|event| event.summary.is_some())
+            .map(|event| event.step)
+            .collect();
+        steps.sort_unstable();
+        steps
+    }
+
+    #[test]
+    fn later_steps_and_torn_ends_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |second: f64, steps: std::ops::RangeInclusive<u64>| {
+            let mut writer = EventWriter::create(dir.path(), second).unwrap();
+            steps.for_each(|step| writer.scalar(step, second, "loss", 1.0).unwrap());
+            writer.flush().unwrap();
+            writer.path().to_path_buf()
+        };
+        let first = write(10.0, 1..=4);
+        write(11.0, 5..=8);
+        let mut bytes = fs::read(&first).unwrap();
+        bytes.extend(&bytes.clone()[..20]);
+        fs::write(&first, bytes).unwrap();
+        fs::write(dir.path().join("events.out.tfevents.1.other"), "not ours").unwrap();
+        keep_steps(dir.path(), 3).unwrap();
+        fs::remove_file(dir.path().join("events.out.tfevents.1.other")).unwrap();
+        assert_eq!(steps(dir.path()), [1, 2, 3]);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        keep_steps(&dir.path().join("missing"), 3).unwrap();
     }
 
     #[test]

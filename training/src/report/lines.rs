@@ -1,132 +1,157 @@
 //! Progress as plain lines, for logs and pipes.
 
-use std::collections::HashMap;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
-use burn_train::metric::{MetricDefinition, MetricId};
-use burn_train::renderer::{
-    EvaluationName, EvaluationProgress, MetricState, MetricsRenderer, MetricsRendererEvaluation,
-    MetricsRendererTraining, ProgressType, TrainingProgress,
-};
+use super::StepRecord;
+use crate::observer::{Event, Observer, RunDescription, Split};
 
-/// The values of a number since the last line.
+/// The finite values since the last line: a step that was left out has no gradient norm.
 #[derive(Default)]
-struct Sum {
+struct Mean {
     total: f64,
     count: u64,
-    last: f64,
 }
 
-/// Prints one line every few steps; loss, gradient norm and speed are means over those steps.
-pub struct LinesRenderer {
-    /// Steps between two lines; 0 for none.
-    every: u64,
-    names: HashMap<MetricId, String>,
-    sums: HashMap<String, Sum>,
-    started: Option<(Instant, usize)>,
-}
-
-impl LinesRenderer {
-    /// A renderer that prints nothing: another process does.
-    pub fn silent() -> Self {
-        Self {
-            every: 0,
-            ..Self::new(1)
+impl Mean {
+    fn add(&mut self, value: f64) {
+        if value.is_finite() {
+            self.total += value;
+            self.count += 1;
         }
     }
 
-    /// A renderer that prints a line every `every` steps and at the last one.
-    pub fn new(every: u64) -> Self {
+    fn value(&self) -> f64 {
+        self.total / self.count as f64
+    }
+}
+
+#[derive(Default)]
+struct Means {
+    loss: Mean,
+    grad_norm: Mean,
+    speed: Mean,
+}
+
+/// Prints one line every few steps; loss, gradient norm and speed are means over those steps. Prints notes
+/// as they come.
+pub struct Lines<P> {
+    /// Steps between two lines.
+    every: u64,
+    print: P,
+    run: RunDescription,
+    means: Means,
+    /// When the first step was done, and its number.
+    first: Option<(Instant, u64)>,
+}
+
+impl<P: FnMut(&str)> Lines<P> {
+    /// Gives `print` a line every `every` steps and at the last one.
+    pub fn new(every: u64, print: P) -> Self {
         Self {
             every: every.max(1),
-            names: HashMap::new(),
-            sums: HashMap::new(),
-            started: None,
+            print,
+            run: RunDescription::default(),
+            means: Means::default(),
+            first: None,
         }
     }
 
-    fn mean(&self, name: &str) -> f64 {
-        let sum = self.sums.get(name);
-        sum.map_or(f64::NAN, |sum| sum.total / sum.count as f64)
+    fn step(&mut self, record: &StepRecord) {
+        self.means.loss.add(record.loss);
+        self.means.grad_norm.add(record.grad_norm);
+        self.means.speed.add(record.speed());
+        let (started, first) = *self.first.get_or_insert((Instant::now(), record.step));
+        let (step, total) = (record.step, self.run.total_steps);
+        if !step.is_multiple_of(self.every) && step != total {
+            return;
+        }
+        let done = step.saturating_sub(first);
+        let left = (done > 0).then(|| {
+            let each = started.elapsed().as_secs_f64() / done as f64;
+            each * total.saturating_sub(step) as f64
+        });
+        let line = self.line(record, left);
+        (self.print)(&line);
+        self.means = Means::default();
     }
 
-    fn last(&self, name: &str) -> f64 {
-        self.sums.get(name).map_or(f64::NAN, |sum| sum.last)
-    }
-
-    fn line(&self, step: usize, total: usize, epoch: usize, left: Option<Duration>) -> String {
+    fn line(&self, record: &StepRecord, left: Option<f64>) -> String {
         let left = left.map_or(String::new(), |left| format!("  {} left", clock(left)));
         format!(
-            "step {step}/{total}  epoch {epoch}  loss {:.4}  lr {:.3e}  grad_norm {:.3}  \
-             {:.0} tokens/s  {:.2} GiB{left}",
-            self.mean("Loss"),
-            self.last("Learning rate"),
-            self.mean("Gradient norm"),
-            self.mean("Speed"),
-            self.last("Memory"),
+            "step {}/{}  epoch {}  loss {:.4}  lr {:.3e}  grad_norm {:.3}  {:.0} tokens/s  \
+             {:.2} GiB{left}",
+            record.step,
+            self.run.total_steps,
+            record.epoch,
+            self.means.loss.value(),
+            record.lr,
+            self.means.grad_norm.value(),
+            self.means.speed.value(),
+            record.memory_gib(),
         )
     }
 }
 
 /// Hours, minutes and seconds.
-fn clock(duration: Duration) -> String {
-    let seconds = duration.as_secs();
+pub fn clock(seconds: f64) -> String {
+    let seconds = Duration::try_from_secs_f64(seconds).map_or(0, |time| time.as_secs());
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     format!("{hours}:{minutes:02}:{seconds:02}")
 }
 
-impl MetricsRendererTraining for LinesRenderer {
-    fn update_train(&mut self, state: MetricState) {
-        let MetricState::Numeric(entry, value) = state else {
-            return;
-        };
-        if let Some(name) = self.names.get(&entry.metric_id) {
-            let sum = self.sums.entry(name.clone()).or_default();
-            sum.last = value.current();
-            // A step that was left out has no gradient norm.
-            if sum.last.is_finite() {
-                sum.total += sum.last;
-                sum.count += 1;
-            }
+impl<P: FnMut(&str)> Observer for Lines<P> {
+    fn notice(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Started(run) => self.run = (*run).clone(),
+            Event::Step(Split::Train, record) => self.step(record),
+            Event::Note(text) => (self.print)(text),
+            Event::Saved(_, path) => (self.print)(&format!("saved {}", path.display())),
+            Event::Step(Split::Eval, _) | Event::EpochEnd(_) | Event::Finished(_) => {}
         }
     }
+}
 
-    fn update_valid(&mut self, _: MetricState) {}
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
 
-    fn render_train(&mut self, item: TrainingProgress, _: Vec<ProgressType>) {
-        let (Some(progress), Some(step)) = (item.progress, item.iteration) else {
-            return;
-        };
-        let (started, first) = *self.started.get_or_insert((Instant::now(), step));
-        let total = progress.items_total;
-        if self.every == 0 {
-            return;
+    use super::*;
+
+    #[test]
+    fn a_line_every_few_steps_and_at_the_last() {
+        let printed = Rc::new(RefCell::new(Vec::new()));
+        let sink = printed.clone();
+        let mut lines = Lines::new(3, move |line: &str| {
+            sink.borrow_mut().push(line.to_string());
+        });
+        lines.notice(&Event::Started(&RunDescription {
+            total_steps: 5,
+            epochs: 1,
+            ..RunDescription::default()
+        }));
+        for step in 1..=5 {
+            let record = StepRecord {
+                step,
+                epoch: 1,
+                loss: if step == 2 { f64::NAN } else { step as f64 },
+                ..StepRecord::default()
+            };
+            lines.notice(&Event::Step(Split::Train, &record));
         }
-        if !(step as u64).is_multiple_of(self.every) && step != total {
-            return;
-        }
-        let done = step.saturating_sub(first) as u32;
-        let left = (done > 0).then(|| started.elapsed() / done * total.saturating_sub(step) as u32);
-        let line = self.line(step, total, item.global_progress.items_processed, left);
-        // Whoever reads the lines may be gone; the training goes on.
-        let _ = writeln!(std::io::stdout(), "{line}");
-        self.sums.clear();
+        let printed = printed.borrow();
+        assert_eq!(printed.len(), 2, "{printed:?}");
+        assert!(printed[0].starts_with("step 3/5  epoch 1  loss 2.0000 "));
+        assert!(printed[0].ends_with(" left"));
+        assert!(printed[1].starts_with("step 5/5  epoch 1  loss 4.5000 "));
     }
 
-    fn render_valid(&mut self, _: TrainingProgress, _: Vec<ProgressType>) {}
-}
-
-impl MetricsRendererEvaluation for LinesRenderer {
-    fn update_test(&mut self, _: EvaluationName, _: MetricState) {}
-
-    fn render_test(&mut self, _: EvaluationProgress, _: Vec<ProgressType>) {}
-}
-
-impl MetricsRenderer for LinesRenderer {
-    fn manual_close(&mut self) {}
-
-    fn register_metric(&mut self, definition: MetricDefinition) {
-        self.names.insert(definition.metric_id, definition.name);
+    #[test]
+    fn clocks() {
+        assert_eq!(clock(59.9), "0:00:59");
+        assert_eq!(clock(3661.0), "1:01:01");
+        assert_eq!(clock(f64::NAN), "0:00:00");
+        assert_eq!(clock(f64::INFINITY), "0:00:00");
     }
 }

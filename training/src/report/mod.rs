@@ -1,7 +1,8 @@
 //! What a training tells: one record per optimizer step, as a file of JSON lines, TensorBoard events, a
-//! curve, lines on a terminal, and metrics for burn-train's dashboard.
+//! curve and lines on a terminal. Each is an [`Observer`](crate::observer::Observer) of the loop.
 
 mod curve;
+mod curve_file;
 mod event_logger;
 mod events;
 mod lines;
@@ -9,8 +10,9 @@ mod metrics_file;
 mod record;
 
 pub use curve::write_curve;
+pub use curve_file::CurveFile;
 pub use event_logger::EventLogger;
 pub use events::EventWriter;
-pub use lines::LinesRenderer;
+pub use lines::{Lines, clock};
 pub use metrics_file::MetricsFile;
-pub use record::{StepMetric, StepRecord};
+pub use record::StepRecord;

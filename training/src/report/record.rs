@@ -1,33 +1,32 @@
-//! One optimizer step, and its numbers as metrics of burn-train.
+//! One optimizer step.
 
-use std::sync::Arc;
-
-use burn_train::ItemLazy;
-use burn_train::metric::state::{FormatOptions, NumericMetricState};
-use burn_train::metric::{
-    Adaptor, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
-    NumericEntry, SerializedEntry,
-};
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What is reported of an optimizer step; a line of `metrics.jsonl`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Number of the step, from 1.
     pub step: u64,
     /// The epoch, from 1.
+    #[serde(default)]
     pub epoch: usize,
     /// Mean loss of the step's micro-batches.
+    #[serde(default = "not_a_number", deserialize_with = "number")]
     pub loss: f64,
     /// Learning rate of the step.
+    #[serde(default = "not_a_number", deserialize_with = "number")]
     pub lr: f64,
     /// L2 norm of all gradients together, before clipping.
+    #[serde(default = "not_a_number", deserialize_with = "number")]
     pub grad_norm: f64,
     /// Tokens of the step's rows, without padding.
+    #[serde(default)]
     pub tokens: u64,
     /// Duration, without what was saved.
+    #[serde(default)]
     pub seconds: f64,
     /// Memory in use at its end: of the device, or of the process where it computes on the CPU.
+    #[serde(default)]
     pub memory_bytes: u64,
 }
 
@@ -36,97 +35,18 @@ impl StepRecord {
     pub fn speed(&self) -> f64 {
         self.tokens as f64 / self.seconds.max(1e-9)
     }
-}
 
-impl ItemLazy for StepRecord {
-    type ItemSync = Self;
-
-    fn sync(self) -> Self {
-        self
+    /// Memory in GiB.
+    pub fn memory_gib(&self) -> f64 {
+        self.memory_bytes as f64 / f64::from(1 << 30)
     }
 }
 
-impl Adaptor<StepRecord> for StepRecord {
-    fn adapt(&self) -> StepRecord {
-        *self
-    }
+fn not_a_number() -> f64 {
+    f64::NAN
 }
 
-/// One number of the record.
-#[derive(Clone)]
-pub struct StepMetric {
-    name: MetricName,
-    unit: Option<&'static str>,
-    precision: usize,
-    value: fn(&StepRecord) -> f64,
-    state: NumericMetricState,
-}
-
-impl StepMetric {
-    fn new(
-        name: &str,
-        unit: Option<&'static str>,
-        precision: usize,
-        value: fn(&StepRecord) -> f64,
-    ) -> Self {
-        Self {
-            name: Arc::new(name.to_string()),
-            unit,
-            precision,
-            value,
-            state: NumericMetricState::new(),
-        }
-    }
-
-    /// The numbers that the dashboard shows.
-    pub fn all() -> [Self; 5] {
-        [
-            Self::new("Loss", None, 4, |record| record.loss),
-            Self::new("Learning rate", None, 2, |record| record.lr),
-            Self::new("Gradient norm", None, 3, |record| record.grad_norm),
-            Self::new("Speed", Some("tokens/s"), 1, StepRecord::speed),
-            Self::new("Memory", Some("GiB"), 2, |record| {
-                record.memory_bytes as f64 / f64::from(1 << 30)
-            }),
-        ]
-    }
-}
-
-impl Metric for StepMetric {
-    type Input = StepRecord;
-
-    fn name(&self) -> MetricName {
-        self.name.clone()
-    }
-
-    fn attributes(&self) -> MetricAttributes {
-        NumericAttributes {
-            unit: self.unit.map(str::to_string),
-            higher_is_better: false,
-        }
-        .into()
-    }
-
-    fn update(&mut self, record: &StepRecord, _: &MetricMetadata) -> SerializedEntry {
-        let format = FormatOptions::new(self.name()).precision(self.precision);
-        let format = match self.unit {
-            Some(unit) => format.unit(unit),
-            None => format,
-        };
-        self.state.update((self.value)(record), 1, format)
-    }
-
-    fn clear(&mut self) {
-        self.state.reset();
-    }
-}
-
-impl Numeric for StepMetric {
-    fn value(&self) -> NumericEntry {
-        self.state.current_value()
-    }
-
-    fn running_value(&self) -> NumericEntry {
-        self.state.running_value()
-    }
+/// JSON has no word for what is not finite; such a number is written as null.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }

@@ -1,0 +1,49 @@
+//! What a run is called where it is shown.
+
+use std::path::Path;
+
+use glmtune_training::method::OutputKind;
+use glmtune_training::observer::RunLabels;
+use glmtune_training::settings::Method;
+
+use crate::backend::Selected;
+use crate::cli::TrainArgs;
+
+/// The names of a run; `dtype` is the type of its weights.
+pub fn labels(
+    args: &TrainArgs,
+    (method, output): (&Method, &OutputKind),
+    devices: &[Selected],
+    (dtype, parameters): (&str, usize),
+) -> RunLabels {
+    RunLabels {
+        run: args.output_dir.display().to_string(),
+        model: name(&args.model.model_name_or_path),
+        method: describe(method, output),
+        devices: devices
+            .iter()
+            .map(|device| format!("{device}, {dtype}"))
+            .collect(),
+        parameters,
+    }
+}
+
+/// The last part of a path, also of one that ends in `..`.
+fn name(path: &Path) -> String {
+    let whole = path.canonicalize();
+    let whole = whole.as_deref().unwrap_or(path);
+    let last = whole.file_name().unwrap_or(whole.as_os_str());
+    last.to_string_lossy().into_owned()
+}
+
+/// A continued adapter has sizes of its own, which the outputs show.
+fn describe(method: &Method, output: &OutputKind) -> String {
+    match (method, output) {
+        (_, OutputKind::Lora(config)) => format!("lora, rank {}", config.rank),
+        (_, OutputKind::Prefix { pre_seq_len, .. }) => format!("ptuning, {pre_seq_len} positions"),
+        (Method::Freeze { freeze_module_name }, OutputKind::Model) => {
+            format!("freeze, {}", freeze_module_name.join(" "))
+        }
+        (method, OutputKind::Model) => method.name().to_string(),
+    }
+}
