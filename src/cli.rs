@@ -15,7 +15,7 @@ mod train;
 pub use plan::PlanArgs;
 pub use train::{NanPolicy, TrainArgs, TrainType};
 
-/// Fine-tune, evaluate, merge, chat with and serve the ChatGLM family.
+/// Fine-tune, merge, generate from and chat with the ChatGLM family.
 #[derive(Debug, Parser)]
 #[command(
     name = "glmtune",
@@ -60,7 +60,7 @@ pub enum Command {
 #[derive(Debug, Clone, Args, Serialize)]
 pub struct ModelArgs {
     /// Model directory, as published: config.json, tokenizer files, weights.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, alias = "model-dir", value_name = "DIR")]
     pub model_name_or_path: PathBuf,
     /// Adapter directory (LoRA or P-Tuning v2); several LoRA adapters add up.
     #[arg(long, value_name = "DIR")]
@@ -255,14 +255,15 @@ pub struct InspectArgs {
 #[derive(Debug, Clone, Args)]
 pub struct MergeArgs {
     /// Directory of the base model, in full precision.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, alias = "ori-model-dir", value_name = "DIR")]
     pub model_name_or_path: PathBuf,
     /// LoRA adapter directory; several add up.
-    #[arg(long, value_name = "DIR", required = true)]
+    #[arg(long, alias = "model-dir", value_name = "DIR", required = true)]
     pub adapter: Vec<PathBuf>,
-    /// The directory to write; it must not exist yet, or be empty.
+    /// The directory to write; it must not exist yet, or be empty [default: the adapter's name with
+    /// `-merged`, beside it].
     #[arg(long, value_name = "DIR")]
-    pub output_dir: PathBuf,
+    pub output_dir: Option<PathBuf>,
     /// Largest file.
     #[arg(long, default_value = "2GB", value_name = "SIZE")]
     pub max_shard_size: String,

@@ -1,4 +1,4 @@
-//! Fine-tune, evaluate, merge, chat with and serve the ChatGLM family.
+//! Fine-tune, merge, generate from and chat with the ChatGLM family.
 //!
 //! This crate is the facade: it re-exports the parts and holds the command-line program. No algorithm
 //! lives here.

@@ -140,9 +140,10 @@ fn setting(name: &str, value: &Value) -> std::result::Result<Option<Setting>, St
 fn takes_value(name: &str) -> Option<bool> {
     let command = Cli::command();
     let train = command.find_subcommand(COMMAND)?;
-    let argument = train
-        .get_arguments()
-        .find(|argument| argument.get_long() == Some(name))?;
+    let argument = train.get_arguments().find(|argument| {
+        let aliases = argument.get_all_aliases().unwrap_or_default();
+        argument.get_long() == Some(name) || aliases.contains(&name)
+    })?;
     Some(argument.get_action().takes_values())
 }
 
@@ -209,6 +210,20 @@ mod tests {
             "--learning-rate=0.0001",
             "--lora-module-name=dense,query_key_value",
             "--prefix-projection=false",
+            "--lora-dim",
+            "16",
+        ];
+        assert_eq!(found, args(&expected));
+    }
+
+    #[test]
+    fn other_names_of_a_setting() {
+        let found = expand_with("lora_r = 4\nlog_steps = 2\n", &["--lora-dim", "16"]).unwrap();
+        let expected = [
+            "glmtune",
+            "train",
+            "--log-steps=2",
+            "--lora-r=4",
             "--lora-dim",
             "16",
         ];

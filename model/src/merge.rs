@@ -355,7 +355,9 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::checkpoint::{LoraConfig, TargetModules, write_lora_adapter, write_safetensors};
+    use crate::checkpoint::{
+        FileFormat, LoraConfig, TargetModules, write_lora_adapter, write_safetensors,
+    };
 
     const MODULE: &str = "transformer.layers.0.attention.dense";
 
@@ -403,7 +405,7 @@ mod tests {
             .iter()
             .map(|(module, a, b)| (*module, raw(&[1, a.len()], a), raw(&[b.len(), 1], b)))
             .collect();
-        write_lora_adapter(dir.path(), &config, &factors).unwrap();
+        write_lora_adapter(dir.path(), &config, &factors, FileFormat::default()).unwrap();
         dir
     }
 
@@ -448,7 +450,13 @@ mod tests {
         let config = LoraConfig::new(2, 4.0, TargetModules::names(["dense"]));
         let a = raw(&[2, 3], &[1.0, 2.0, 3.0, -1.0, 0.0, 1.0]);
         let b = raw(&[2, 2], &[0.5, 1.0, 2.0, 0.25]);
-        write_lora_adapter(dir.path(), &config, &[(MODULE, a, b)]).unwrap();
+        write_lora_adapter(
+            dir.path(),
+            &config,
+            &[(MODULE, a, b)],
+            FileFormat::default(),
+        )
+        .unwrap();
         let base = base(DType::F32);
         let (_dir, merged) = write(&open(&base, &[&dir], None).unwrap()).unwrap();
         // W + 2·B·A, B·A = [[-0.5, 1, 2.5], [1.75, 4, 6.25]].

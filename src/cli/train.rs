@@ -1,6 +1,6 @@
 //! The flags of `glmtune train`: those of the Python ancestor with their meanings and defaults, and more.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -30,7 +30,8 @@ pub struct TrainArgs {
     #[serde(skip)]
     pub config: Option<PathBuf>,
     /// A DeepSpeed configuration; flags win.
-    #[arg(long, value_name = "FILE.json")]
+    // The second name is that of DeepSpeed's own argument.
+    #[arg(long, alias = "deepspeed-config", value_name = "FILE.json")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ds_file: Option<PathBuf>,
     /// Go on from the last checkpoint in the output directory, or from that of a step.
@@ -46,7 +47,13 @@ pub struct TrainArgs {
     #[arg(long, value_enum, default_value_t = TrainType::Lora, help_heading = "Method")]
     pub train_type: TrainType,
     /// lora: rank.
-    #[arg(long, default_value_t = 8, value_name = "N", help_heading = "Method")]
+    #[arg(
+        long,
+        alias = "lora-r",
+        default_value_t = 8,
+        value_name = "N",
+        help_heading = "Method"
+    )]
     pub lora_dim: usize,
     /// lora: the adapter's output is scaled by alpha / rank.
     #[arg(
@@ -95,7 +102,13 @@ pub struct TrainArgs {
     pub prefix_dropout: f64,
 
     /// Rows of a micro-batch.
-    #[arg(long, default_value_t = 16, value_name = "N", help_heading = "Course")]
+    #[arg(
+        long,
+        alias = "train-batch-size",
+        default_value_t = 16,
+        value_name = "N",
+        help_heading = "Course"
+    )]
     pub per_device_train_batch_size: usize,
     /// Micro-batches whose mean gradient makes one step.
     #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Course")]
@@ -156,7 +169,13 @@ pub struct TrainArgs {
 
     /// Deal the blocks out to N stages, one per device of --devices or all on one, and keep several
     /// micro-batches of --gradient_accumulation_steps on their way. Without it, several devices are replicas.
-    #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Course")]
+    #[arg(
+        long,
+        alias = "num-stages",
+        default_value_t = 1,
+        value_name = "N",
+        help_heading = "Course"
+    )]
     pub pipeline_stages: usize,
     /// Keep the optimizer's state and the float32 masters in the host's memory, and update there.
     #[arg(long, help_heading = "Course")]
@@ -167,7 +186,13 @@ pub struct TrainArgs {
     pub offload_param: bool,
 
     /// Steps between two lines of progress.
-    #[arg(long, default_value_t = 10, value_name = "N", help_heading = "Output")]
+    #[arg(
+        long,
+        alias = "log-steps",
+        default_value_t = 10,
+        value_name = "N",
+        help_heading = "Output"
+    )]
     pub show_loss_step: u64,
     /// Save every N steps, beside the ends of epochs.
     #[arg(long, value_name = "N", help_heading = "Output")]
@@ -183,6 +208,20 @@ pub struct TrainArgs {
         help_heading = "Output"
     )]
     pub max_shard_size: String,
+    /// Whether adapters are written as .safetensors; false gives the pytorch_model.bin (ptuning) or
+    /// adapter_model.bin (lora) that the official ptuning script and old releases of PEFT open.
+    #[arg(
+        long,
+        default_value = "true",
+        value_parser = parse_bool,
+        action = clap::ArgAction::Set,
+        value_name = "true|false",
+        help_heading = "Output"
+    )]
+    pub save_safetensors: bool,
+    /// Put the base's tokenizer files beside each adapter.
+    #[arg(long, help_heading = "Output")]
+    pub save_tokenizer: bool,
     /// Plain lines of progress, also on a terminal.
     #[arg(long, help_heading = "Output")]
     pub no_dashboard: bool,
@@ -193,10 +232,22 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Output")]
     pub no_cache: bool,
 
+    /// DeepSpeed's own argument: a bare flag without effect, or a configuration as in the Trainer's scripts.
+    #[arg(long, hide = true, value_name = "FILE.json", num_args = 0..=1)]
+    #[serde(skip)]
+    pub deepspeed: Option<Option<PathBuf>>,
     /// Set by the ancestor's launcher; without effect.
     #[arg(long, hide = true, allow_hyphen_values = true)]
     #[serde(skip)]
     pub local_rank: Option<i64>,
+}
+
+impl TrainArgs {
+    /// The DeepSpeed configuration, under any of its names.
+    pub fn deepspeed_file(&self) -> Option<&Path> {
+        let by_flag = || self.deepspeed.as_ref()?.as_deref();
+        self.ds_file.as_deref().or_else(by_flag)
+    }
 }
 
 /// What is trained.
@@ -211,6 +262,13 @@ pub enum TrainType {
     Lora,
     /// Every parameter.
     All,
+}
+
+impl TrainType {
+    /// Whether the outputs are adapters, not whole models.
+    pub fn is_adapter(self) -> bool {
+        matches!(self, Self::Lora | Self::Ptuning)
+    }
 }
 
 /// What happens at a loss that is not a number.

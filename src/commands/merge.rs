@@ -19,12 +19,13 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     for adapter in &args.adapter {
         require_directory(adapter)?;
     }
+    let output_dir = output_dir(args)?;
     let meta = result_meta(args)?;
     let dtype = args.dtype.map(DType::from);
     let merge = Merge::open(&args.model_name_or_path, &args.adapter, dtype)?;
     let plan = merge.plan(max_shard_size)?;
-    let dir = AtomicDir::create(&args.output_dir, Existing::Refuse)?;
-    let summary = summary(args, &merge, &plan);
+    let dir = AtomicDir::create(&output_dir, Existing::Refuse)?;
+    let summary = summary(&output_dir, &merge, &plan);
     write(&merge, plan, dir.path())?;
     if let Some(meta) = meta {
         meta.write(dir.path())?;
@@ -32,6 +33,24 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     dir.commit()?;
     note(summary);
     Ok(())
+}
+
+/// Where the result goes: beside the adapter unless told otherwise, not into it, where a second run would take
+/// it for one.
+fn output_dir(args: &MergeArgs) -> Result<PathBuf> {
+    if let Some(dir) = &args.output_dir {
+        return Ok(dir.clone());
+    }
+    let beside = |adapter: &PathBuf| {
+        let mut name = adapter.file_name()?.to_os_string();
+        name.push("-merged");
+        Some(adapter.with_file_name(name))
+    };
+    match args.adapter.as_slice() {
+        [adapter] => beside(adapter),
+        _ => None,
+    }
+    .ok_or_else(|| Error::Request("give --output_dir, the directory to write".to_string()))
 }
 
 /// Writes the model; Ctrl-C stops it between two tensors, so that nothing half done stays on the disk.
@@ -108,10 +127,10 @@ fn check_modes(modes: &[(&PathBuf, String)], expected: Option<Mode>) -> Result<(
     }
 }
 
-fn summary(args: &MergeArgs, merge: &Merge, plan: &ShardPlan) -> String {
+fn summary(output_dir: &Path, merge: &Merge, plan: &ShardPlan) -> String {
     format!(
         "{}: {} of {} tensors merged, {}, {} in {} file(s)",
-        args.output_dir.display(),
+        output_dir.display(),
         merge.changed(),
         plan.tensors().count(),
         merge.dtype(),

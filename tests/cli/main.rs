@@ -11,6 +11,7 @@ mod errors;
 mod generate;
 mod init;
 mod merge;
+mod migration;
 mod score;
 mod tokenize;
 mod train;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::DType;
 use burn_flex::{Flex, FlexDevice};
-use glmtune::model::checkpoint::AdapterMeta;
+use glmtune::model::checkpoint::{AdapterMeta, FileFormat};
 use glmtune::model::config::ModelConfig;
 use glmtune::model::host_weights::HostWeights;
 use glmtune::model::layers::DropoutSource;
@@ -130,6 +130,8 @@ impl Case {
             kind: prepared.output,
             meta: AdapterMeta::default(),
             dtype: self.dtype,
+            format: FileFormat::default(),
+            with_tokenizer: false,
             max_shard_size: 1 << 30,
             limit: None,
         };

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor};
 use glmtune_model::checkpoint::{
-    self, AdapterMeta, AtomicDir, AtomicFile, Existing, LoraConfig, RawTensor, ShardPlan,
-    ShardWriter, TensorInfo, copy_side_files, write_lora_adapter, write_prefix_adapter,
+    self, AdapterMeta, AtomicDir, AtomicFile, Existing, FileFormat, LoraConfig, RawTensor,
+    ShardPlan, ShardWriter, TensorInfo, copy_side_files, write_lora_adapter, write_prefix_adapter,
 };
 use glmtune_model::parameters::parameters;
 use glmtune_model::pretrained::PREFIX_ENCODER;
+use glmtune_model::tokenizer::copy_tokenizer_files;
 use glmtune_model::{CausalLm, GlmBackend};
 use serde_json::{Map, Value, json};
 
@@ -31,6 +32,10 @@ pub struct Outputs {
     pub meta: AdapterMeta,
     /// Type of the weights of a whole model.
     pub dtype: DType,
+    /// Format of an adapter's weights.
+    pub format: FileFormat,
+    /// Whether an adapter gets the base's tokenizer files; a whole model always does.
+    pub with_tokenizer: bool,
     /// Largest file of a whole model, in bytes.
     pub max_shard_size: u64,
     /// Outputs that are kept.
@@ -57,6 +62,9 @@ impl Outputs {
                 prefix_projection,
             } => self.write_prefix(dir.path(), *pre_seq_len, *prefix_projection, model)?,
             OutputKind::Model => self.write_model(dir.path(), model)?,
+        }
+        if self.with_tokenizer {
+            copy_tokenizer_files(&self.base, dir.path())?;
         }
         self.meta.write(dir.path())?;
         dir.commit()?;
@@ -92,7 +100,7 @@ impl Outputs {
             .collect();
         let mut config = config.clone();
         config.base_model.clone_from(&self.meta.base_model);
-        Ok(write_lora_adapter(dir, &config, &factors)?)
+        Ok(write_lora_adapter(dir, &config, &factors, self.format)?)
     }
 
     fn write_prefix<B: GlmBackend>(
@@ -114,6 +122,7 @@ impl Outputs {
             pre_seq_len,
             prefix_projection,
             &tensors,
+            self.format,
         )?)
     }
 

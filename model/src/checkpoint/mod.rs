@@ -20,12 +20,14 @@ mod side_files;
 mod size;
 mod source;
 mod torch;
+mod torch_writer;
 mod writer;
 mod zip;
+mod zip_writer;
 
 pub use adapter::{
-    AdapterKind, AdapterMeta, LoraAdapter, LoraConfig, LoraPair, Patterns, PrefixAdapter,
-    TargetModules, write_lora_adapter, write_prefix_adapter,
+    AdapterKind, AdapterMeta, FileFormat, LoraAdapter, LoraConfig, LoraPair, Patterns,
+    PrefixAdapter, TargetModules, write_lora_adapter, write_prefix_adapter,
 };
 pub(crate) use adapter::{read_object, write_json};
 pub use atomic::{AtomicDir, AtomicFile, Existing};
@@ -35,4 +37,5 @@ pub use reader::{Checkpoint, Layout};
 pub use side_files::copy_side_files;
 pub use size::parse_size;
 pub use source::{RawTensor, TensorInfo};
+pub use torch_writer::write_torch;
 pub use writer::{ShardPlan, ShardWriter, TensorFile, write_safetensors};

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use burn::backend::Autodiff;
 use burn::tensor::DType;
-use glmtune_model::checkpoint::{AdapterMeta, parse_size};
+use glmtune_model::checkpoint::{AdapterMeta, FileFormat, parse_size};
 use glmtune_model::parameters::ParameterInfo;
 use glmtune_model::pretrained::{Placement, Pretrained};
 use glmtune_model::tokenizer::tokenizer_files;
@@ -55,7 +55,7 @@ fn run_rank(args: &TrainArgs, shard: &Shard) -> Result<()> {
     }
     let plan = Plan::new(&args.model)?;
     check_request(args, shard)?;
-    let file = args.ds_file.as_deref().map(DeepSpeedConfig::read);
+    let file = args.deepspeed_file().map(DeepSpeedConfig::read);
     let file = file.transpose()?;
     let selected = select_all(args.model.backend, &args.model.devices)?;
     let outcome = on_devices!(&selected, |devices: B| train::<B>(Request {
@@ -83,6 +83,13 @@ fn check_request(args: &TrainArgs, shard: &Shard) -> Result<()> {
     if args.model.adapter.len() > 1 {
         return Err(Error::Request(
             "a training starts from one --adapter at most; `glmtune merge` folds several into a base"
+                .to_string(),
+        ));
+    }
+    if !args.save_safetensors && !args.train_type.is_adapter() {
+        return Err(Error::Request(
+            "--save_safetensors false is for adapters (--train_type lora or ptuning); whole models are written as \
+             safetensors, which transformers and the published code load"
                 .to_string(),
         ));
     }
@@ -204,6 +211,11 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
             kind: prepared.output,
             meta,
             dtype,
+            format: match args.save_safetensors {
+                true => FileFormat::Safetensors,
+                false => FileFormat::PyTorch,
+            },
+            with_tokenizer: args.save_tokenizer,
             max_shard_size: parse_size(&args.max_shard_size)?,
             limit: args.save_total_limit,
         },

@@ -72,6 +72,7 @@ pub fn restart(dir: &Path) -> Result<()> {
 pub fn save_settings(args: &TrainArgs, mode: Mode, settings: &TrainSettings) -> Result<()> {
     let mut resolved = args.clone();
     resolved.model.mode = Some(mode);
+    resolved.ds_file = args.deepspeed_file().map(Path::to_path_buf);
     resolved.learning_rate = Some(settings.learning_rate);
     resolved.min_learning_rate = settings.min_learning_rate;
     resolved.warmup_steps = settings.warmup_steps;

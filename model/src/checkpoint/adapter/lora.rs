@@ -7,7 +7,9 @@ use super::super::dtype::DType;
 use super::super::natural::natural_order;
 use super::super::reader::Checkpoint;
 use super::super::source::{RawTensor, TensorInfo};
+#[cfg(test)]
 use super::super::writer::write_safetensors;
+use super::format::FileFormat;
 use super::lora_config::LoraConfig;
 use crate::error::{Error, Result, WeightFault};
 
@@ -244,7 +246,7 @@ fn pair(
     })
 }
 
-/// Writes an adapter that PEFT loads, into an existing directory: `adapter_model.safetensors`, then
+/// Writes an adapter that PEFT loads, into an existing directory: `adapter_model.safetensors` (or `.bin`), then
 /// `adapter_config.json`. Each factor is given as its module's path, A of shape [rank, in] and B of
 /// shape [out, rank].
 ///
@@ -256,6 +258,7 @@ pub fn write_lora_adapter(
     dir: &Path,
     config: &LoraConfig,
     factors: &[(&str, RawTensor, RawTensor)],
+    format: FileFormat,
 ) -> Result<()> {
     let tensors: Vec<_> = factors
         .iter()
@@ -268,7 +271,7 @@ pub fn write_lora_adapter(
             )
         })
         .collect();
-    write_safetensors(&dir.join(WEIGHTS[0]), &tensors)?;
+    format.write(dir, WEIGHTS[0], WEIGHTS[1], &tensors)?;
     config.write(dir)
 }
 
@@ -296,8 +299,14 @@ mod tests {
     fn what_is_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let factors = [(MODULE, tensor([2, 5], 1.5), tensor([3, 2], -2.0))];
-        write_lora_adapter(folder.path(), &config(), &factors).unwrap();
-        let adapter = LoraAdapter::open(folder.path()).unwrap();
+        for format in [FileFormat::PyTorch, FileFormat::Safetensors] {
+            write_lora_adapter(folder.path(), &config(), &factors, format).unwrap();
+            assert_factors(folder.path(), &factors[0]);
+        }
+    }
+
+    fn assert_factors(dir: &Path, (_, expected_a, expected_b): &(&str, RawTensor, RawTensor)) {
+        let adapter = LoraAdapter::open(dir).unwrap();
         let [pair] = adapter.pairs() else {
             panic!("not one pair");
         };
@@ -307,7 +316,7 @@ mod tests {
         );
         assert_eq!((pair.in_features, pair.out_features), (5, 3));
         let (a, b) = adapter.read(pair, DType::F32).unwrap();
-        assert_eq!((&a, &b), (&factors[0].1, &factors[0].2));
+        assert_eq!((&a, &b), (expected_a, expected_b));
         assert!(!adapter.is_zero_delta().unwrap());
     }
 
@@ -315,7 +324,7 @@ mod tests {
     fn a_zero_delta_shows() {
         let folder = tempfile::tempdir().unwrap();
         let factors = [(MODULE, tensor([2, 5], 1.5), tensor([3, 2], -0.0))];
-        write_lora_adapter(folder.path(), &config(), &factors).unwrap();
+        write_lora_adapter(folder.path(), &config(), &factors, FileFormat::default()).unwrap();
         assert!(
             LoraAdapter::open(folder.path())
                 .unwrap()

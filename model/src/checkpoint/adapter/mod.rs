@@ -1,5 +1,6 @@
 //! Adapter directories: LoRA as PEFT writes it, and the official P-Tuning v2 prefix.
 
+mod format;
 mod lora;
 mod lora_config;
 mod meta;
@@ -14,6 +15,7 @@ use super::atomic::AtomicFile;
 use super::source::read_small;
 use crate::error::{Error, Result};
 
+pub use format::FileFormat;
 pub use lora::{LoraAdapter, LoraPair, write_lora_adapter};
 pub use lora_config::LoraConfig;
 pub use meta::AdapterMeta;

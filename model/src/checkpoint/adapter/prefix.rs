@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 use super::super::dtype::DType;
 use super::super::reader::Checkpoint;
 use super::super::source::{RawTensor, TensorInfo};
+#[cfg(test)]
 use super::super::writer::write_safetensors;
+use super::format::FileFormat;
 use super::{CONFIG, read_object, write_json};
 use crate::error::{Error, Result, WeightFault};
 
@@ -187,8 +189,8 @@ fn faults(tensors: &[TensorInfo], prefix_projection: bool) -> Vec<WeightFault> {
     faults
 }
 
-/// Writes a prefix encoder in the official layout into an existing directory: `model.safetensors` with the
-/// given tensors under their full names, then `config.json`, which is `base_config` with `pre_seq_len` and
+/// Writes a prefix encoder in the official layout into an existing directory: `model.safetensors` or, for the
+/// official script, `pytorch_model.bin`, with the given tensors under their full names, then `config.json`, which is `base_config` with `pre_seq_len` and
 /// `prefix_projection`.
 ///
 /// # Errors
@@ -201,6 +203,7 @@ pub fn write_prefix_adapter(
     pre_seq_len: usize,
     prefix_projection: bool,
     tensors: &[(&str, RawTensor)],
+    format: FileFormat,
 ) -> Result<()> {
     let tensors: Vec<_> = tensors
         .iter()
@@ -215,7 +218,7 @@ pub fn write_prefix_adapter(
         let path = dir.to_path_buf();
         return Err(Error::Weights { path, faults });
     }
-    write_safetensors(&dir.join("model.safetensors"), &tensors)?;
+    format.write(dir, "model.safetensors", "pytorch_model.bin", &tensors)?;
     let mut config = base_config.clone();
     config.insert("pre_seq_len".into(), pre_seq_len.into());
     config.insert("prefix_projection".into(), prefix_projection.into());
@@ -257,15 +260,22 @@ mod tests {
             (&w2, tensor(&[8, 3])),
             (&b2, tensor(&[8])),
         ];
-        write_prefix_adapter(folder.path(), &base(), 5, true, &tensors).unwrap();
-        let adapter = PrefixAdapter::open(folder.path()).unwrap();
+        for format in [FileFormat::PyTorch, FileFormat::Safetensors] {
+            write_prefix_adapter(folder.path(), &base(), 5, true, &tensors, format).unwrap();
+            assert_prefix(folder.path(), &embedding, &tensors[0].1);
+            let _ = std::fs::remove_file(folder.path().join("pytorch_model.bin"));
+        }
+    }
+
+    fn assert_prefix(dir: &Path, embedding: &str, expected: &RawTensor) {
+        let adapter = PrefixAdapter::open(dir).unwrap();
         assert_eq!(
             (adapter.pre_seq_len(), adapter.prefix_projection()),
             (5, true)
         );
         assert_eq!(adapter.config()["model_type"], "chatglm");
         assert_eq!(adapter.tensors().len(), 5);
-        assert_eq!(adapter.read(&embedding, DType::F32).unwrap(), tensors[0].1);
+        assert_eq!(&adapter.read(embedding, DType::F32).unwrap(), expected);
     }
 
     fn directory(config: &str, tensors: &[(&str, &[usize])]) -> tempfile::TempDir {
