@@ -1,7 +1,17 @@
 //! Which backends this machine has, and which one a run gets.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+pub mod types;
+
+#[cfg(feature = "cuda")]
+pub use cuda::{CudaCard, cuda_devices};
+
 use std::fmt;
 
+use burn::tensor::DType;
+use glmtune_model::GlmBackend;
+use glmtune_model::device_health;
 use glmtune_model::error::{Error, Result};
 
 /// The backend that a user asks for.
@@ -39,9 +49,31 @@ pub enum Selected {
     /// A GPU through wgpu.
     #[cfg(feature = "wgpu")]
     Wgpu(WgpuAdapter),
-    /// The NVIDIA GPU of this index.
+    /// An NVIDIA GPU.
     #[cfg(feature = "cuda")]
-    Cuda(usize),
+    Cuda(CudaCard),
+}
+
+impl Selected {
+    /// The compute capability of an NVIDIA GPU.
+    pub fn capability(&self) -> Option<(u32, u32)> {
+        match self {
+            #[cfg(feature = "cuda")]
+            Self::Cuda(card) => Some(card.capability),
+            #[cfg(any(feature = "flex", feature = "wgpu"))]
+            _ => None,
+        }
+    }
+
+    /// Whether it is the CPU, which needs no driver.
+    fn is_cpu(&self) -> bool {
+        match self {
+            #[cfg(feature = "flex")]
+            Self::Flex => true,
+            #[cfg(any(feature = "wgpu", feature = "cuda"))]
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Selected {
@@ -52,8 +84,34 @@ impl fmt::Display for Selected {
             #[cfg(feature = "wgpu")]
             Self::Wgpu(adapter) => write!(f, "wgpu ({})", adapter.name),
             #[cfg(feature = "cuda")]
-            Self::Cuda(index) => write!(f, "cuda (device {index})"),
+            Self::Cuda(card) => write!(f, "cuda (device {}: {})", card.index, card.name),
         }
+    }
+}
+
+/// The devices of a run, in words.
+pub fn describe(selected: &[Selected]) -> String {
+    match selected {
+        [] => "no device".to_string(),
+        [one] => one.to_string(),
+        #[cfg(feature = "cuda")]
+        [Selected::Cuda(first), ..] => {
+            let cards = selected.iter().filter_map(|selected| match selected {
+                Selected::Cuda(card) => Some(card),
+                #[cfg(any(feature = "flex", feature = "wgpu"))]
+                _ => None,
+            });
+            let (indexes, mut names): (Vec<String>, Vec<&str>) = cards
+                .map(|card| (card.index.to_string(), card.name.as_str()))
+                .unzip();
+            names.dedup();
+            let names = match names.len() {
+                0 | 1 => first.name.clone(),
+                _ => names.join(", "),
+            };
+            format!("cuda (devices {}: {names})", indexes.join(", "))
+        }
+        [first, ..] => format!("{} devices, the first: {first}", selected.len()),
     }
 }
 
@@ -89,9 +147,9 @@ macro_rules! on_backend {
                 $body
             }
             #[cfg(feature = "cuda")]
-            $crate::backend::Selected::Cuda(index) => {
+            $crate::backend::Selected::Cuda(card) => {
                 type $backend = burn_cuda::Cuda;
-                let $device = burn_cuda::CudaDevice::new(*index);
+                let $device = burn_cuda::CudaDevice::new(card.index);
                 $body
             }
         }
@@ -120,7 +178,7 @@ pub fn devices_of<D: Clone + PartialEq + 'static>(selected: &[Selected], first: 
             #[cfg(feature = "wgpu")]
             Selected::Wgpu(adapter) => Box::new(adapter.device.clone()),
             #[cfg(feature = "cuda")]
-            Selected::Cuda(index) => Box::new(burn_cuda::CudaDevice::new(*index)),
+            Selected::Cuda(card) => Box::new(burn_cuda::CudaDevice::new(card.index)),
         };
         device.downcast().ok().map(|device| *device)
     };
@@ -161,18 +219,52 @@ pub fn select(choice: BackendChoice, devices: &[usize]) -> Result<Selected> {
     }
 }
 
-/// Picks a backend and several of its devices; on the CPU, as many replicas.
+/// Picks a backend and the devices of a training: those that are named (on the CPU, as many replicas), else the
+/// first, else on CUDA all that are visible, as other launchers do; `local_rank` is this process's number where
+/// several share a machine, and take a card each.
 ///
 /// # Errors
 /// As [`select`].
-pub fn select_all(choice: BackendChoice, devices: &[usize]) -> Result<Vec<Selected>> {
+pub fn select_all(
+    choice: BackendChoice,
+    devices: &[usize],
+    local_rank: Option<usize>,
+) -> Result<Vec<Selected>> {
+    let named = devices.iter().map(|&index| select(choice, &[index]));
     match devices {
-        [] => Ok(vec![select(choice, &[])?]),
-        devices => devices
-            .iter()
-            .map(|&index| select(choice, &[index]))
-            .collect(),
+        [] => own_devices(select(choice, &[])?, local_rank),
+        _ => named.collect(),
     }
+}
+
+#[cfg(feature = "cuda")]
+fn own_devices(first: Selected, local_rank: Option<usize>) -> Result<Vec<Selected>> {
+    match first {
+        Selected::Cuda(_) => cuda::own(local_rank),
+        #[cfg(any(feature = "flex", feature = "wgpu"))]
+        _ => Ok(vec![first]),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn own_devices(first: Selected, _: Option<usize>) -> Result<Vec<Selected>> {
+    Ok(vec![first])
+}
+
+/// Lets devices compute something whose result is known, before a run depends on them; the CPU needs no trial.
+///
+/// # Errors
+/// What failed, and what can be done about it.
+pub fn probe<B: GlmBackend>(
+    selected: &[Selected],
+    devices: &[B::Device],
+    dtype: DType,
+) -> Result<()> {
+    let on_trial = selected.iter().zip(devices);
+    for (_, device) in on_trial.filter(|(selected, _)| !selected.is_cpu()) {
+        device_health::probe::<B>(device, dtype)?;
+    }
+    Ok(())
 }
 
 fn best(index: usize) -> Result<Selected> {
@@ -279,32 +371,45 @@ fn wgpu(_index: usize) -> Result<Selected> {
     Err(lacking("wgpu"))
 }
 
-/// Number of NVIDIA GPUs; 0 where the driver is not installed.
-#[cfg(feature = "cuda")]
-pub fn cuda_devices() -> usize {
-    // SAFETY: only looks for the driver's library by its names.
-    let present = unsafe { cudarc::driver::sys::is_culib_present() };
-    if !present {
-        return 0;
-    }
-    let count = cudarc::driver::CudaContext::device_count();
-    count.map_or(0, |count| count.max(0) as usize)
-}
-
 #[cfg(feature = "cuda")]
 fn cuda(index: usize) -> Result<Selected> {
-    match cuda_devices() {
-        0 => Err(Error::Request(
-            "this machine has no CUDA device, or no NVIDIA driver".to_string(),
-        )),
-        count if index >= count => Err(Error::Request(format!(
-            "there is no CUDA device {index}; this machine has {count}"
-        ))),
-        _ => Ok(Selected::Cuda(index)),
-    }
+    cuda::one(index)
 }
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(_index: usize) -> Result<Selected> {
     Err(lacking("cuda"))
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_is_one_device_unless_several_are_named() {
+        let count = |devices: &[usize], rank| {
+            let selected = select_all(BackendChoice::Flex, devices, rank);
+            selected.map(|selected| selected.len()).unwrap_or(0)
+        };
+        assert_eq!(count(&[], None), 1);
+        assert_eq!(count(&[], Some(3)), 1);
+        assert_eq!(count(&[0, 1, 2], None), 3);
+    }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn several_cards_are_described_together() {
+        let card = |index, name: &str| {
+            Selected::Cuda(CudaCard {
+                index,
+                name: name.to_string(),
+                capability: (8, 0),
+            })
+        };
+        let same = [card(0, "A100"), card(2, "A100")];
+        assert_eq!(describe(&same), "cuda (devices 0, 2: A100)");
+        let others = [card(0, "A100"), card(1, "T4")];
+        assert_eq!(describe(&others), "cuda (devices 0, 1: A100, T4)");
+        assert_eq!(describe(&same[1..]), "cuda (device 2: A100)");
+    }
 }

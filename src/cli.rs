@@ -75,11 +75,12 @@ pub struct ModelArgs {
     /// Where to compute.
     #[arg(long, default_value_t)]
     pub backend: BackendChoice,
-    /// Indexes of the devices to use, separated by commas.
+    /// Indexes of the devices to use, separated by commas; by default the first, and for a training on CUDA all
+    /// that CUDA_VISIBLE_DEVICES shows.
     #[arg(long, value_delimiter = ',', value_name = "N,N")]
     pub devices: Vec<usize>,
-    /// Type of weights and activations; by default the config's torch_dtype, or f32 if the backend
-    /// lacks it.
+    /// Type of weights and activations; by default the config's torch_dtype, or f16, then f32 if the
+    /// device lacks it.
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<Precision>,
 }

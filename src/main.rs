@@ -15,6 +15,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // SAFETY: the first line of the program; no thread has been started.
     unsafe { glmtune::backend::quiet_vulkan_layers() };
+    glmtune::model::device_health::watch();
     commands::start_logging();
     let args = match settings_file::expand(
         normalize(std::env::args_os()),

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::device_health::DeviceFailure;
+
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -107,6 +109,10 @@ pub enum Error {
     #[error("{0}")]
     Compute(String),
 
+    /// A device failed: nothing that it gave since can be used.
+    #[error("{0}")]
+    Device(DeviceFailure),
+
     /// The request itself was wrong.
     #[error("{0}")]
     Request(String),
@@ -174,7 +180,8 @@ impl Error {
             Self::Malformed { .. }
             | Self::Weights { .. }
             | Self::Tokenizer(_)
-            | Self::Compute(_) => false,
+            | Self::Compute(_)
+            | Self::Device(_) => false,
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod chatglm;
 pub mod chatglm2;
 pub mod checkpoint;
 pub mod config;
+pub mod device_health;
 pub mod error;
 pub mod generation;
 pub mod host_weights;

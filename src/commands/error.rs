@@ -37,6 +37,18 @@ impl Error {
         if is_request { 2 } else { 1 }
     }
 
+    /// Whether it tells of a device that has failed.
+    pub fn is_device_failure(&self) -> bool {
+        use glmtune_training::Error as Training;
+        matches!(
+            self,
+            Self::Model(glmtune_model::Error::Device(_))
+                | Self::Training(
+                    Training::Device(_) | Training::Model(glmtune_model::Error::Device(_))
+                )
+        )
+    }
+
     /// Whether the reader of standard output has gone.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Stream(error) if error.kind() == io::ErrorKind::BrokenPipe)

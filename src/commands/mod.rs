@@ -17,6 +17,7 @@ mod train;
 pub use error::{Error, Result};
 pub use train::quick_start::settings as quick_start_settings;
 
+use glmtune_model::device_health;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Command;
@@ -24,8 +25,17 @@ use crate::cli::Command;
 /// Runs a command.
 ///
 /// # Errors
-/// As the command says.
+/// As the command says, or that a device has failed.
 pub fn run(command: Command) -> Result<()> {
+    let result = device_health::guard(|| start(command));
+    match (result, device_health::check()) {
+        // An error that came of a failed device says less than the failure itself.
+        (Err(error), Err(failure)) if !error.is_device_failure() => Err(failure.into()),
+        (result, _) => result,
+    }
+}
+
+fn start(command: Command) -> Result<()> {
     match command {
         Command::Train(args) => train::run(&args),
         Command::Generate(args) => generate::run(&args),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, Tensor};
 use glmtune_model::checkpoint::{self, TensorFile, TensorInfo};
+use glmtune_model::device_health::settle;
 use glmtune_model::rows::{IGNORED, LayoutLimits, NumberedRow, TrainingRow, lay_out, read_rows};
 use glmtune_model::{GlmBackend, Padding, TokenBatch};
 use glmtune_training::loss::{Targets, negative_log_likelihood};
@@ -103,6 +104,7 @@ fn score<B: GlmBackend>(
         let batch = TokenBatch::new(vec![row.input_ids.clone()], Padding::Right, 0);
         let logits = session.model.forward(&batch)?.cast(DType::F32);
         let score = row_score(index, row, logits.clone(), device)?;
+        settle::<B>(std::slice::from_ref(device))?;
         total += score.loss.unwrap_or(0.0) * score.tokens as f64;
         targets += score.tokens;
         if let Some(file) = &mut dump {

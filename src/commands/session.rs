@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::DType;
 use glmtune_model::checkpoint::{self, AdapterMeta};
+use glmtune_model::device_health::settle;
 use glmtune_model::pretrained::Pretrained;
 use glmtune_model::tokenizer::{Mode, Tokenizer};
 use glmtune_model::{CausalLm, GlmBackend, ModelConfig};
 
 use super::error::{Error, Result};
 use super::output::{note, progress_bar};
-use crate::backend::Selected;
+use crate::backend::types::Devices;
+pub use crate::backend::types::type_name;
+use crate::backend::{Selected, describe, probe};
 use crate::cli::{ModelArgs, Precision};
 
 impl From<Precision> for DType {
@@ -176,7 +179,9 @@ impl<B: GlmBackend> Session<B> {
         device: &B::Device,
     ) -> Result<Self> {
         let started = Instant::now();
-        let dtype = choose_dtype::<B>(args.dtype, &plan.config, selected, device)?;
+        let (selected, devices) = (std::slice::from_ref(selected), std::slice::from_ref(device));
+        let dtype = choose_dtype::<B>(args.dtype, &plan.config, &Devices { selected, devices })?;
+        probe::<B>(selected, devices, dtype)?;
         let bar = progress_bar("loading");
         let mut progress = |_: &str, index: usize, count: usize| {
             bar.set_length(count as u64);
@@ -188,6 +193,7 @@ impl<B: GlmBackend> Session<B> {
         for adapter in &args.adapter {
             pretrained.attach(adapter, dtype, device)?;
         }
+        settle::<B>(devices)?;
         bar.finish_and_clear();
         Ok(Self {
             model: pretrained.model,
@@ -197,39 +203,29 @@ impl<B: GlmBackend> Session<B> {
     }
 }
 
-/// The flag decides and must be possible; else the published type, or float32 where the backend lacks it.
+/// The flag decides and must be possible; else the published type, or float16 and then float32 where the
+/// backend lacks it.
 fn choose_dtype<B: GlmBackend>(
     flag: Option<Precision>,
     config: &ModelConfig,
-    selected: &Selected,
-    device: &B::Device,
+    devices: &Devices<'_, B>,
 ) -> Result<DType> {
     if let Some(precision) = flag {
-        let dtype = precision.into();
-        return match B::supports_dtype(device, dtype) {
-            true => Ok(dtype),
-            false => Err(Error::Request(format!(
-                "{selected} does not support --dtype {}; use --dtype f32",
-                type_name(dtype)
-            ))),
-        };
+        return Ok(devices.require(precision.into())?);
     }
     let published = config.common().torch_dtype.unwrap_or(DType::F32);
-    if B::supports_dtype(device, published) {
-        return Ok(published);
+    let wanted = match published {
+        DType::F16 | DType::BF16 => vec![published, DType::F16],
+        _ => vec![DType::F32],
+    };
+    let dtype = devices.first_of(&wanted);
+    if dtype != published {
+        note(format!(
+            "{} does not support {}; computing in {}",
+            describe(devices.selected),
+            type_name(published),
+            type_name(dtype)
+        ));
     }
-    note(format!(
-        "{selected} does not support {}; computing in f32",
-        type_name(published)
-    ));
-    Ok(DType::F32)
-}
-
-/// A type by the name of its flag.
-pub fn type_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F16 => "f16",
-        DType::BF16 => "bf16",
-        _ => "f32",
-    }
+    Ok(dtype)
 }

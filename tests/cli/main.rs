@@ -7,6 +7,7 @@
 mod common;
 
 mod chat;
+mod device_failure;
 mod errors;
 mod generate;
 mod init;

@@ -148,6 +148,12 @@ impl Checkpoints {
         steps
     }
 
+    /// Step and directory of the last checkpoint in an output directory.
+    pub fn last(output_dir: &Path) -> Option<(u64, PathBuf)> {
+        let step = *Self::steps(output_dir).last()?;
+        Some((step, output_dir.join(FOLDER).join(step_name(step))))
+    }
+
     /// Writes a checkpoint, `optimizer` being the optimizer's state, and removes those that are too old.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! The one error type of this crate.
 
+use crate::device_failure::StoppedByDevice;
+
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -26,6 +28,10 @@ pub enum Error {
     #[error("a stage of the pipeline broke down")]
     PipelineBroken,
 
+    /// A device failed in the middle of a training.
+    #[error("{0}")]
+    Device(StoppedByDevice),
+
     /// Parameters that are to be trained have no influence on the loss.
     #[error("no gradient in the first step, these parameters would stay as they are: {0}")]
     NoGradient(String),
@@ -37,7 +43,9 @@ impl Error {
         match self {
             Self::Model(error) => error.is_request(),
             Self::Request(_) => true,
-            Self::NotFinite(_) | Self::NoGradient(_) | Self::PipelineBroken => false,
+            Self::NotFinite(_) | Self::NoGradient(_) | Self::PipelineBroken | Self::Device(_) => {
+                false
+            }
         }
     }
 }

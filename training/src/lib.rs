@@ -9,6 +9,7 @@
 pub mod checkpoint;
 pub mod data;
 pub mod deepspeed;
+pub mod device_failure;
 pub mod error;
 pub mod gradients;
 pub mod loss;

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::backend::Autodiff;
+use glmtune_model::device_health;
 use glmtune_model::host_weights::HostWeights;
 use glmtune_model::layers::DropoutSource;
 use glmtune_model::{CausalLm, GlmBackend};
 
 use crate::checkpoint::{Checkpoints, Progress};
 use crate::data::{Dataset, batches, collate, epoch_order};
+use crate::device_failure::StoppedByDevice;
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
 use crate::observer::{Event, Observer, Request, RunDescription, RunLabels, Split};
@@ -80,6 +82,23 @@ impl<B: GlmBackend> Training<B> {
     /// If a loss is not finite and that is to stop the run, a trainable parameter gets no gradient in the
     /// first step, a row cannot be used, or the disk or the device fails.
     pub fn run(
+        &mut self,
+        model: CausalLm<Autodiff<B>>,
+        observer: &mut dyn Observer,
+    ) -> Result<(CausalLm<Autodiff<B>>, Outcome)> {
+        let outcome = device_health::guard(|| self.run_steps(model, observer));
+        match device_health::failure() {
+            None => outcome,
+            // Whatever else went wrong came of it.
+            Some(failure) => Err(Error::Device(StoppedByDevice {
+                failure: failure.clone(),
+                step: Some(self.progress.step),
+                checkpoint: Checkpoints::last(&self.outputs.dir),
+            })),
+        }
+    }
+
+    fn run_steps(
         &mut self,
         mut model: CausalLm<Autodiff<B>>,
         observer: &mut dyn Observer,
@@ -226,6 +245,8 @@ impl<B: GlmBackend> Training<B> {
         let (loss, gradients) = (sum.loss / window.len() as f64, sum.gradients);
         let scale = self.loss_scale() * window.len() as f64;
         let norm = self.shard.sum(&[gradients.squares()?])[0].sqrt() / scale;
+        // Reading the norm has waited for the devices already.
+        device_health::settle::<B>(&self.devices)?;
         let lr = self.schedule().rate(self.progress.step);
         let is_finite = loss.is_finite() && norm.is_finite();
         let overflowed = loss.is_finite() && !norm.is_finite();
@@ -375,6 +396,7 @@ impl<B: GlmBackend> Training<B> {
         epoch: usize,
         observer: &mut dyn Observer,
     ) -> Result<PathBuf> {
+        device_health::settle::<B>(&self.devices)?;
         let step = self.progress.step;
         let path = match self.shard.is_first() {
             true => self.outputs.save(epoch, step, model)?,
@@ -386,6 +408,7 @@ impl<B: GlmBackend> Training<B> {
     }
 
     fn save_checkpoint(&self, model: &CausalLm<Autodiff<B>>) -> Result<()> {
+        device_health::settle::<B>(&self.devices)?;
         let is_trained = |path: &str| self.trainable.contains_key(path);
         let state = self.optimizer.state();
         match self.shard.is_first() {

@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::device_health;
 use crate::error::{Error, Result};
 
 /// How many names for a temporary file or directory are tried.
@@ -71,8 +72,10 @@ impl AtomicFile {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the disk or the rename fails; an older file is then untouched.
+    /// [`Error::Io`] if the disk or the rename fails, [`Error::Device`] if what it holds may come from a device
+    /// that has failed; an older file is then untouched.
     pub fn commit(mut self) -> Result<()> {
+        device_health::check()?;
         self.seal()?;
         fs::rename(&self.temporary, &self.target)
             .map_err(|error| Error::io(&self.target, error))?;
@@ -160,6 +163,7 @@ impl AtomicDir {
     ///
     /// As [`Self::create`]; what stood at the target is then untouched.
     pub fn commit(mut self) -> Result<PathBuf> {
+        device_health::check()?;
         sync_tree(&self.temporary)?;
         check_target(&self.target, self.existing)?;
         let failed = |error| Error::io(&self.target, error);

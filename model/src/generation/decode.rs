@@ -8,6 +8,7 @@ use super::options::GenerationOptions;
 use super::sampler::Sampler;
 use crate::batch::{BatchPositions, Padding, TokenBatch};
 use crate::causal_lm::CausalLm;
+use crate::device_health::settle;
 use crate::error::{Error, Result};
 use crate::layers::{GlmBackend, KvCache};
 
@@ -55,8 +56,8 @@ pub struct Generation {
 /// there is so far is returned.
 ///
 /// # Errors
-/// If an option is out of range, a prompt is empty or lacks what its positions depend on, or the model
-/// gives logits that are no numbers.
+/// If an option is out of range, a prompt is empty or lacks what its positions depend on, the model gives
+/// logits that are no numbers, or the device fails.
 pub fn generate<B: GlmBackend>(
     model: &CausalLm<B>,
     prompts: &[Vec<u32>],
@@ -78,6 +79,7 @@ pub fn generate<B: GlmBackend>(
     loop {
         let rows: Vec<&Row> = run.active.iter().map(|&index| &run.rows[index]).collect();
         let logits = steps.logits(&rows)?;
+        settle::<B>(&[model.device()])?;
         let flow = run.advance(logits, on_token)?;
         if flow.is_break() || run.active.is_empty() {
             return Ok(run.finish());

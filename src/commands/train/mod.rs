@@ -1,5 +1,6 @@
 //! `glmtune train`: fine-tune a model on a file of rows.
 
+mod devices;
 mod labels;
 mod output_dir;
 pub mod quick_start;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use burn::backend::Autodiff;
 use burn::tensor::DType;
 use glmtune_model::checkpoint::{AdapterMeta, FileFormat, parse_size};
+use glmtune_model::device_health::{self, settle};
 use glmtune_model::parameters::ParameterInfo;
 use glmtune_model::pretrained::{Placement, Pretrained};
 use glmtune_model::tokenizer::tokenizer_files;
@@ -31,14 +33,16 @@ use glmtune_training::settings::TrainSettings;
 use super::error::{Error, Result};
 use super::output::{grouped, note, progress_bar, say};
 use super::session::{Plan, type_name};
-use crate::backend::{Selected, select_all};
+use crate::backend::types::Devices;
+use crate::backend::{Selected, probe};
 use crate::cli::TrainArgs;
 use crate::on_devices;
 
 /// Runs the command.
 pub fn run(args: &TrainArgs) -> Result<()> {
     let shard = ranks::join()?;
-    let result = run_rank(args, &shard);
+    let result = device_health::guard(|| run_rank(args, &shard));
+    let result = result.map_err(|error| devices::explain(error, args));
     if let Err(error) = &result
         && shard.size() > 1
         && !matches!(error, Error::Interrupted(_))
@@ -57,13 +61,12 @@ fn run_rank(args: &TrainArgs, shard: &Shard) -> Result<()> {
     check_request(args, shard)?;
     let file = args.deepspeed_file().map(DeepSpeedConfig::read);
     let file = file.transpose()?;
-    let selected = select_all(args.model.backend, &args.model.devices)?;
+    let selected = devices::select(args, shard)?;
     let outcome = on_devices!(&selected, |devices: B| train::<B>(Request {
         args,
         plan: &plan,
         file: file.as_ref(),
-        selected: &selected[0],
-        all_selected: &selected,
+        selected: &selected,
         device: &devices[0],
         devices: &devices,
         shard,
@@ -108,9 +111,8 @@ struct Request<'a, B: GlmBackend> {
     args: &'a TrainArgs,
     plan: &'a Plan,
     file: Option<&'a DeepSpeedConfig>,
-    selected: &'a Selected,
-    /// As a person knows the devices.
-    all_selected: &'a [Selected],
+    /// The devices as they were selected.
+    selected: &'a [Selected],
     /// The device of the model.
     device: &'a B::Device,
     /// All devices of the run, that one first.
@@ -123,11 +125,20 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
     let Request { args, plan, .. } = request;
     let dtype = request.dtype()?;
     let ranks = request.shard.size();
-    let settings = settings::settings(args, request.file, plan.mode, dtype, ranks);
+    let computing = settings::Computing {
+        dtype,
+        devices: request.devices.len(),
+        ranks,
+    };
+    let settings = settings::settings(args, request.file, plan.mode, computing);
     settings.validate()?;
-    request.say(format!("{}, {}", request.selected, type_name(dtype)));
+    request.say(devices::line(args, request.selected, dtype));
+    if let Some(line) = devices::step(&settings) {
+        request.say(line);
+    }
+    probe::<B>(request.selected, request.devices, dtype)?;
     if let Some(file) = request.file {
-        for line in settings::unmet(file, dtype, args.model.devices.len()) {
+        for line in settings::unmet(file, computing) {
             request.say(format!("ds_file: {line}"));
         }
     }
@@ -151,6 +162,7 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
         Some(step) => checkpoints.find(step.map_or(Resume::Last, Resume::Step))?,
     };
     let prepared = request.model(&settings, dtype)?;
+    settle::<B>(request.devices)?;
     request.say(trainable_lines(&prepared));
 
     let (mut model, mut host) = (prepared.model, prepared.host);
@@ -189,7 +201,7 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
     let labels = labels::labels(
         args,
         (&settings.method, &prepared.output),
-        request.all_selected,
+        request.selected,
         (type_name(dtype), prepared.total),
     );
     let mut training = Training {
@@ -238,25 +250,20 @@ impl<B: GlmBackend> Request<'_, B> {
     }
 
     /// The flag decides; then the DeepSpeed file's bf16; then the published type, where half precision
-    /// becomes bf16 if the backend has it: it needs no loss scale.
+    /// becomes bf16 if the backend has it, which needs no loss scale, and else f16.
     fn dtype(&self) -> Result<DType> {
-        let supports = |dtype| B::supports_dtype(self.device, dtype);
+        let devices = Devices::<B> {
+            selected: self.selected,
+            devices: self.devices,
+        };
         if let Some(precision) = self.args.model.dtype {
-            let dtype = precision.into();
-            return match supports(dtype) {
-                true => Ok(dtype),
-                false => Err(Error::Request(format!(
-                    "{} does not support --dtype {}; use --dtype f32",
-                    self.selected,
-                    type_name(dtype)
-                ))),
-            };
+            return Ok(devices.require(precision.into())?);
         }
         let published = self.plan.config.common().torch_dtype;
         let is_half = matches!(published, Some(DType::F16 | DType::BF16));
-        let wants_bf16 = self.file.is_some_and(|file| file.bf16) || is_half;
-        Ok(match wants_bf16 && supports(DType::BF16) {
-            true => DType::BF16,
+        let wants_half = self.file.is_some_and(|file| file.bf16) || is_half;
+        Ok(match wants_half {
+            true => devices.first_of(&[DType::BF16, DType::F16]),
             false => DType::F32,
         })
     }

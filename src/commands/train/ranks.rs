@@ -7,6 +7,18 @@ use crate::commands::error::{Error, Result};
 /// Where Open MPI and MPICH tell a process how many there are.
 const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 
+/// Where they tell it its number among those of its machine.
+const LOCAL_RANKS: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"];
+
+/// This process's number among those of its machine.
+pub fn local_rank() -> usize {
+    let ranks = LOCAL_RANKS
+        .iter()
+        .filter_map(|name| std::env::var(name).ok());
+    let rank = ranks.filter_map(|rank| rank.parse().ok()).next();
+    rank.unwrap_or(0)
+}
+
 /// Joins the other processes, if there are any.
 ///
 /// # Errors

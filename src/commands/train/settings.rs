@@ -17,15 +17,29 @@ const LEARNING_RATE: f64 = 1e-3;
 /// The default of `--max_grad_norm`.
 const MAX_GRAD_NORM: f64 = 1.0;
 
-/// The settings of a training in `ranks` processes: a flag decides, then the DeepSpeed file, then the
-/// default.
+/// With what a training computes.
+#[derive(Debug, Clone, Copy)]
+pub struct Computing {
+    /// The type of frozen weights and activations.
+    pub dtype: DType,
+    /// Devices of each process.
+    pub devices: usize,
+    /// Processes.
+    pub ranks: usize,
+}
+
+/// The settings of a training: a flag decides, then the DeepSpeed file, then the default.
 pub fn settings(
     args: &TrainArgs,
     file: Option<&DeepSpeedConfig>,
     mode: Mode,
-    dtype: DType,
-    ranks: usize,
+    computing: Computing,
 ) -> TrainSettings {
+    let Computing {
+        dtype,
+        devices,
+        ranks,
+    } = computing;
     let defaults = AdamWSettings::default();
     let none = DeepSpeedConfig::default();
     let file = file.unwrap_or(&none);
@@ -42,7 +56,7 @@ pub fn settings(
         per_device_train_batch_size: args.per_device_train_batch_size,
         gradient_accumulation_steps: args.gradient_accumulation_steps,
         data_parallel: match args.pipeline_stages {
-            1 => ranks * args.model.devices.len().max(1),
+            1 => ranks * devices,
             _ => ranks,
         },
         pipeline_stages: args.pipeline_stages,
@@ -151,7 +165,12 @@ fn loss_scale(file: &DeepSpeedConfig) -> LossScaleSettings {
 }
 
 /// What a DeepSpeed file asks for and does not get, one line each.
-pub fn unmet(file: &DeepSpeedConfig, dtype: DType, devices: usize) -> Vec<String> {
+pub fn unmet(file: &DeepSpeedConfig, computing: Computing) -> Vec<String> {
+    let Computing {
+        dtype,
+        devices,
+        ranks,
+    } = computing;
     let mut lines = Vec::new();
     let mut say = |unmet: bool, line: String| {
         if unmet {
@@ -159,7 +178,7 @@ pub fn unmet(file: &DeepSpeedConfig, dtype: DType, devices: usize) -> Vec<String
         }
     };
     say(
-        file.zero_stage > 0 && devices <= 1,
+        file.zero_stage > 0 && devices * ranks <= 1,
         format!(
             "zero_optimization.stage {}: nothing to share out on one device",
             file.zero_stage

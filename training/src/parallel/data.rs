@@ -7,6 +7,7 @@ use std::thread;
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
+use glmtune_model::device_health::settle;
 use glmtune_model::host_weights::HostWeights;
 use glmtune_model::{CausalLm, GlmBackend};
 
@@ -73,7 +74,12 @@ pub fn replicas<B: GlmBackend>(
     let sums: Vec<Result<WindowSum<B>>> = thread::scope(|scope| {
         let threads = models.into_iter().enumerate().map(|(index, model)| {
             let own = items.iter().skip(index).step_by(count);
-            spawn(scope, move || share.run(&model, own))
+            let device = devices[index].clone();
+            spawn(scope, move || {
+                let sum = share.run(&model, own)?;
+                settle::<B>(&[device])?;
+                Ok(sum)
+            })
         });
         // All are started before the first is waited for.
         let threads: Vec<_> = threads.collect();

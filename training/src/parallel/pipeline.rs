@@ -14,6 +14,7 @@ use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use glmtune_model::architecture::through_host;
+use glmtune_model::device_health::settle;
 use glmtune_model::host_weights::HostWeights;
 use glmtune_model::parameters::ModulePath;
 use glmtune_model::{CausalLm, GlmBackend};
@@ -218,6 +219,7 @@ impl<B: GlmBackend> Stage<'_, B> {
             }
             self.backward(&items[index])?;
         }
+        settle::<B>(std::slice::from_ref(self.device()))?;
         Ok(self.sum)
     }
 

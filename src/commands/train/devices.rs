@@ -1,0 +1,69 @@
+//! The devices of a training: which they are, what a step has of them, and what a failure of one means.
+
+use burn::tensor::DType;
+use glmtune_training::checkpoint::Checkpoints;
+use glmtune_training::device_failure::StoppedByDevice;
+use glmtune_training::parallel::ranks::Shard;
+use glmtune_training::settings::TrainSettings;
+
+use super::ranks::local_rank;
+use crate::backend::types::type_name;
+use crate::backend::{Selected, describe, select_all};
+use crate::cli::TrainArgs;
+use crate::commands::error::{Error, Result};
+
+/// The devices of this process. A pipeline that names none takes as many as it has stages, or one for all.
+///
+/// # Errors
+/// If there is no such device.
+pub fn select(args: &TrainArgs, shard: &Shard) -> Result<Vec<Selected>> {
+    let (stages, named) = (args.pipeline_stages, &args.model.devices);
+    let rank = (shard.size() > 1).then(local_rank);
+    let mut selected = select_all(args.model.backend, named, rank)?;
+    if named.is_empty() && stages > 1 {
+        let count = if selected.len() < stages { 1 } else { stages };
+        selected.truncate(count);
+    }
+    Ok(selected)
+}
+
+/// The devices and the type; where nobody named several, why they are several.
+pub fn line(args: &TrainArgs, selected: &[Selected], dtype: DType) -> String {
+    let why = match args.model.devices.is_empty() && selected.len() > 1 {
+        true => ", all that are visible (--devices or CUDA_VISIBLE_DEVICES chooses)",
+        false => "",
+    };
+    format!("{}, {}{why}", describe(selected), type_name(dtype))
+}
+
+/// What a step has, where several devices or processes share it.
+pub fn step(settings: &TrainSettings) -> Option<String> {
+    let (parallel, each) = (settings.data_parallel, settings.gradient_accumulation_steps);
+    let (window, rows) = (settings.window(), settings.per_device_train_batch_size);
+    (parallel > 1).then(|| {
+        format!(
+            "a step has {window} micro-batches of {rows} row{}: {each} on each of {parallel} devices, {} rows in all",
+            if rows == 1 { "" } else { "s" },
+            window * rows
+        )
+    })
+}
+
+/// A device's failure while a training was being prepared, as those of its steps are told.
+pub fn explain(error: Error, args: &TrainArgs) -> Error {
+    use glmtune_model::Error::Device;
+    use glmtune_training::Error as Training;
+    match error {
+        Error::Model(Device(failure)) | Error::Training(Training::Model(Device(failure))) => {
+            Error::Training(Training::Device(StoppedByDevice {
+                failure,
+                step: None,
+                // Those of an earlier run are none of this one's.
+                checkpoint: args
+                    .resume
+                    .and_then(|_| Checkpoints::last(&args.output_dir)),
+            }))
+        }
+        error => error,
+    }
+}

@@ -1,0 +1,268 @@
+//! The program on a CUDA device in software, whose libraries `CUDA_EMULATOR_LIBRARIES` names.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The folder of the device's libraries.
+fn libraries() -> Option<PathBuf> {
+    let folder = std::env::var_os("CUDA_EMULATOR_LIBRARIES").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("skipped: CUDA_EMULATOR_LIBRARIES names no CUDA device in software");
+    }
+    folder
+}
+
+/// A program that finds the device's libraries in a folder, and no CUDA but that.
+fn program(libraries: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_glmtune"));
+    command
+        .env("LD_LIBRARY_PATH", libraries)
+        .env("CUDA_PATH", libraries)
+        .env_remove("GLMTUNE_LOG")
+        .env_remove("CUDA_VISIBLE_DEVICES");
+    command
+}
+
+/// Asserts that a run ended with exit status 1, without a panic, and gives what it said.
+fn failed(output: Output) -> String {
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+fn succeeded(output: Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A tiny model and rows for it.
+struct Training {
+    folder: tempfile::TempDir,
+}
+
+impl Training {
+    fn new() -> Self {
+        Self::of("tiny")
+    }
+
+    fn of(preset: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let rows: String = (3..11)
+            .map(|id| {
+                format!("{{\"input_ids\": [{id}, 5, 6, 7], \"labels\": [-100, -100, 6, 7]}}\n")
+            })
+            .collect();
+        std::fs::write(folder.path().join("rows.jsonl"), rows).unwrap();
+        let training = Self { folder };
+        let model = training.path("model");
+        let init = [
+            "init", "--preset", preset, "--mode", "glm3", "--output", &model,
+        ];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_glmtune"));
+        succeeded(command.args(init).output().unwrap());
+        training
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_string()
+    }
+
+    fn train(&self, mut program: Command, more: &[&str]) -> Output {
+        program
+            .args([
+                "train",
+                "--backend",
+                "cuda",
+                "--no_cache",
+                "--max_steps",
+                "2",
+            ])
+            .args(["--model_name_or_path", &self.path("model")])
+            .args(["--train_path", &self.path("rows.jsonl")])
+            .args(["--output_dir", &self.path("out")])
+            .args(more)
+            .output()
+            .unwrap()
+    }
+
+    fn outputs(&self) -> usize {
+        let entries = std::fs::read_dir(self.path("out")).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|name| name.starts_with("epoch-") || name == "checkpoint")
+            .count()
+    }
+}
+
+#[test]
+fn out_of_memory_ends_a_training() {
+    let Some(libraries) = libraries() else { return };
+    let training = Training::new();
+    let mut program = program(&libraries);
+    program.env("CUDA_EMULATOR_MEMORY", "0.001");
+    let said = failed(training.train(program, &[]));
+    assert!(said.contains("ran out of memory"), "{said}");
+    assert!(said.contains("--gradient_checkpointing"), "{said}");
+    assert_eq!(training.outputs(), 0);
+}
+
+#[test]
+fn missing_headers_and_compilers_are_named() {
+    let Some(libraries) = libraries() else { return };
+    let training = Training::new();
+    let mut headless = program(&libraries);
+    headless.env_remove("CUDA_PATH");
+    let has_toolkit = ["/usr/local/cuda", "/opt/cuda", "/usr/bin/nvcc"];
+    if !has_toolkit.iter().any(|path| Path::new(path).exists()) {
+        let said = failed(training.train(headless, &[]));
+        assert!(said.contains("headers were not found"), "{said}");
+        assert!(said.contains("CUDA_PATH"), "{said}");
+    }
+    let driver = training.folder.path().join("driver");
+    std::fs::create_dir(&driver).unwrap();
+    std::fs::copy(libraries.join("libcuda.so.1"), driver.join("libcuda.so.1")).unwrap();
+    let said = failed(training.train(program(&driver), &[]));
+    assert!(said.contains("NVRTC"), "{said}");
+    assert!(said.contains("LD_LIBRARY_PATH"), "{said}");
+    assert_eq!(training.outputs(), 0);
+}
+
+#[test]
+fn an_older_card_trains_in_f16_and_refuses_bf16() {
+    let Some(libraries) = libraries() else { return };
+    let training = Training::new();
+    let config = training.path("model/config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let mut config_json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    config_json["torch_dtype"] = "bfloat16".into();
+    std::fs::write(&config, config_json.to_string()).unwrap();
+    let old = || {
+        let mut program = program(&libraries);
+        program.env("CUDA_EMULATOR_CAPABILITY", "75");
+        program
+    };
+    let said = succeeded(training.train(old(), &[]));
+    assert!(said.lines().next().unwrap().ends_with(", f16"), "{said}");
+    let refused = training.train(old(), &["--dtype", "bf16"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("compute capability 7.5"), "{said}");
+    assert!(said.contains("--dtype f16 or f32"), "{said}");
+}
+
+#[test]
+fn all_visible_cards_train_unless_some_are_named() {
+    let Some(libraries) = libraries() else { return };
+    let training = Training::new();
+    let cards = |visible: Option<&str>| {
+        let mut program = program(&libraries);
+        program.env("CUDA_EMULATOR_DEVICES", "4");
+        if let Some(visible) = visible {
+            program.env("CUDA_VISIBLE_DEVICES", visible);
+        }
+        program
+    };
+    let more = [
+        "--per_device_train_batch_size",
+        "1",
+        "--gradient_accumulation_steps",
+        "1",
+        "--dtype",
+        "f32",
+    ];
+    let first = |output: Output| {
+        succeeded(output)
+            .lines()
+            .take(2)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let all = first(training.train(cards(None), &more));
+    assert!(all.contains("cuda (devices 0, 1, 2, 3: "), "{all}");
+    assert!(
+        all.contains("a step has 4 micro-batches of 1 row: 1 on each of 4 devices"),
+        "{all}"
+    );
+    let visible = first(training.train(cards(Some("2,0")), &more));
+    assert!(visible.contains("cuda (devices 0, 1: "), "{visible}");
+    let named = first(training.train(
+        cards(Some("2,0")),
+        &[&more[..], &["--devices", "1"]].concat(),
+    ));
+    assert!(named.contains("cuda (device 1: "), "{named}");
+}
+
+/// What a run copied to the device, and the most that it held there.
+struct Counted {
+    uploaded: u64,
+    peak: u64,
+}
+
+impl Training {
+    /// A training of some steps with one micro-batch each, counted by the device.
+    fn counted(&self, libraries: &Path, steps: u64, flag: &str) -> Counted {
+        let trace = self.path("trace.json");
+        let mut program = program(libraries);
+        program.env("CUDA_EMULATOR_TRACE", &trace);
+        let steps = steps.to_string();
+        let more = [
+            "--per_device_train_batch_size",
+            "1",
+            "--gradient_accumulation_steps",
+            "1",
+        ];
+        let more = [&more[..], &["--dtype", "f32", "--max_steps", &steps, flag]].concat();
+        succeeded(self.train(program, &more));
+        let trace = std::fs::read_to_string(trace).unwrap();
+        let trace: serde_json::Value = serde_json::from_str(&trace).unwrap();
+        Counted {
+            uploaded: trace["h2d"]["bytes"].as_u64().unwrap(),
+            peak: trace["device_peak"].as_u64().unwrap(),
+        }
+    }
+
+    /// Bytes that one step of LoRA brings to the device if all matrices visit it: those of the blocks twice, for the
+    /// forward and the backward pass, the others once.
+    fn visiting(&self) -> u64 {
+        let bytes = std::fs::read(self.path("model/model-00001-of-00001.safetensors")).unwrap();
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        let matrices = header.tensors().into_iter();
+        let matrices = matrices.filter(|(_, info)| info.shape.len() > 1);
+        matrices
+            .map(|(name, info)| {
+                let bytes = (info.data_offsets.1 - info.data_offsets.0) as u64;
+                bytes * if name.contains(".layers.") { 2 } else { 1 }
+            })
+            .sum()
+    }
+}
+
+/// Weights in the host's memory visit the device in every pass, and leave it again.
+#[test]
+fn offloaded_weights_come_and_go() {
+    let Some(libraries) = libraries() else { return };
+    let training = Training::of("small");
+    let plain = training.counted(&libraries, 3, "--gradient_checkpointing");
+    let short = training.counted(&libraries, 1, "--offload_param");
+    let long = training.counted(&libraries, 3, "--offload_param");
+    let step = (long.uploaded - short.uploaded) / 2;
+    let expected = training.visiting();
+    let beside = step as f64 / expected as f64 - 1.0;
+    assert!(
+        (0.0..0.05).contains(&beside),
+        "{step} bytes a step, {expected} expected"
+    );
+    assert!(
+        plain.uploaded < expected,
+        "{} bytes without offloading",
+        plain.uploaded
+    );
+    assert!(
+        long.peak < plain.peak,
+        "peaks {} and {}",
+        long.peak,
+        plain.peak
+    );
+}
