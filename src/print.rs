@@ -8,6 +8,8 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use glmtune_model::printable::printable_lines;
+
 /// Whether a failure of standard output was reported.
 static HAS_WARNED: AtomicBool = AtomicBool::new(false);
 
@@ -34,13 +36,13 @@ pub fn note(text: impl AsRef<str>) {
 /// Prints an error with its causes.
 pub fn error(error: &dyn std::error::Error) {
     let mut said = error.to_string();
-    note(format!("error: {said}"));
+    note(format!("error: {}", printable_lines(&said)));
     let mut source = error.source();
     while let Some(cause) = source {
         let text = cause.to_string();
         // Most errors tell their cause themselves.
         if !said.contains(&text) {
-            note(format!("  caused by: {text}"));
+            note(format!("  caused by: {}", printable_lines(&text)));
         }
         said = text;
         source = cause.source();

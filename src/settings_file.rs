@@ -2,11 +2,11 @@
 //! these are parsed, so that there is one place that knows what a setting may be.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 use glmtune_model::error::{Error, Result};
+use glmtune_model::files::{self, Limit};
 use toml::{Table, Value};
 
 use crate::cli::{Cli, normalize_flag};
@@ -76,7 +76,7 @@ fn value_of(args: &[OsString], flag: &str) -> Option<PathBuf> {
 pub type Setting = (String, OsString);
 
 fn read(path: &Path) -> Result<Vec<Setting>> {
-    let text = fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+    let text = files::read_text(path, Limit::SETTINGS)?;
     parse(&text, path)
 }
 
@@ -180,6 +180,7 @@ fn text(value: &Value) -> Option<String> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn args(texts: &[&str]) -> Vec<OsString> {
         texts.iter().map(OsString::from).collect()

@@ -11,6 +11,7 @@ use burn::tensor::DType;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, KeyFault, Result};
+use crate::files::{self, Limit};
 
 /// Keys that describe a file or its training and change nothing that is computed here.
 const INERT: &[&str] = &[
@@ -140,7 +141,7 @@ impl ModelConfig {
     /// all such keys are named together.
     pub fn from_dir(dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
+        let text = files::read_text(&path, Limit::SETTINGS)?;
         Self::from_json(&text, &path)
     }
 
@@ -159,6 +160,26 @@ impl ModelConfig {
         };
         keys.finish(path)?;
         Ok(config)
+    }
+
+    /// What a row of token ids lacks that the positions of this architecture depend on.
+    pub fn row_fault(&self, ids: &[u32]) -> Option<String> {
+        let Self::ChatGlm(config) = self else {
+            return None;
+        };
+        let lacks = |id: u32| !ids.contains(&id);
+        let missing = |name: &str, id: u32| {
+            Some(format!(
+                "no {name} token (id {id}), which ChatGLM-6B's positions depend on"
+            ))
+        };
+        if lacks(config.bos_token_id) {
+            return missing("<sop>", config.bos_token_id);
+        }
+        match lacks(config.gmask_token_id) && lacks(config.mask_token_id) {
+            true => missing("[gMASK] or [MASK]", config.gmask_token_id),
+            false => None,
+        }
     }
 
     /// What both architectures share.
@@ -235,7 +256,7 @@ impl ChatGlm2Config {
         keys.require("interleaved_qkv", &[Value::Bool(false)]);
         let heads = common.num_attention_heads;
         let multi_query = keys.flag("multi_query_attention", false);
-        let groups = keys.size_or("multi_query_group_num", 1);
+        let groups = keys.optional_size("multi_query_group_num").unwrap_or(1);
         if multi_query && (groups == 0 || !heads.is_multiple_of(groups)) {
             keys.fault(
                 "multi_query_group_num",
@@ -256,7 +277,7 @@ impl ChatGlm2Config {
             post_layer_norm: keys.flag("post_layer_norm", true),
             apply_residual_connection_post_layernorm: keys
                 .flag("apply_residual_connection_post_layernorm", false),
-            rope_ratio: keys.number("rope_ratio"),
+            rope_ratio: keys.number("rope_ratio", 1e9),
             common,
         }
     }
@@ -284,7 +305,7 @@ impl CommonConfig {
             hidden_size,
             num_layers: keys.size("num_layers"),
             num_attention_heads,
-            layernorm_epsilon: keys.number("layernorm_epsilon").unwrap_or(1e-5),
+            layernorm_epsilon: keys.number("layernorm_epsilon", 1.0).unwrap_or(1e-5),
             max_positions: keys.size_or(length, default_length),
             eos_token_ids: keys.tokens("eos_token_id"),
             pad_token_id: pad_token_id.unwrap_or(0),
@@ -295,6 +316,18 @@ impl CommonConfig {
                 .weight_type("torch_dtype")
                 .or(keys.weight_type("dtype")),
         }
+    }
+}
+
+/// The largest value of a size: several times what any published model has, and small enough that every
+/// number of elements and bytes that follows from sizes fits into 64 bits.
+fn most(key: &str) -> usize {
+    match key {
+        "num_layers" | "num_attention_heads" | "multi_query_group_num" | "kv_channels" => 1 << 10,
+        "hidden_size" | "pre_seq_len" => 1 << 16,
+        "inner_hidden_size" | "ffn_hidden_size" => 1 << 20,
+        "vocab_size" | "padded_vocab_size" => 1 << 22,
+        _ => i32::MAX as usize,
     }
 }
 
@@ -344,12 +377,10 @@ impl<'a> Keys<'a> {
     }
 
     fn optional_size(&mut self, key: &str) -> Option<usize> {
-        // Larger sizes than 2^31 are no model and would only overflow later products.
-        self.read(key, "an integer from 0 to 2147483647", |value| {
-            value
-                .as_u64()
-                .filter(|&n| n <= i32::MAX as u64)
-                .map(|n| n as usize)
+        let most = most(key);
+        self.read(key, &format!("an integer from 0 to {most}"), |value| {
+            let size = usize::try_from(value.as_u64()?).ok()?;
+            (size <= most).then_some(size)
         })
     }
 
@@ -365,8 +396,15 @@ impl<'a> Keys<'a> {
         1
     }
 
+    /// A size that need not be there, and is not zero.
     fn size_or(&mut self, key: &str, default: usize) -> usize {
-        self.optional_size(key).unwrap_or(default)
+        match self.optional_size(key) {
+            Some(0) => {
+                self.fault(key, 0, "a positive integer");
+                1
+            }
+            found => found.unwrap_or(default),
+        }
     }
 
     fn flag(&mut self, key: &str, default: bool) -> bool {
@@ -374,9 +412,9 @@ impl<'a> Keys<'a> {
             .unwrap_or(default)
     }
 
-    fn number(&mut self, key: &str) -> Option<f64> {
-        self.read(key, "a positive number", |value| {
-            value.as_f64().filter(|&x| x > 0.0)
+    fn number(&mut self, key: &str, most: f64) -> Option<f64> {
+        self.read(key, &format!("a number above 0, up to {most}"), |value| {
+            value.as_f64().filter(|&x| x > 0.0 && x <= most)
         })
     }
 
@@ -453,7 +491,7 @@ fn token(value: &Value) -> Option<u32> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
 
@@ -480,6 +518,20 @@ mod tests {
     }
 
     #[test]
+    fn rows_lack_what_positions_need() {
+        let text = r#"{"model_type": "chatglm", "vocab_size": 160, "hidden_size": 64, "num_layers": 3,
+            "num_attention_heads": 4, "position_encoding_2d": true, "bos_token_id": 5, "mask_token_id": 6,
+            "gmask_token_id": 7}"#;
+        let config = ModelConfig::from_json(text, Path::new("config.json")).unwrap();
+        for row in [&[1, 7, 5, 2][..], &[6, 5]] {
+            assert_eq!(config.row_fault(row), None);
+        }
+        assert!(config.row_fault(&[1, 7]).unwrap().contains("<sop>"));
+        assert!(config.row_fault(&[1, 5]).unwrap().contains("[gMASK]"));
+        assert_eq!(parse("").unwrap().row_fault(&[1]), None);
+    }
+
+    #[test]
     fn every_fault_is_named_at_once() {
         let error = parse(r#", "rmsnorm": false, "num_layers": "x", "tie_word_embeddings": true"#);
         let message = error.unwrap_err().to_string();
@@ -490,6 +542,35 @@ mod tests {
 
     #[test]
     fn absurd_sizes_are_refused() {
+        for (key, value) in [
+            ("num_layers", 5000),
+            ("num_layers", 1_000_000),
+            ("num_layers", 0),
+            ("hidden_size", 0),
+            ("hidden_size", 66),
+            ("num_attention_heads", 0),
+            ("kv_channels", 0),
+            ("kv_channels", 6),
+            ("ffn_hidden_size", 0),
+            ("padded_vocab_size", 0),
+            ("padded_vocab_size", 1i64 << 40),
+            ("multi_query_group_num", 0),
+            ("multi_query_group_num", 3),
+            ("seq_length", 0),
+            ("rope_ratio", 0),
+            ("layernorm_epsilon", 7),
+        ] {
+            let mut map: Map<String, Value> = serde_json::from_str(&format!("{SECOND}}}")).unwrap();
+            map.insert(key.to_string(), Value::from(value));
+            let text = serde_json::to_string(&map).unwrap();
+            let message = ModelConfig::from_json(&text, Path::new("config.json"))
+                .expect_err(key)
+                .to_string();
+            assert!(
+                message.contains(&format!("`{key}`")),
+                "{key} {value}: {message}"
+            );
+        }
         let message = parse(r#", "seq_length": 1e300"#).unwrap_err().to_string();
         assert!(message.contains("seq_length"), "{message}");
         let message = parse(r#", "hidden_size": 99999999999"#)

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::device_health::DeviceFailure;
+use crate::printable::{Shown, printable, printable_lines, printable_path};
 
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -13,7 +14,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// A file or directory could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", printable_path(path))]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -22,7 +23,7 @@ pub enum Error {
     },
 
     /// A JSON file is not valid JSON, or not of the expected form; the source names line and column.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", printable_path(path))]
     Json {
         /// The file.
         path: PathBuf,
@@ -31,7 +32,12 @@ pub enum Error {
     },
 
     /// A key of a JSON file has a value that glmtune cannot use.
-    #[error("{}: key `{key}`: found {found}, expected {expected}", path.display())]
+    #[error(
+        "{}: key `{}`: found {}, expected {expected}",
+        printable_path(path),
+        Shown(key),
+        Shown(found)
+    )]
     Key {
         /// The file.
         path: PathBuf,
@@ -44,7 +50,7 @@ pub enum Error {
     },
 
     /// Several keys of a configuration are missing, wrong or not supported: all faults together.
-    #[error("{}:{}", path.display(), KeyFaultList(faults))]
+    #[error("{}:{}", printable_path(path), KeyFaultList(faults))]
     Config {
         /// The file.
         path: PathBuf,
@@ -53,7 +59,7 @@ pub enum Error {
     },
 
     /// A binary file is truncated, hostile or of an unknown form.
-    #[error("{}: {detail}", path.display())]
+    #[error("{}: {}", printable_path(path), printable_lines(detail))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -61,8 +67,39 @@ pub enum Error {
         detail: String,
     },
 
+    /// A file is no file: a directory, a pipe, a socket or a device, which could block or never end.
+    #[error("{}: this is {kind}, not a regular file", printable_path(path))]
+    NotRegular {
+        /// The path.
+        path: PathBuf,
+        /// What stands there.
+        kind: &'static str,
+    },
+
+    /// A file is larger than such a file can be.
+    #[error("{}: {}, and at most {limit} are read of {what}", printable_path(path), SizeFound(*size, *limit))]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What such a file is.
+        what: &'static str,
+        /// The most bytes that it can have.
+        limit: u64,
+        /// The bytes that it has, where that is known.
+        size: Option<u64>,
+    },
+
+    /// A file that is to be text is not UTF-8.
+    #[error("{}: line {line}: not UTF-8", printable_path(path))]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// The line of the first byte that is wrong, counted from 1.
+        line: usize,
+    },
+
     /// Tensors of a checkpoint do not fit the model: all faults together.
-    #[error("{}: {} tensor(s) do not fit the model:{}", path.display(), faults.len(), FaultList(faults))]
+    #[error("{}: {} tensor(s) do not fit the model:{}", printable_path(path), faults.len(), FaultList(faults))]
     Weights {
         /// The model or adapter directory.
         path: PathBuf,
@@ -71,7 +108,7 @@ pub enum Error {
     },
 
     /// Adapters do not fit the model that they are to be folded into: all faults of all adapters together.
-    #[error("{}: {} module(s) of the adapters do not fit this model:{}", base.display(), faults.len(), AdapterFaultList(faults))]
+    #[error("{}: {} module(s) of the adapters do not fit this model:{}", printable_path(base), faults.len(), AdapterFaultList(faults))]
     Adapters {
         /// The model directory.
         base: PathBuf,
@@ -80,7 +117,7 @@ pub enum Error {
     },
 
     /// A directory lacks what it needs, or two of its files contradict each other.
-    #[error("{}: {detail}", path.display())]
+    #[error("{}: {}", printable_path(path), printable_lines(detail))]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -89,7 +126,7 @@ pub enum Error {
     },
 
     /// A row of a data file cannot be used.
-    #[error("{}:{line}: {detail}{}", path.display(), other_rows(*others))]
+    #[error("{}:{line}: {}{}", printable_path(path), printable_lines(detail), other_rows(*others))]
     Row {
         /// The file.
         path: PathBuf,
@@ -166,6 +203,11 @@ impl Error {
         }
     }
 
+    /// Whether a file or directory is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+
     /// Whether the request was wrong (exit status 2), as opposed to a failure while running (1).
     pub fn is_request(&self) -> bool {
         match self {
@@ -175,8 +217,11 @@ impl Error {
             | Self::Adapters { .. }
             | Self::Directory { .. }
             | Self::Row { .. }
-            | Self::Json { .. } => true,
-            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            | Self::Json { .. }
+            | Self::NotRegular { .. }
+            | Self::TooLarge { .. }
+            | Self::NotText { .. } => true,
+            Self::Io { .. } => self.is_missing(),
             Self::Malformed { .. }
             | Self::Weights { .. }
             | Self::Tokenizer(_)
@@ -186,11 +231,26 @@ impl Error {
     }
 }
 
+/// As many other rows mean that the file was not read to its end.
+pub(crate) const MANY: usize = 999;
+
 fn other_rows(count: usize) -> String {
     match count {
         0 => String::new(),
         1 => " (and 1 other broken row)".to_string(),
-        count => format!(" (and {count} other broken rows)"),
+        count if count < MANY => format!(" (and {count} other broken rows)"),
+        count => format!(" (and at least {count} other broken rows)"),
+    }
+}
+
+struct SizeFound(Option<u64>, u64);
+
+impl fmt::Display for SizeFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(size) => write!(f, "{size} bytes"),
+            None => write!(f, "more than {} bytes", self.1),
+        }
     }
 }
 
@@ -215,6 +275,7 @@ impl fmt::Display for KeyFaultList<'_> {
                 found,
                 expected,
             } = fault;
+            let (key, found) = (Shown(key), Shown(found));
             write!(f, "\n  key `{key}`: found {found}, expected {expected}")
         })
     }
@@ -249,25 +310,40 @@ pub enum WeightFault {
         /// Type in the file.
         found: String,
     },
+    /// An element is NaN or infinite.
+    NotFinite {
+        /// The tensor's name.
+        key: String,
+        /// The type in which it was read.
+        dtype: String,
+    },
 }
 
 impl fmt::Display for WeightFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing { key } => write!(f, "missing: {key}"),
-            Self::Unused { key } => write!(f, "not part of the model: {key}"),
+            Self::Missing { key } => write!(f, "missing: {}", printable(key)),
+            Self::Unused { key } => write!(f, "not part of the model: {}", printable(key)),
+            Self::NotFinite { key, dtype } => write!(
+                f,
+                "not finite: {} holds NaN or infinity, or values beyond the range of {dtype} (bf16 and f32 \
+                 have more than f16)",
+                printable(key)
+            ),
             Self::Shape {
                 key,
                 found,
                 expected,
             } => write!(
                 f,
-                "wrong shape: {key} is {found:?} in the file, {expected:?} in the model"
+                "wrong shape: {} is {found:?} in the file, {expected:?} in the model",
+                printable(key)
             ),
             Self::Type { key, found } => {
                 write!(
                     f,
-                    "wrong type: {key} is {found}; f16, bf16 and f32 can be read"
+                    "wrong type: {} is {found}; f16, bf16 and f32 can be read",
+                    printable(key)
                 )
             }
         }
@@ -278,7 +354,11 @@ struct FaultList<'a>(&'a [WeightFault]);
 
 impl fmt::Display for FaultList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+        let (shown, rest) = self.0.split_at(self.0.len().min(LISTED));
+        shown
+            .iter()
+            .try_for_each(|fault| write!(f, "\n  {fault}"))?;
+        more(f, rest.len())
     }
 }
 
@@ -286,8 +366,20 @@ struct AdapterFaultList<'a>(&'a [(PathBuf, WeightFault)]);
 
 impl fmt::Display for AdapterFaultList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
+        let (shown, rest) = self.0.split_at(self.0.len().min(LISTED));
+        shown
             .iter()
-            .try_for_each(|(dir, fault)| write!(f, "\n  {}: {fault}", dir.display()))
+            .try_for_each(|(dir, fault)| write!(f, "\n  {}: {fault}", printable_path(dir)))?;
+        more(f, rest.len())
+    }
+}
+
+/// Faults that a message lists; a model of another size has thousands.
+const LISTED: usize = 200;
+
+fn more(f: &mut fmt::Formatter<'_>, count: usize) -> fmt::Result {
+    match count {
+        0 => Ok(()),
+        count => write!(f, "\n  and {count} more"),
     }
 }

@@ -12,9 +12,10 @@ use serde_json::{Map, Value};
 
 use crate::checkpoint::{
     AdapterKind, Checkpoint, DType, LoraAdapter, LoraPair, RawTensor, ShardPlan, ShardWriter,
-    TensorInfo, copy_side_files, read_object, write_json,
+    TensorInfo, copy_side_files, write_json,
 };
 use crate::error::{Error, Result, WeightFault};
+use crate::files::read_object;
 use crate::pretrained::is_buffer;
 
 /// File of a model's settings.
@@ -174,7 +175,7 @@ impl Merge {
         // What the base holds is its own affair; what is made here must be numbers.
         let is_copy = !self.changes.contains_key(&info.name)
             && self.base.get(&info.name).map(|base| base.dtype) == Some(info.dtype);
-        if is_copy || is_finite(&tensor) {
+        if is_copy || tensor.is_finite() {
             return Ok(tensor);
         }
         Err(Error::Compute(format!(
@@ -332,21 +333,6 @@ fn add_products(weight: &mut RawTensor, factors: &[Factors]) {
 fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
     let (values, _) = bytes.as_chunks::<4>();
     values.iter().map(|bytes| f32::from_le_bytes(*bytes))
-}
-
-/// Whether no float has all bits of its exponent set, as infinities and NaNs do.
-fn is_finite(tensor: &RawTensor) -> bool {
-    let halves = |exponent: u16| {
-        let (values, _) = tensor.bytes.as_chunks::<2>();
-        values
-            .par_iter()
-            .all(|bytes| u16::from_le_bytes(*bytes) & exponent != exponent)
-    };
-    match tensor.dtype {
-        DType::F16 => halves(0x7c00),
-        DType::BF16 => halves(0x7f80),
-        _ => floats(&tensor.bytes).all(f32::is_finite),
-    }
 }
 
 #[cfg(test)]

@@ -98,6 +98,7 @@ impl<B: Backend> Pretrained<B> {
     ) -> Result<Self> {
         let config = ModelConfig::from_dir(dir)?;
         let checkpoint = Checkpoint::open(dir)?;
+        check_layers(&config, &checkpoint)?;
         let options = build_options(&config, mode, dtype);
         let mut model = CausalLm::unset(&config, &options, device);
         if let Some(pre_seq_len) = config.common().pre_seq_len {
@@ -168,6 +169,7 @@ impl<B: Backend> Pretrained<B> {
                 continue;
             };
             let (a, b) = adapter.read(pair, file_type(dtype))?;
+            let (a, b) = (finite(dir, &pair.a, a)?, finite(dir, &pair.b, b)?);
             let factor = |raw| Tensor::from_data(to_data(raw), (device, dtype));
             let lora = Lora::new(factor(a), factor(b), pair.scaling);
             projection.lora = Some(match projection.lora.take() {
@@ -212,6 +214,20 @@ impl<B: Backend> Pretrained<B> {
     }
 }
 
+/// Refuses a number of layers that the weights cannot have, before a model of so many is built.
+fn check_layers(config: &ModelConfig, checkpoint: &Checkpoint) -> Result<()> {
+    let (layers, tensors) = (config.common().num_layers, checkpoint.entries().len());
+    match layers <= tensors {
+        true => Ok(()),
+        false => Err(Error::key(
+            checkpoint.path().join("config.json"),
+            "num_layers",
+            layers,
+            format!("the layers of the weights, which have {tensors} tensors in all"),
+        )),
+    }
+}
+
 /// What is wrong with a LoRA pair for a module of the given width of input and output.
 fn lora_fault(module: &str, found: Vec<usize>, dims: Option<[usize; 2]>) -> Option<WeightFault> {
     let key = module.to_string();
@@ -237,6 +253,20 @@ fn file_type(dtype: DType) -> checkpoint::DType {
         DType::F16 => checkpoint::DType::F16,
         DType::BF16 => checkpoint::DType::BF16,
         _ => checkpoint::DType::F32,
+    }
+}
+
+/// A tensor of numbers. With a single NaN every loss and every answer would be one.
+fn finite(path: &Path, name: &str, raw: RawTensor) -> Result<RawTensor> {
+    match raw.is_finite() {
+        true => Ok(raw),
+        false => Err(Error::Weights {
+            path: path.to_path_buf(),
+            faults: vec![WeightFault::NotFinite {
+                key: name.to_string(),
+                dtype: raw.dtype.to_string(),
+            }],
+        }),
     }
 }
 
@@ -350,7 +380,8 @@ impl Loader<'_> {
         let info = self.source.tensors.get(&self.path.to_string())?;
         (self.progress)(&info.name, self.loaded, self.source.tensors.len());
         self.loaded += 1;
-        let raw = (self.source.read)(&info.name);
+        let raw =
+            (self.source.read)(&info.name).and_then(|raw| finite(self.source.dir, &info.name, raw));
         raw.map(to_data)
             .map_err(|error| self.error = Some(error))
             .ok()

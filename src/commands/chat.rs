@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::AtomicFile;
+use glmtune_model::files::{self, Limit};
 use glmtune_model::generation::{GenerationOptions, generate};
 use glmtune_model::tokenizer::{Message, Role, Tokenizer};
 use rustyline::DefaultEditor;
@@ -107,11 +108,7 @@ impl Conversation {
 }
 
 fn read_conversation(path: &Path) -> Result<Vec<Message>> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| glmtune_model::Error::io(path, error))?;
-    let messages =
-        serde_json::from_str(&text).map_err(|error| glmtune_model::Error::json(path, error))?;
-    Ok(messages)
+    Ok(files::read_json(path, Limit::CONVERSATION)?)
 }
 
 /// What a line asks for.

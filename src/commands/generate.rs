@@ -1,10 +1,11 @@
 //! `glmtune generate`: continue one prompt.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use glmtune_model::GlmBackend;
+use glmtune_model::files::{self, Limit};
 use glmtune_model::generation::{
     Finish, GenerationOptions, Sampling, Sequence, TokenEvent, generate,
 };
@@ -77,10 +78,8 @@ fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {
     let Some(path) = &args.prompt_file else {
         return Ok(args.prompt.clone());
     };
-    let mut text = String::new();
-    open_input(path)?
-        .read_to_string(&mut text)
-        .map_err(|error| glmtune_model::Error::io(path, error))?;
+    let bytes = files::read_stream(&mut open_input(path)?, path, Limit::PROMPT)?;
+    let text = files::text(bytes, path)?;
     Ok(Some(text.trim_end_matches(['\r', '\n']).to_string()))
 }
 

@@ -7,6 +7,7 @@ use glmtune_model::checkpoint::{
     AdapterKind, AdapterMeta, Checkpoint, LoraAdapter, PrefixAdapter, TensorInfo,
 };
 use glmtune_model::parameters::{ParameterInfo, parameters};
+use glmtune_model::printable::printable;
 use glmtune_model::tokenizer::Tokenizer;
 use glmtune_model::{BuildOptions, CausalLm, ModelConfig};
 use serde_json::{Value, json};
@@ -51,6 +52,11 @@ fn holds_whole_model(dir: &Path) -> bool {
     })
 }
 
+/// A sum of sizes that files claim; the largest number there is, should it overflow.
+fn total(sizes: impl Iterator<Item = usize>) -> usize {
+    sizes.fold(0, usize::saturating_add)
+}
+
 fn tensors_of<'a>(infos: impl Iterator<Item = &'a TensorInfo>) -> Value {
     let entries = infos.map(|info| {
         let shape: Vec<String> = info.shape.iter().map(usize::to_string).collect();
@@ -65,7 +71,7 @@ fn tensors_of<'a>(infos: impl Iterator<Item = &'a TensorInfo>) -> Value {
 fn lora_report(dir: &Path) -> Result<Value> {
     let adapter = LoraAdapter::open(dir)?;
     let config = adapter.config();
-    let count: usize = adapter.weights().entries().map(TensorInfo::elements).sum();
+    let count = total(adapter.weights().entries().map(TensorInfo::elements));
     let modules: Vec<&str> = adapter
         .pairs()
         .iter()
@@ -87,7 +93,7 @@ fn lora_report(dir: &Path) -> Result<Value> {
 
 fn prefix_report(dir: &Path) -> Result<Value> {
     let adapter = PrefixAdapter::open(dir)?;
-    let count: usize = adapter.tensors().iter().map(TensorInfo::elements).sum();
+    let count = total(adapter.tensors().iter().map(TensorInfo::elements));
     Ok(json!({
         "kind": "P-Tuning v2 prefix",
         "pre_seq_len": adapter.pre_seq_len(),
@@ -118,7 +124,7 @@ fn model_report(args: &InspectArgs) -> Result<Value> {
         "key/value heads": config.kv_heads(),
         "vocabulary": common.vocab_size,
         "tokenizer": tokenizer.as_ref().map_or(json!("none"), |tokenizer| json!(tokenizer.vocab_size())),
-        "parameters": parameters.iter().map(ParameterInfo::elements).sum::<usize>(),
+        "parameters": total(parameters.iter().map(ParameterInfo::elements)),
     });
     report["weights"] = weights_report(args)?;
     let plans = Plans {
@@ -150,7 +156,7 @@ fn weights_report(args: &InspectArgs) -> Result<Value> {
         return Ok(json!("none"));
     }
     let checkpoint = Checkpoint::open(&args.dir)?;
-    let bytes: usize = checkpoint.entries().map(TensorInfo::bytes).sum();
+    let bytes = total(checkpoint.entries().map(TensorInfo::bytes));
     let types: std::collections::BTreeSet<&str> =
         checkpoint.entries().map(|info| info.dtype.name()).collect();
     let mut report = json!({
@@ -171,6 +177,7 @@ fn print_value(out: &mut impl Write, value: &Value, depth: usize) -> Result<()> 
         return Ok(());
     };
     for (key, value) in map {
+        let key = printable(key);
         let indent = "  ".repeat(depth);
         match value {
             Value::Object(_) => {
@@ -182,11 +189,11 @@ fn print_value(out: &mut impl Write, value: &Value, depth: usize) -> Result<()> 
                 Some(number) => writeln!(out, "{indent}{key}: {}", grouped(number as usize))?,
                 None => writeln!(out, "{indent}{key}: {number}")?,
             },
-            Value::String(text) => writeln!(out, "{indent}{key}: {text}")?,
+            Value::String(text) => writeln!(out, "{indent}{key}: {}", printable(text))?,
             Value::Array(values) => {
                 let texts = values
                     .iter()
-                    .map(|value| value.as_str().unwrap_or_default());
+                    .map(|value| printable(value.as_str().unwrap_or_default()));
                 writeln!(
                     out,
                     "{indent}{key}: {}",

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use glmtune_model::files;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -87,8 +88,7 @@ pub fn open_input(path: &Path) -> Result<Box<dyn std::io::BufRead>> {
     if path == Path::new("-") {
         return Ok(Box::new(std::io::BufReader::new(std::io::stdin())));
     }
-    let file = std::fs::File::open(path).map_err(|error| glmtune_model::Error::io(path, error))?;
-    Ok(Box::new(std::io::BufReader::new(file)))
+    Ok(Box::new(std::io::BufReader::new(files::open_stream(path)?)))
 }
 
 /// Bytes for people.

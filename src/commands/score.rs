@@ -7,7 +7,7 @@ use burn::tensor::{DType, Tensor};
 use glmtune_model::checkpoint::{self, TensorFile, TensorInfo};
 use glmtune_model::device_health::settle;
 use glmtune_model::rows::{IGNORED, LayoutLimits, NumberedRow, TrainingRow, lay_out, read_rows};
-use glmtune_model::{GlmBackend, Padding, TokenBatch};
+use glmtune_model::{GlmBackend, ModelConfig, Padding, TokenBatch};
 use glmtune_training::loss::{Targets, negative_log_likelihood};
 use serde::Serialize;
 
@@ -55,20 +55,24 @@ fn training_rows(args: &ScoreArgs, plan: &Plan) -> Result<Vec<TrainingRow>> {
         if args.layout.is_skip && row.truncated {
             continue;
         }
-        check_ids(&args.data, *line, &row.row, plan.config.common().vocab_size)?;
+        check_ids(&args.data, *line, &row.row, &plan.config)?;
         laid_out.push(row.row);
     }
     Ok(laid_out)
 }
 
-fn check_ids(path: &Path, line: usize, row: &TrainingRow, vocabulary: usize) -> Result<()> {
+fn check_ids(path: &Path, line: usize, row: &TrainingRow, config: &ModelConfig) -> Result<()> {
+    let vocabulary = config.common().vocab_size;
     let outside = |id: &i64| *id >= vocabulary as i64;
     let ids = row.input_ids.iter().map(|&id| i64::from(id));
     let found = ids.chain(row.labels.iter().copied()).find(outside);
     let detail = match found {
         Some(id) => format!("token {id} is outside the model's vocabulary of {vocabulary}"),
         None if row.input_ids.is_empty() => "the row has no tokens".to_string(),
-        None => return Ok(()),
+        None => match config.row_fault(&row.input_ids) {
+            Some(detail) => detail,
+            None => return Ok(()),
+        },
     };
     Err(Error::Request(format!(
         "{}:{line}: {detail}",

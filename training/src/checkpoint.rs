@@ -13,6 +13,7 @@ use burn::backend::Autodiff;
 use glmtune_model::checkpoint::{
     AtomicDir, AtomicFile, Checkpoint, DType, Existing, TensorFile, TensorInfo,
 };
+use glmtune_model::files::{self, Limit};
 use glmtune_model::host_weights::HostWeights;
 use glmtune_model::parameters::parameters;
 use glmtune_model::{CausalLm, GlmBackend};
@@ -248,9 +249,8 @@ impl Checkpoints {
     /// The checkpoint of a step if it can be used, else why not.
     fn check(&self, step: u64) -> std::result::Result<Saved, String> {
         let dir = self.folder.join(step_name(step));
-        let text = fs::read(dir.join(STATE)).map_err(|error| format!("{STATE}: {error}"))?;
         let state: State =
-            serde_json::from_slice(&text).map_err(|error| format!("{STATE}: {error}"))?;
+            files::read_json(&dir.join(STATE), Limit::STATE).map_err(|error| error.to_string())?;
         if state.version != VERSION {
             return Err(format!(
                 "written in layout {}, this glmtune reads {VERSION}",
@@ -319,7 +319,7 @@ impl Saved {
 impl FileDigest {
     fn of(path: &Path) -> Result<Self> {
         let failed = |error| glmtune_model::Error::io(path, error);
-        let mut file = fs::File::open(path).map_err(failed)?;
+        let (mut file, _) = files::open_regular(path)?;
         let (mut digest, mut bytes) = (Sha256::new(), 0);
         let mut buffer = vec![0; 1 << 20];
         loop {

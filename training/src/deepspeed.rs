@@ -8,6 +8,7 @@ mod section;
 
 use std::path::Path;
 
+use glmtune_model::files::{self, Limit};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
@@ -129,8 +130,7 @@ impl DeepSpeedConfig {
     /// If the file cannot be read or is not a JSON object, or if keys of it are unknown, wrong or not
     /// supported: all of them are named together.
     pub fn read(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| glmtune_model::Error::io(path, error))?;
+        let text = files::read_text(path, Limit::SETTINGS)?;
         Self::from_json(&text, path)
     }
 

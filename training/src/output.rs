@@ -9,6 +9,7 @@ use glmtune_model::checkpoint::{
     self, AdapterMeta, AtomicDir, AtomicFile, Existing, FileFormat, LoraConfig, RawTensor,
     ShardPlan, ShardWriter, TensorInfo, copy_side_files, write_lora_adapter, write_prefix_adapter,
 };
+use glmtune_model::files::read_object;
 use glmtune_model::parameters::parameters;
 use glmtune_model::pretrained::PREFIX_ENCODER;
 use glmtune_model::tokenizer::copy_tokenizer_files;
@@ -184,7 +185,5 @@ pub fn saved(dir: &Path) -> Vec<(u64, PathBuf)> {
 
 /// A model directory's `config.json`, with the order of its keys.
 fn read_config(dir: &Path) -> Result<Map<String, Value>> {
-    let path = dir.join("config.json");
-    let text = fs::read(&path).map_err(|error| glmtune_model::Error::io(&path, error))?;
-    serde_json::from_slice(&text).map_err(|error| glmtune_model::Error::json(&path, error).into())
+    Ok(read_object(&dir.join("config.json"))?)
 }

@@ -6,11 +6,8 @@ use std::path::{Component, Path};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::source::read_small;
 use crate::error::{Error, Result};
-
-/// Largest index that is read; ChatGLM-6B's has 30 KB.
-const MAX_INDEX: u64 = 100_000_000;
+use crate::files::{self, Limit};
 
 /// A parsed index.
 #[derive(Debug)]
@@ -27,9 +24,7 @@ struct Json {
 impl Index {
     /// Reads an index and checks that it names nothing but files beside it.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let bytes = read_small(path, MAX_INDEX)?;
-        let json: Json =
-            serde_json::from_slice(&bytes).map_err(|error| Error::json(path, error))?;
+        let json: Json = files::read_json(path, Limit::INDEX)?;
         let mut places = Vec::with_capacity(json.weight_map.len());
         for (name, value) in json.weight_map {
             match value {

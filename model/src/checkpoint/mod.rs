@@ -25,11 +25,11 @@ mod writer;
 mod zip;
 mod zip_writer;
 
+pub(crate) use adapter::write_json;
 pub use adapter::{
     AdapterKind, AdapterMeta, FileFormat, LoraAdapter, LoraConfig, LoraPair, Patterns,
     PrefixAdapter, TargetModules, write_lora_adapter, write_prefix_adapter,
 };
-pub(crate) use adapter::{read_object, write_json};
 pub use atomic::{AtomicDir, AtomicFile, Existing};
 pub use dtype::DType;
 pub use natural::natural_order;

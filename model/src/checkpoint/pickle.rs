@@ -181,7 +181,7 @@ impl<'a> Machine<'a> {
     fn refusal(&mut self, code: u8) -> PickleError {
         PickleError::Instruction(match code {
             b'i' => match self.name_lines() {
-                Ok((module, name)) => return PickleError::Global(format!("{module}.{name}")),
+                Ok((module, name)) => return PickleError::Global(full_name(module, name)),
                 Err(error) => return error,
             },
             b'o' => "OBJ",
@@ -356,11 +356,8 @@ impl<'a> Machine<'a> {
                 _ => return Err(self.inconsistent("a name is not text")),
             }
         };
-        let known = known_name(module, name).ok_or_else(|| {
-            // A name can be as long as the file; an error message should not be.
-            let full: String = format!("{module}.{name}").chars().take(200).collect();
-            PickleError::Global(full)
-        })?;
+        let known =
+            known_name(module, name).ok_or_else(|| PickleError::Global(full_name(module, name)))?;
         self.push(Value::Name(known))
     }
 
@@ -589,6 +586,12 @@ fn long(bytes: &[u8]) -> Value<'static> {
     let mut wide = [if negative { 0xff } else { 0 }; 8];
     wide[..bytes.len()].copy_from_slice(bytes);
     Value::Int(i64::from_le_bytes(wide))
+}
+
+/// A name for a message; it can be as long as the file, a message should not be.
+fn full_name(module: &str, name: &str) -> String {
+    let full = module.chars().chain(['.']).chain(name.chars());
+    full.take(200).collect()
 }
 
 fn known_name(module: &str, name: &str) -> Option<Name> {

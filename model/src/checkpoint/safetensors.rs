@@ -9,8 +9,9 @@ use ::safetensors::tensor::{Dtype, Metadata, TensorInfo as Header};
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
 use super::dtype::DType;
-use super::source::{Contents, Slot, TensorInfo, read_at};
+use super::source::{Contents, Slot, TensorInfo};
 use crate::error::{Error, Result};
+use crate::files::read_at;
 
 /// Largest header that is read, as in the format's reference implementation.
 const MAX_HEADER: u64 = 100_000_000;

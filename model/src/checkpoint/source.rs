@@ -4,9 +4,12 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::dtype::{Converter, DType};
 use super::{safetensors, torch};
 use crate::error::{Error, Result, WeightFault};
+use crate::files::{open_regular, read_at};
 
 /// Bytes read at a time while a tensor is converted.
 const CHUNK: usize = 1 << 20;
@@ -57,6 +60,37 @@ pub struct RawTensor {
 }
 
 impl RawTensor {
+    /// Whether no element is NaN or infinite; integers are finite.
+    pub fn is_finite(&self) -> bool {
+        // Infinities and NaNs have all bits of the exponent set.
+        let halves = |exponent: u16| {
+            let (values, _) = self.bytes.as_chunks::<2>();
+            values
+                .par_iter()
+                .with_min_len(CHUNK)
+                .all(|bytes| u16::from_le_bytes(*bytes) & exponent != exponent)
+        };
+        match self.dtype {
+            DType::F16 => halves(0x7c00),
+            DType::BF16 => halves(0x7f80),
+            DType::F32 => {
+                let (values, _) = self.bytes.as_chunks::<4>();
+                let values = values.par_iter().with_min_len(CHUNK);
+                values
+                    .map(|bytes| f32::from_le_bytes(*bytes))
+                    .all(f32::is_finite)
+            }
+            DType::F64 => {
+                let (values, _) = self.bytes.as_chunks::<8>();
+                values
+                    .iter()
+                    .map(|bytes| f64::from_le_bytes(*bytes))
+                    .all(f64::is_finite)
+            }
+            _ => true,
+        }
+    }
+
     /// The same floats in another floating type, each rounded once; nothing if one of the types is no
     /// float, or the target f64.
     pub(crate) fn converted(self, target: DType) -> Option<Self> {
@@ -287,49 +321,4 @@ impl Kind {
                 .into(),
         )
     }
-}
-
-/// Opens a regular file for reading, with its length. Anything else could block or never end.
-pub(crate) fn open_regular(path: &Path) -> Result<(File, u64)> {
-    let metadata = std::fs::metadata(path).map_err(|error| Error::io(path, error))?;
-    if !metadata.is_file() {
-        return Err(Error::malformed(path, "not a regular file"));
-    }
-    let file = File::open(path).map_err(|error| Error::io(path, error))?;
-    Ok((file, metadata.len()))
-}
-
-/// Reads a whole small file; one of more than `limit` bytes is refused.
-pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let (file, len) = open_regular(path)?;
-    if len > limit {
-        let detail = format!("{len} bytes, more than the {limit} that such a file can have");
-        return Err(Error::malformed(path, detail));
-    }
-    let mut bytes = vec![0; len as usize];
-    read_at(&file, 0, &mut bytes).map_err(|error| Error::io(path, error))?;
-    Ok(bytes)
-}
-
-/// Fills `buffer` from the given offset, without moving the file's cursor: threads can share the file.
-#[cfg(unix)]
-pub(crate) fn read_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
-}
-
-/// Fills `buffer` from the given offset. Every read here names its offset, so a moved cursor does no harm.
-#[cfg(windows)]
-pub(crate) fn read_at(file: &File, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
-    while !buffer.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => {
-                offset += count as u64;
-                buffer = &mut buffer[count..];
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -5,15 +5,19 @@ use std::fs::File;
 use std::path::Path;
 
 use super::pickle::{Id, Pickle, Value, View};
-use super::source::{Contents, Slot, TensorInfo, read_at};
+use super::source::{Contents, Slot, TensorInfo};
 use super::zip::{Archive, ZipError};
 use crate::error::{Error, Result};
+use crate::files::read_at;
 
 /// A pickle beyond this belongs to no checkpoint (ChatGLM-6B's are some 20 KB).
 const MAX_PICKLE: u64 = 64 << 20;
 
 /// Longest name of a tensor. Names are copied, and a pickle can repeat one cheaply.
 const MAX_NAME: usize = 4096;
+
+/// How often the bytes of a file may be taken by tensors that share storages, as tied weights do.
+const MOST_SHARED: u64 = 4;
 
 /// Keys under which trainers put the state dict when they save other things with it.
 const WRAPPERS: [&str; 2] = ["state_dict", "module"];
@@ -23,6 +27,7 @@ pub(crate) fn contents(file: &File, len: u64, path: &Path) -> Result<Contents> {
     let reader = Reader {
         archive: Archive::open(file, len).map_err(|error| zip_error(path, error))?,
         file,
+        len,
         path,
     };
     let prefix = reader.prefix()?;
@@ -49,6 +54,8 @@ fn zip_error(path: &Path, error: ZipError) -> Error {
 struct Reader<'a> {
     archive: Archive,
     file: &'a File,
+    /// Bytes of the file.
+    len: u64,
     path: &'a Path,
 }
 
@@ -99,6 +106,7 @@ impl Reader<'_> {
 
     fn slots(&self, pickle: &Pickle<'_>, prefix: &str) -> Result<Contents> {
         let mut contents = Contents::default();
+        let mut bytes = 0usize;
         let mut storages = HashMap::new();
         for (name, id) in self.state_dict(pickle)? {
             let Value::Tensor(view) = pickle.get(id) else {
@@ -116,6 +124,13 @@ impl Reader<'_> {
             };
             let slot = slot(name, view, place)
                 .map_err(|what| self.malformed(format!("tensor `{name}`: {what}")))?;
+            bytes = bytes.saturating_add(slot.info.bytes());
+            if bytes as u64 > self.len.saturating_mul(MOST_SHARED) {
+                return Err(self.malformed(format!(
+                    "its tensors take more than {MOST_SHARED} times the bytes of the file: too many share a \
+                     storage"
+                )));
+            }
             contents.slots.push(slot);
         }
         Ok(contents)
@@ -389,6 +404,46 @@ mod tests {
         assert_eq!(open(&file(&bytes)).unwrap().contents.skipped, ["step"]);
         let attributes = [&dict(&[ROW])[..], b"}", &text("_metadata"), b"}sb."].concat();
         assert_eq!(open(&file(&attributes)).unwrap().contents.slots.len(), 1);
+    }
+
+    /// A small file cannot stand for a large model.
+    #[test]
+    fn shared_storages_are_bounded() {
+        let names: Vec<String> = (0..6000).map(|index| index.to_string()).collect();
+        let view = |name| Tensor { name, ..ROW };
+        let bytes = |count: usize| {
+            let tensors: Vec<_> = names[..count].iter().map(|name| view(name)).collect();
+            let data = [b'x'; 60_000];
+            let pickle = pickle(&tensors);
+            let mut wide = pickle.clone();
+            // The storage and the tensors are of 60,000 elements instead of six.
+            for (from, to) in [
+                (int(6), int(60_000)),
+                (tuple(&[2, 3]), tuple(&[2, 30_000])),
+                (tuple(&[3, 1]), tuple(&[30_000, 1])),
+            ] {
+                wide = replaced(&wide, &from, &to);
+            }
+            archive(&[("x/data.pkl", &wide), ("x/data/0", &data)])
+        };
+        assert!(open(&bytes(3)).is_ok());
+        let message = open(&bytes(6000)).expect_err("must be refused").to_string();
+        assert!(message.contains("share a storage"), "{message}");
+    }
+
+    fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            if bytes[at..].starts_with(from) {
+                out.extend(to);
+                at += from.len();
+            } else {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+        out
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 
-use super::source::read_at;
+use crate::files::read_at;
 
 const END: [u8; 4] = *b"PK\x05\x06";
 const END_LEN: usize = 22;

@@ -204,9 +204,9 @@ fn sizes64(numbers: &[u64]) -> Vec<u8> {
 mod tests {
     use std::fs::File;
 
-    use super::super::source::read_at;
     use super::super::zip::Archive;
     use super::*;
+    use crate::files::read_at;
 
     #[test]
     fn entries_are_found_again_and_aligned() {

@@ -4,6 +4,7 @@
 
 mod layout;
 mod read;
+mod row_file;
 
 pub use layout::{LaidOut, LayoutLimits, TrainingRow, lay_out, lay_out_all};
 pub use read::{NumberedRow, Row, read_rows};

@@ -1,13 +1,14 @@
 //! Rows as users have them: one JSON object per line, or one JSON array.
 
-use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::IGNORED;
-use crate::error::{Error, Result};
+use super::row_file::RowFile;
+use crate::error::{Error, MANY, Result};
 
 /// One row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,29 +48,59 @@ struct Keys {
     labels: Option<Vec<i64>>,
 }
 
-/// Reads a file of rows.
+/// Reads a file of rows, or a pipe.
 ///
 /// # Errors
 /// If the file cannot be read or a row is broken: the first broken row is named with line, column or key,
 /// and the others are counted.
 pub fn read_rows(path: &Path) -> Result<Vec<NumberedRow>> {
-    let text = fs::read(path).map_err(|error| Error::io(path, error))?;
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
-    let rows = match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'[') => array_rows(path, text)?,
-        _ => line_rows(text),
-    };
-    collect(path, rows)
+    let mut file = RowFile::open(path)?;
+    let mut found = Found::default();
+    match file.is_array()? {
+        true => file.elements(|line, value| found.add(line, parse_value(value)))?,
+        false => file.lines(|line, text| found.add(line, parse_line(text)))?,
+    }
+    found.finish(path)
 }
 
-type Parsed = (usize, std::result::Result<Row, String>);
+/// The rows read so far.
+#[derive(Default)]
+struct Found {
+    rows: Vec<NumberedRow>,
+    /// The first broken row: its line and what is wrong.
+    broken: Option<(usize, String)>,
+    others: usize,
+}
 
-fn line_rows(text: &[u8]) -> Vec<Parsed> {
-    let lines = text.split(|&byte| byte == b'\n').enumerate();
-    lines
-        .filter(|(_, line)| !line.trim_ascii().is_empty())
-        .map(|(index, line)| (index + 1, parse_line(line)))
-        .collect()
+impl Found {
+    fn add(&mut self, line: usize, row: std::result::Result<Row, String>) -> ControlFlow<()> {
+        match row {
+            Ok(row) => self.rows.push(NumberedRow { line, row }),
+            Err(detail) if self.broken.is_none() => self.broken = Some((line, detail)),
+            Err(_) => self.others += 1,
+        }
+        match self.others < MANY {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    }
+
+    fn finish(self, path: &Path) -> Result<Vec<NumberedRow>> {
+        match self.broken {
+            None => Ok(self.rows),
+            Some((line, detail)) => Err(Error::Row {
+                path: path.to_path_buf(),
+                line,
+                detail,
+                others: self.others,
+            }),
+        }
+    }
+}
+
+fn parse_value(value: Value) -> std::result::Result<Row, String> {
+    let keys: Keys = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    Row::from_keys(keys)
 }
 
 fn parse_line(line: &[u8]) -> std::result::Result<Row, String> {
@@ -87,32 +118,6 @@ fn without_position(error: &serde_json::Error) -> String {
         Some(end) => message[..end].to_string(),
         None => message,
     }
-}
-
-fn array_rows(path: &Path, text: &[u8]) -> Result<Vec<Parsed>> {
-    let values: Vec<Value> =
-        serde_json::from_slice(text).map_err(|error| Error::json(path, error))?;
-    let rows = values.into_iter().enumerate().map(|(index, value)| {
-        let keys = serde_json::from_value(value).map_err(|error| error.to_string());
-        (index + 1, keys.and_then(Row::from_keys))
-    });
-    Ok(rows.collect())
-}
-
-fn collect(path: &Path, parsed: Vec<Parsed>) -> Result<Vec<NumberedRow>> {
-    let broken = parsed.iter().filter(|(_, row)| row.is_err()).count();
-    parsed
-        .into_iter()
-        .map(|(line, row)| match row {
-            Ok(row) => Ok(NumberedRow { line, row }),
-            Err(detail) => Err(Error::Row {
-                path: path.to_path_buf(),
-                line,
-                detail,
-                others: broken - 1,
-            }),
-        })
-        .collect()
 }
 
 impl Row {
@@ -165,7 +170,10 @@ impl Row {
 fn text(key: &str, value: Option<Value>) -> std::result::Result<String, String> {
     match value {
         Some(Value::String(text)) => Ok(text),
-        Some(other) => Err(format!("key `{key}`: found {other}, expected a text")),
+        Some(other) => Err(format!(
+            "key `{key}`: found {}, expected a text",
+            shortened(&other)
+        )),
         None => Err(format!(
             "key `{key}` is missing; a row has `instruction`, `input` and `output`, or `input_ids` and \
              `labels`"
@@ -173,10 +181,21 @@ fn text(key: &str, value: Option<Value>) -> std::result::Result<String, String> 
     }
 }
 
+/// A value for a message.
+fn shortened(value: &Value) -> String {
+    const SHOWN: usize = 60;
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn read(text: &str) -> Result<Vec<NumberedRow>> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -223,5 +242,51 @@ mod tests {
         assert!(message("{\"instruction\": 5, \"output\": \"\"}").contains("key `instruction`"));
         assert!(message("{\"input_ids\": [1], \"labels\": []}").contains("one length"));
         assert!(message("{\"input_ids\": [-1], \"labels\": [0]}").contains("no token id"));
+    }
+
+    #[test]
+    fn no_row_takes_more_than_a_row_can_need() {
+        let long = "x".repeat(17 << 20);
+        let row = r#"{"instruction": "a", "output": "c"}"#;
+        for text in [
+            format!("{row}\n{long}\n{row}"),
+            format!("{row}\n{long}"),
+            format!("[{row}, {{\"a\": \"{long}\"}}]"),
+            format!("[{row}, {}", "[".repeat(100) + &"0,".repeat(9 << 20)),
+        ] {
+            let message = read(&text).unwrap_err().to_string();
+            assert!(
+                message.contains(":2: more than 16777216 bytes"),
+                "{message}"
+            );
+        }
+        #[cfg(unix)]
+        assert!(read_rows(Path::new("/dev/zero")).is_err());
+    }
+
+    #[test]
+    fn the_limit_holds_for_each_row_by_itself() {
+        let row = format!(
+            r#"{{"instruction": "{}", "output": "c"}}"#,
+            "a".repeat(9 << 20)
+        );
+        assert_eq!(read(&format!("{row}\n{row}")).unwrap().len(), 2);
+        assert_eq!(read(&format!("[{row},{row}]")).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_left_early() {
+        for text in ["x\n".repeat(5000), format!("[{}0]", "1,".repeat(5000))] {
+            let message = read(&text).unwrap_err().to_string();
+            assert!(
+                message.contains(":1: ") && message.contains("999"),
+                "{message}"
+            );
+        }
+        let message = read("[1, 2, x]").unwrap_err().to_string();
+        assert!(message.contains("line 1 column 8"), "{message}");
+        let folder = tempfile::tempdir().unwrap();
+        let message = read_rows(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("a directory"), "{message}");
     }
 }

@@ -7,9 +7,7 @@ use super::mode::Mode;
 use super::settings::{self, Settings};
 use super::{Tokenizer, chatglm, chatglm2, glm4, json};
 use crate::error::{Error, Result};
-
-/// Larger than any published tokenizer file, and small enough to be read at once.
-const MAX_SIZE: u64 = 256 << 20;
+use crate::files::{self, Limit};
 
 /// Forms of a tokenizer file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,24 +40,13 @@ pub(super) fn load(
     settings: &Settings,
 ) -> Result<Tokenizer> {
     settings.refuse_text_changes()?;
-    let bytes = read(path)?;
+    let bytes = files::read(path, Limit::TOKENIZER)?;
     match form {
         Form::IceText => chatglm::load(path, &bytes, settings),
         Form::Model if glm4::is_ranks(&bytes) => glm4::load(path, &bytes, settings),
         Form::Model => chatglm2::load(path, &bytes, mode, settings),
         Form::Json => json::load(path, &bytes, settings),
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let size = fs::metadata(path)
-        .map_err(|error| Error::io(path, error))?
-        .len();
-    if size > MAX_SIZE {
-        let detail = format!("{size} bytes are too many for a tokenizer");
-        return Err(Error::malformed(path, detail));
-    }
-    fs::read(path).map_err(|error| Error::io(path, error))
 }
 
 /// The files of a directory that determine its tokenizer.
@@ -84,7 +71,7 @@ pub fn copy_tokenizer_files(from: &Path, to: &Path) -> Result<Vec<String>> {
     for name in names.filter(|name| from.join(name).is_file()) {
         let target = to.join(name);
         // By contents: a published file may be read-only, the copy need not be.
-        let bytes = read(&from.join(name))?;
+        let bytes = files::read(&from.join(name), Limit::TOKENIZER)?;
         fs::write(&target, bytes).map_err(|error| Error::io(&target, error))?;
         copied.push(name.to_string());
     }

@@ -1,14 +1,13 @@
 //! What `tokenizer_config.json` says, as far as it decides ids.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::files::{self, Limit};
 
 pub(super) const FILE: &str = "tokenizer_config.json";
 
@@ -42,13 +41,10 @@ impl Settings {
     /// [`Error::Io`] and [`Error::Json`].
     pub(super) fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(FILE);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => b"{}".to_vec(),
-            Err(error) => return Err(Error::io(&path, error)),
+        let settings: Self = match files::read_if_present(&path, Limit::SETTINGS)? {
+            Some(bytes) => files::json(&bytes, &path)?,
+            None => Self::default(),
         };
-        let settings: Self =
-            serde_json::from_slice(&text).map_err(|error| Error::json(&path, error))?;
         Ok(Self { path, ..settings })
     }
 

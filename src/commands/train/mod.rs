@@ -297,6 +297,7 @@ impl<B: GlmBackend> Request<'_, B> {
             bar.set_position(done as u64);
         })?;
         bar.finish_and_clear();
+        dataset.check(&args.train_path, &|ids| self.plan.config.row_fault(ids))?;
         Ok(dataset)
     }
 

@@ -8,6 +8,7 @@ use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use glmtune_model::checkpoint::AtomicFile;
+use glmtune_model::files;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -72,8 +73,8 @@ impl TokenCache {
 
     /// The tokens, if they are there and whole.
     pub fn read(&self) -> Option<Dataset> {
-        let bytes = fs::read(&self.path).ok()?;
-        let dataset = parse(&bytes);
+        let (file, len) = files::open_regular(&self.path).ok()?;
+        let dataset = read_whole(file, len).and_then(|bytes| parse(&bytes));
         if dataset.is_none() {
             tracing::warn!("{}: damaged; encoding anew", self.path.display());
         }
@@ -121,6 +122,34 @@ impl TokenCache {
     }
 }
 
+/// The bytes of a cache file whose length is that which its header tells, before anything else is read.
+fn read_whole(file: File, len: u64) -> Option<Vec<u8>> {
+    let mut file = file.take(len);
+    let mut bytes = Vec::new();
+    let start = (MAGIC.len() + DIGEST + size_of::<u64>()) as u64;
+    file.by_ref().take(start).read_to_end(&mut bytes).ok()?;
+    let length = bytes.strip_prefix(MAGIC)?.get(DIGEST..)?.try_into().ok()?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER as u64 {
+        return None;
+    }
+    file.by_ref().take(length).read_to_end(&mut bytes).ok()?;
+    let header: Header = serde_json::from_slice(&bytes[start as usize..]).ok()?;
+    let row = (size_of::<u64>() + size_of::<u32>()) as u64;
+    let token = (size_of::<u32>() + size_of::<i32>()) as u64;
+    let rows = (header.rows as u64).checked_mul(row)?;
+    let tokens = (header.tokens as u64).checked_mul(token)?;
+    let expected = rows.checked_add(tokens)?.checked_add(start + length)?;
+    if expected != len {
+        return None;
+    }
+    bytes
+        .try_reserve_exact((len - start - length) as usize)
+        .ok()?;
+    file.read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
 fn parse(bytes: &[u8]) -> Option<Dataset> {
     let rest = bytes.strip_prefix(MAGIC)?;
     let (digest, payload) = rest.split_at_checked(DIGEST)?;
@@ -161,7 +190,7 @@ fn take<T: bytemuck::Pod>(bytes: &[u8], count: usize) -> Option<(Vec<T>, &[u8])>
 
 fn file_digest(path: &Path) -> Result<[u8; DIGEST]> {
     let failed = |error| glmtune_model::Error::io(path, error);
-    let mut file = BufReader::with_capacity(1 << 20, File::open(path).map_err(failed)?);
+    let mut file = BufReader::with_capacity(1 << 20, files::open_regular(path)?.0);
     let mut digest = Sha256::new();
     let mut buffer = [0; 1 << 14];
     loop {

@@ -1,7 +1,10 @@
 //! The rows of a training.
 
+use std::path::Path;
+
 use super::packed::Packed;
 use super::summary::Summary;
+use crate::error::Result;
 
 /// The rows of a training.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +48,24 @@ impl Dataset {
     /// The line of a row in its file; in a JSON array, its number.
     pub fn line(&self, row: usize) -> usize {
         self.packed.lines[row] as usize
+    }
+
+    /// Holds every row against what a model needs of its tokens.
+    ///
+    /// # Errors
+    /// The first row in which `fault` finds something, with its line and the number of other such rows.
+    pub fn check(&self, path: &Path, fault: &dyn Fn(&[u32]) -> Option<String>) -> Result<()> {
+        let mut faults = (0..self.len()).filter_map(|row| Some((row, fault(self.ids(row))?)));
+        let Some((row, detail)) = faults.next() else {
+            return Ok(());
+        };
+        Err(glmtune_model::Error::Row {
+            path: path.to_path_buf(),
+            line: self.line(row),
+            detail,
+            others: faults.count(),
+        }
+        .into())
     }
 
     /// What is worth knowing before a training.

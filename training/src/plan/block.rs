@@ -4,6 +4,7 @@
 use burn::tensor::DType;
 use glmtune_model::ModelConfig;
 
+use super::trainable::bounded;
 use crate::method::targets;
 use crate::settings::Method;
 
@@ -82,7 +83,7 @@ impl Kept {
                 } => {
                     let targets = targets(lora_module_name);
                     Some(Adapted {
-                        rank: *lora_dim as u64,
+                        rank: bounded(*lora_dim) as u64,
                         query_key_value: targets.matches("attention.query_key_value"),
                         dense: targets.matches("attention.dense"),
                         dense_h_to_4h: targets.matches("mlp.dense_h_to_4h"),

@@ -14,7 +14,7 @@ use glmtune_model::parameters::ParameterInfo;
 use serde::Serialize;
 
 use crate::settings::Method;
-use block::{Block, Kept};
+use block::{Block, Kept, Widths};
 use trainable::{Elements, Shares};
 
 /// Elements of a 16-bit weight that the CPU's products widen at once.
@@ -124,6 +124,21 @@ pub fn plan(workload: &Workload<'_>) -> Plan {
     Planner::new(workload).plan()
 }
 
+/// Tokens of a micro-batch; no more than keeps every sum over a model's activations within 64 bits: what
+/// flags ask for beyond that is then as much too much.
+fn bounded_tokens(workload: &Workload<'_>) -> u64 {
+    let widths = Widths::of(workload.config);
+    let rank = Kept::of(workload.method, false)
+        .lora
+        .map_or(0, |lora| lora.rank);
+    let width = widths.hidden + widths.query + widths.kv + widths.first + widths.inner + 4 * rank;
+    let layers = workload.config.common().num_layers as u64;
+    let most = (1u64 << 56) / width.saturating_mul(layers).max(1);
+    (workload.batch as u64)
+        .saturating_mul(workload.length as u64)
+        .min(most.max(1))
+}
+
 /// What device and host hold at a moment.
 #[derive(Debug, Clone, Copy, Default)]
 struct Moment {
@@ -147,7 +162,7 @@ impl<'a> Planner<'a> {
     fn new(workload: &'a Workload<'a>) -> Self {
         let shares = Shares::new(workload.config, workload.parameters, workload.method);
         let saving = workload.saving;
-        let tokens = (workload.batch * workload.length) as u64;
+        let tokens = bounded_tokens(workload);
         Self {
             total: shares.total(),
             shares,
@@ -299,7 +314,10 @@ impl<'a> Planner<'a> {
 
     /// Rows of the head: the hidden states that have a target.
     fn head_rows(&self) -> u64 {
-        (self.workload.batch * self.workload.targets.min(self.workload.length)) as u64
+        let targets = self.workload.targets.min(self.workload.length) as u64;
+        (self.workload.batch as u64)
+            .saturating_mul(targets)
+            .min(self.block.tokens)
     }
 
     /// The last and largest tensor is read: it exists as in the file and as in the model.

@@ -119,7 +119,7 @@ fn elements(info: &ParameterInfo, method: &Method) -> Elements {
             lora_module_name,
             ..
         } if is_adapted(info, lora_module_name) => {
-            (lora_dim * info.shape.iter().sum::<usize>()) as u64
+            (bounded(*lora_dim) * info.shape.iter().sum::<usize>()) as u64
         }
         _ => 0,
     };
@@ -147,7 +147,13 @@ fn is_adapted(info: &ParameterInfo, names: &[String]) -> bool {
     info.shape.len() == 2 && targets(names).matches(path)
 }
 
+/// A rank or a number of positions that a flag asks for; beyond this it is as much too much.
+pub(super) fn bounded(size: usize) -> usize {
+    size.min(1 << 20)
+}
+
 fn prefix(config: &ModelConfig, pre_seq_len: usize, projection: bool) -> Elements {
+    let pre_seq_len = bounded(pre_seq_len);
     let shape = prefix_shape(config, pre_seq_len, projection);
     let linear = |input: usize, output: usize| input * output + output;
     let parts = match projection {

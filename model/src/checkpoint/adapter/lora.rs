@@ -140,6 +140,11 @@ fn is_zero(tensor: &RawTensor) -> bool {
     })
 }
 
+/// The most modules of an adapter: each meets the expressions of its settings.
+const MAX_MODULES: usize = 16_384;
+/// The longest path of a module.
+const MAX_MODULE: usize = 256;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Factor {
     A,
@@ -182,6 +187,17 @@ fn pairs(
         }
     }
     let mut pairs = Vec::new();
+    if halves.len() > MAX_MODULES || halves.keys().any(|module| module.len() > MAX_MODULE) {
+        faults.extend(
+            halves
+                .keys()
+                .filter(|module| module.len() > MAX_MODULE || halves.len() > MAX_MODULES)
+                .map(|module| WeightFault::Unused {
+                    key: (*module).to_owned(),
+                }),
+        );
+        return Err(faults);
+    }
     for (module, halves) in halves {
         match halves {
             [Some(a), Some(b)] => match pair(config, module, a, b) {

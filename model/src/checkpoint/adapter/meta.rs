@@ -5,8 +5,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{read_object, write_json};
+use super::write_json;
 use crate::error::{Error, Result};
+use crate::files::{self, Limit};
 
 /// File name of the note. PEFT warns of keys that it does not know, so it is a file of its own.
 const FILE: &str = "glmtune.json";
@@ -33,12 +34,8 @@ impl AdapterMeta {
     /// [`Error::Json`] if the file is damaged.
     pub fn read(dir: &Path) -> Result<Option<Self>> {
         let path = dir.join(FILE);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let object = Value::Object(read_object(&path)?);
-        let meta = serde_json::from_value(object).map_err(|error| Error::json(&path, error))?;
-        Ok(Some(meta))
+        let bytes = files::read_if_present(&path, Limit::SETTINGS)?;
+        bytes.map(|bytes| files::json(&bytes, &path)).transpose()
     }
 
     /// Writes the note into an existing directory.

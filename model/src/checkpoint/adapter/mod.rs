@@ -12,8 +12,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::atomic::AtomicFile;
-use super::source::read_small;
 use crate::error::{Error, Result};
+use crate::files::{self, Limit};
 
 pub use format::FileFormat;
 pub use lora::{LoraAdapter, LoraPair, write_lora_adapter};
@@ -26,8 +26,6 @@ pub use prefix::{PrefixAdapter, write_prefix_adapter};
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 /// File of a model's settings, among them those of a prefix.
 const CONFIG: &str = "config.json";
-/// Largest settings file that is read.
-const MAX_JSON: u64 = 4 << 20;
 
 /// What an adapter directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,23 +51,18 @@ impl AdapterKind {
             return Ok(Self::Lora);
         }
         let config = dir.join(CONFIG);
-        if config.exists()
-            && read_object(&config)?
-                .get("pre_seq_len")
-                .is_some_and(|value| !value.is_null())
-        {
+        let bytes = files::read_if_present(&config, Limit::SETTINGS)?;
+        let settings: Option<Map<String, Value>> = bytes
+            .map(|bytes| files::json(&bytes, &config))
+            .transpose()?;
+        let length = settings.as_ref().and_then(|keys| keys.get("pre_seq_len"));
+        if length.is_some_and(|value| !value.is_null()) {
             return Ok(Self::Prefix);
         }
         let detail = "no adapter here: looked for `adapter_config.json` (LoRA as PEFT writes it) and for \
                       `pre_seq_len` in `config.json` (P-Tuning v2)";
         Err(Error::directory(dir, detail))
     }
-}
-
-/// Reads a JSON file that holds an object.
-pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>> {
-    let bytes = read_small(path, MAX_JSON)?;
-    serde_json::from_slice(&bytes).map_err(|error| Error::json(path, error))
 }
 
 /// Writes a JSON file, indented as Python's tools write theirs.

@@ -10,8 +10,9 @@ use super::super::source::{RawTensor, TensorInfo};
 #[cfg(test)]
 use super::super::writer::write_safetensors;
 use super::format::FileFormat;
-use super::{CONFIG, read_object, write_json};
+use super::{CONFIG, write_json};
 use crate::error::{Error, Result, WeightFault};
+use crate::files::read_object;
 
 /// Path of the prefix encoder in every model of the family.
 const PATH: &str = "transformer.prefix_encoder.";
