@@ -13,6 +13,7 @@ use crate::layers::{
     AttentionMask, DropoutSite, DropoutSource, GlmBackend, LayerCache, Projection, RotaryTable,
 };
 use crate::peft::{PrefixEncoder, PrefixKeyValues};
+use crate::rope_ratio::RopeRatio;
 
 /// What every block of a walk reads beside the hidden state.
 #[derive(Debug, Clone)]
@@ -113,14 +114,17 @@ pub struct BuildOptions {
     pub dtype: DType,
     /// Precision in which the published code computes the rotary table.
     pub rotary: RotaryPrecision,
+    /// What the configuration's `rope_ratio` does.
+    pub rope_ratio: RopeRatio,
 }
 
 impl BuildOptions {
-    /// Weights, activations and rotary table in float32.
+    /// Weights, activations and rotary table in float32, `rope_ratio` as ChatGLM3 and later use it.
     pub fn float32() -> Self {
         Self {
             dtype: DType::F32,
             rotary: RotaryPrecision::FLOAT32,
+            rope_ratio: RopeRatio::MultipliesBase,
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! What sets them apart: RMS norms, residuals from the stream itself, keys and values shared by groups of
 //! heads, rotary positions on interleaved pairs of half of each head, SwiGLU, causal attention for
-//! prompt and answer alike. ChatGLM3 differs in tokenizer and prompt only; GLM-4 in its sizes and in
-//! `rope_ratio`.
+//! prompt and answer alike. ChatGLM3 differs in tokenizer, prompt and the [use of
+//! `rope_ratio`](crate::rope_ratio) only; GLM-4 in its sizes.
 
 use std::ops::Range;
 
@@ -22,6 +22,7 @@ use crate::layers::{
     RotaryPairs, RotaryTable, attention,
 };
 use crate::peft::PrefixEncoder;
+use crate::rope_ratio::RopeSettings;
 
 /// The whole model.
 #[derive(Module, Debug)]
@@ -38,7 +39,7 @@ pub struct ChatGlm2<B: Backend> {
 #[derive(Debug, Clone)]
 struct RotarySettings {
     head_dim: usize,
-    base: f64,
+    rope: RopeSettings,
     precision: RotaryPrecision,
 }
 
@@ -93,7 +94,7 @@ impl<B: Backend> ChatGlm2<B> {
             dtype,
             rotary: RotarySettings {
                 head_dim: config.kv_channels,
-                base: config.rotary_base(),
+                rope: options.rope_ratio.settings(config),
                 precision: options.rotary,
             },
         }
@@ -190,12 +191,13 @@ impl RotarySettings {
     ) -> RotaryTable<B> {
         // ChatGLM2 in half precision has frequencies and positions in half precision as well.
         let rounding = self.precision.angles;
-        let frequencies = inverse_frequencies(self.head_dim / 2, self.base, rounding);
+        let frequencies = inverse_frequencies(self.head_dim / 2, self.rope.base, rounding);
+        let divisor = self.rope.divisor as f32;
         let tokens = range.len();
         let angles: Vec<f32> = positions
             .positions(range)
             .flat_map(|(position, _)| {
-                let position = rounding.round(position as f32);
+                let position = rounding.round(rounding.round(position as f32) / divisor);
                 frequencies
                     .iter()
                     .map(move |frequency| position * frequency)

@@ -102,7 +102,7 @@ pub struct ChatGlm2Config {
     pub post_layer_norm: bool,
     /// Residuals start from the normalised stream.
     pub apply_residual_connection_post_layernorm: bool,
-    /// Multiplies the rotary base of 10000 (GLM-4); absent before.
+    /// Stretches the rotary positions for long texts, in one of [two ways](crate::rope_ratio).
     pub rope_ratio: Option<f64>,
 }
 
@@ -116,11 +116,6 @@ impl ChatGlm2Config {
     /// Width of the joint query, key and value projection.
     pub fn qkv_width(&self) -> usize {
         (self.common.num_attention_heads + 2 * self.kv_heads()) * self.kv_channels
-    }
-
-    /// Base of the rotary frequencies.
-    pub fn rotary_base(&self) -> f64 {
-        10_000.0 * self.rope_ratio.unwrap_or(1.0)
     }
 }
 
@@ -511,7 +506,7 @@ mod tests {
             panic!("taken for ChatGLM-6B");
         };
         assert_eq!(config.qkv_width(), 128);
-        assert_eq!(config.rotary_base(), 5e6);
+        assert_eq!(config.rope_ratio, Some(500.0));
         assert_eq!(config.common.eos_token_ids, [7, 8]);
         assert_eq!(config.common.torch_dtype, Some(DType::BF16));
         assert!(config.post_layer_norm);

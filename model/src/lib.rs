@@ -24,6 +24,7 @@ pub mod peft;
 pub mod pretrained;
 pub mod printable;
 pub mod random_weights;
+pub mod rope_ratio;
 pub mod rows;
 pub mod tokenizer;
 

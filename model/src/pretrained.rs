@@ -18,6 +18,7 @@ use crate::host_weights::{HostTensor, HostWeights, may_leave};
 use crate::layers::rotary::{RotaryPrecision, Rounding};
 use crate::parameters::{ModulePath, ParameterInfo, parameters};
 use crate::peft::{Lora, PrefixEncoder};
+use crate::rope_ratio::RopeRatio;
 use crate::tokenizer::Mode;
 
 /// Keys under which a P-Tuning v2 prefix stands in every family.
@@ -64,6 +65,7 @@ pub fn build_options(config: &ModelConfig, mode: Option<Mode>, dtype: DType) -> 
             },
             table: rounding,
         },
+        rope_ratio: RopeRatio::of(mode),
     }
 }
 

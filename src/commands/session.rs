@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::DType;
 use glmtune_model::checkpoint::{self, AdapterMeta};
+use glmtune_model::config::ChatGlm2Config;
 use glmtune_model::device_health::settle;
 use glmtune_model::pretrained::Pretrained;
 use glmtune_model::tokenizer::{Mode, Tokenizer};
@@ -57,6 +58,9 @@ impl Plan {
         let asked = args.mode.or(noted_mode(dir)?);
         let tokenizer = Tokenizer::find(dir, asked)?;
         let mode = choose_mode(asked, tokenizer.as_ref(), &config);
+        if asked.is_none() && tokenizer.is_none() {
+            say_assumed(dir, &config);
+        }
         check_architecture(dir, mode, &config)?;
         check_trained_mode(dir, mode)?;
         for adapter in &args.adapter {
@@ -113,8 +117,12 @@ pub fn require_directory(dir: &Path) -> Result<()> {
     }
 }
 
+/// Words of GLM-4's vocabulary, by which its configuration differs from ChatGLM3's.
+const GLM4_VOCABULARY: usize = 151_552;
+
 /// What was asked for, by the flag or by a note in the directory, decides; else the tokenizer; else the
-/// configuration, as far as it can tell.
+/// configuration, as far as it can tell: `rope_ratio` tells nothing, long-context members of each family
+/// have it.
 pub fn choose_mode(
     asked: Option<Mode>,
     tokenizer: Option<&Tokenizer>,
@@ -122,12 +130,36 @@ pub fn choose_mode(
 ) -> Mode {
     let by_config = || match config {
         ModelConfig::ChatGlm(_) => Mode::Glm,
-        ModelConfig::ChatGlm2(config) if config.rope_ratio.is_some() => Mode::Glm4,
+        ModelConfig::ChatGlm2(config) if is_glm4(config) => Mode::Glm4,
         ModelConfig::ChatGlm2(_) => Mode::Glm3,
     };
     asked
         .or_else(|| tokenizer.map(Tokenizer::mode))
         .unwrap_or_else(by_config)
+}
+
+fn is_glm4(config: &ChatGlm2Config) -> bool {
+    config.common.vocab_size == GLM4_VOCABULARY
+}
+
+/// Says what a model is taken for where only the configuration could tell and does not.
+fn say_assumed(dir: &Path, config: &ModelConfig) {
+    let ModelConfig::ChatGlm2(config) = config else {
+        return;
+    };
+    if is_glm4(config) {
+        return;
+    }
+    let rope = match config.rope_ratio {
+        Some(_) => {
+            ", whose rope_ratio multiplies the rotary base (ChatGLM2 divides positions by it)"
+        }
+        None => "",
+    };
+    note(format!(
+        "{}: no tokenizer and no --mode: taken for ChatGLM3{rope}; --mode glm2 or glm4 says otherwise",
+        dir.display()
+    ));
 }
 
 /// ChatGLM-6B has its own rows, positions and tokens, and the later families cannot do with them.

@@ -3,6 +3,7 @@
 use glmtune::model::checkpoint::{Checkpoint, DType};
 use serde_json::{Value, json};
 
+use crate::common::rope_ratio::LongContext;
 use crate::common::{FAMILIES, golden};
 use crate::{file, glmtune};
 
@@ -43,6 +44,38 @@ fn logits_and_losses_of_every_family_and_adapter() {
         for run in ["base", "lora", "lora_all"] {
             check(family, run);
         }
+    }
+}
+
+/// `rope_ratio` divides the positions of ChatGLM2 and multiplies the base of ChatGLM3: where no tokenizer
+/// tells which of them a model is, the flag does, and else what is assumed is said.
+#[test]
+fn rope_ratio_is_what_the_mode_says() {
+    for (family, mode) in [
+        ("chatglm2", Some("glm2")),
+        ("chatglm3", Some("glm3")),
+        ("chatglm3", Some("glm4")),
+        ("chatglm3", None),
+    ] {
+        let case = LongContext::of(family);
+        let dir = tempfile::tempdir().unwrap();
+        let row = json!({"input_ids": case.input_ids, "labels": case.input_ids});
+        let data = file(&dir, "rows.jsonl", &row.to_string());
+        let dump = dir.path().join("logits.safetensors");
+        let model = case.model.path().to_str().unwrap();
+        let mut args = vec!["score", "--backend", "flex", "--dtype", "f32"];
+        args.extend(["--model_name_or_path", model, "--data", &data]);
+        args.extend(["--dump", dump.to_str().unwrap()]);
+        args.extend(mode.iter().flat_map(|mode| ["--mode", mode]));
+        let run = glmtune(&args);
+        let assumed = run
+            .stderr
+            .contains("taken for ChatGLM3, whose rope_ratio multiplies");
+        assert_eq!(assumed, mode.is_none(), "{}", run.stderr);
+        run.success();
+        let dumped = Checkpoint::open_file(&dump).unwrap();
+        let error = error(&floats(&dumped, "logits.0"), &case.logits);
+        assert!(error < 1e-5, "{family} {mode:?}: {error:e}");
     }
 }
 

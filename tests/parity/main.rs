@@ -14,3 +14,4 @@ mod fixtures;
 mod forward;
 mod generation;
 mod gradients;
+mod rope_ratio;
