@@ -125,16 +125,24 @@ impl RowPositions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchPositions {
     rows: Vec<RowPositions>,
+    /// Rows of the batch.
+    batch: usize,
 }
 
 impl BatchPositions {
     /// The positions of each row.
     pub fn new(mut rows: Vec<RowPositions>) -> Self {
+        let batch = rows.len();
         // Tables and masks are made once where all rows are alike.
         if rows.windows(2).all(|pair| pair[0] == pair[1]) {
             rows.truncate(1);
         }
-        Self { rows }
+        Self { rows, batch }
+    }
+
+    /// Rows of the batch, however many of them are alike.
+    pub fn batch(&self) -> usize {
+        self.batch
     }
 
     /// One entry per row, or a single one if all rows are alike.
@@ -168,6 +176,7 @@ impl BatchPositions {
 
     /// Keeps only the given rows, in the given order.
     pub fn select(&mut self, rows: &[usize]) {
+        self.batch = rows.len();
         if self.rows.len() > 1 {
             self.rows = rows.iter().map(|&row| self.rows[row]).collect();
         }
@@ -195,7 +204,10 @@ mod tests {
     #[test]
     fn rows_that_are_alike_are_kept_once() {
         let rows = vec![RowPositions::causal(0); 3];
-        assert_eq!(BatchPositions::new(rows).rows().len(), 1);
+        let mut alike = BatchPositions::new(rows);
+        assert_eq!((alike.rows().len(), alike.batch()), (1, 3));
+        alike.select(&[2, 0]);
+        assert_eq!((alike.rows().len(), alike.batch()), (1, 2));
         let rows = vec![RowPositions::causal(0), RowPositions::causal(1)];
         let mask = BatchPositions::new(rows).mask(2..3, 4);
         assert_eq!(mask.visible, [(0, 3), (1, 3)]);

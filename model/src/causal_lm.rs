@@ -151,6 +151,9 @@ impl<B: GlmBackend> CausalLm<B> {
     /// The last segment in training: norm, output layer and mean cross entropy at the positions that have a
     /// target. The logits of the whole batch never exist at once.
     ///
+    /// `scale` multiplies the gradients, but not the loss, before they are rounded to the type of the hidden
+    /// states: small ones would be lost in half precision.
+    ///
     /// # Shapes
     /// - `hidden`: `[batch, tokens, hidden]`
     /// - `rows`: `[targets]`, positions in the flattened `[batch · tokens]`; `targets`: `[targets]`,
@@ -161,6 +164,7 @@ impl<B: GlmBackend> CausalLm<B> {
         hidden: Tensor<B, 3>,
         rows: Tensor<B, 1, Int>,
         targets: Tensor<B, 1, Int>,
+        scale: f64,
     ) -> Tensor<B, 1> {
         let [batch, tokens, width] = hidden.dims();
         let rows = hidden.reshape([batch * tokens, width]).select(0, rows);
@@ -172,6 +176,7 @@ impl<B: GlmBackend> CausalLm<B> {
         let wanted = HeadGradients {
             hidden: false,
             weight: false,
+            scale,
         };
         let targets = targets.into_primitive();
         wrap(B::glm_head_loss(unwrap(rows), unwrap(weight), targets, wanted).loss)
@@ -194,7 +199,7 @@ impl<B: GlmBackend> CausalLm<B> {
     ) -> SharedInputs<B> {
         let prefix_dropout = dropout.map(|source| PrefixDropout {
             seed: source.seed(0, DropoutSite::Prefix),
-            batch: positions.rows().len(),
+            batch: positions.batch(),
         });
         let prefix = self
             .architecture()

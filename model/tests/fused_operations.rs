@@ -239,6 +239,7 @@ fn head_loss() {
     let wanted = HeadGradients {
         hidden: true,
         weight: true,
+        scale: 3.0,
     };
     // The last size has several chunks of rows.
     for [rows, width, vocabulary] in [[1, 16, 40], [9, 33, 300], [40, 8, 1_200_000]] {

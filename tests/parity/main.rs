@@ -14,4 +14,6 @@ mod fixtures;
 mod forward;
 mod generation;
 mod gradients;
+mod half_gradients;
+mod prefix_dropout;
 mod rope_ratio;

@@ -149,7 +149,7 @@ pub type Sink<'a, B> = &'a mut dyn FnMut(Gradients<B>) -> Result<()>;
 
 /// The loss of a micro-batch; the gradients of what is trained go to `sink`.
 ///
-/// `scale` multiplies the loss before the backward pass; the loss that is returned is not scaled.
+/// `scale` multiplies the gradients from where they arise; the loss that is returned is not scaled.
 ///
 /// # Errors
 /// If a row lacks the tokens that its positions depend on, has no target, or the device fails.
@@ -176,12 +176,22 @@ pub fn mean_loss<B: GlmBackend>(
     batch: &MicroBatch,
     dropout: Option<DropoutSource>,
 ) -> Result<Tensor<B, 1>> {
+    scaled_loss(model, batch, dropout, 1.0)
+}
+
+/// The mean loss of a micro-batch, not scaled, at the end of a graph whose gradients are.
+fn scaled_loss<B: GlmBackend>(
+    model: &CausalLm<B>,
+    batch: &MicroBatch,
+    dropout: Option<DropoutSource>,
+    scale: f64,
+) -> Result<Tensor<B, 1>> {
     let positions = model.positions(&batch.tokens)?;
     let device = model.device();
     let targets = batch.targets::<B>(&device)?;
     let shared = model.shared_inputs(&positions, 0..batch.tokens.width(), dropout);
     let hidden = model.blocks(model.embed(batch.tokens.ids(&device)), &shared, None);
-    Ok(model.head_loss(hidden, targets.rows, targets.tokens))
+    Ok(model.head_loss(hidden, targets.rows, targets.tokens, scale))
 }
 
 /// One block at a time, from the head down.
@@ -209,9 +219,9 @@ fn plain<B: GlmBackend>(
     scale: f64,
     sink: Sink<'_, B>,
 ) -> Result<f64> {
-    let loss = mean_loss(model, batch, dropout)?;
+    let loss = scaled_loss(model, batch, dropout, scale)?;
     let value = loss.clone().inner();
-    let mut grads = loss.mul_scalar(scale).backward();
+    let mut grads = loss.backward();
     sink(Gradients::take(model, &mut grads))?;
     scalar(value)
 }

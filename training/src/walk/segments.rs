@@ -122,9 +122,9 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
         let targets = self.batch.targets::<Autodiff<B>>(&hidden.device())?;
         let input = leaf(hidden);
         let model = lend(self.model, Segment::Head);
-        let loss = model.head_loss(input.clone(), targets.rows, targets.tokens);
+        let loss = model.head_loss(input.clone(), targets.rows, targets.tokens, scale);
         let value = loss.clone().inner();
-        let mut grads = loss.mul_scalar(scale).backward();
+        let mut grads = loss.backward();
         let grad = gradient(&input, &grads);
         sink(Gradients::take(&model, &mut grads))?;
         Ok((scalar(value)?, grad))

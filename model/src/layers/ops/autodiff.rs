@@ -9,12 +9,13 @@ use burn::backend::autodiff::{
     grads::Gradients,
     ops::{Backward, Ops, OpsKind},
 };
-use burn::tensor::TensorMetadata;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
+use burn::tensor::{DType, TensorMetadata};
 
 use super::{AttentionInput, AttentionOutput, GlmBackend, HeadGradients, HeadLoss, unwrap, wrap};
 use crate::layers::dropout::Dropout;
+use crate::layers::projection::to_type;
 use crate::layers::rotary::{Direction, RotaryPairs};
 
 /// `gradᵀ · x` and the column sums of `grad`: the gradients of a linear's weight and bias.
@@ -195,8 +196,10 @@ impl<B: GlmBackend> Backward<B, 2> for HeadLossBackward {
         let grad = wrap::<B, 1>(grads.consume::<B>(&ops.node)).unsqueeze::<2>();
         for (node, value) in ops.parents.into_iter().zip(ops.state) {
             if let (Some(node), Some(value)) = (node, value) {
-                let scale = grad.clone().cast(value.dtype());
-                grads.register::<B>(node.id, unwrap(wrap::<B, 2>(value) * scale));
+                // In float32: half precision has no room for a factor beyond 65504.
+                let dtype = value.dtype();
+                let product = to_type(wrap::<B, 2>(value), DType::F32) * grad.clone();
+                grads.register::<B>(node.id, unwrap(to_type(product, dtype)));
             }
         }
     }
@@ -320,12 +323,13 @@ impl<B: GlmBackend, C: CheckpointStrategy> GlmBackend for Autodiff<B, C> {
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
-        _wanted: HeadGradients,
+        wanted: HeadGradients,
     ) -> HeadLoss<Self> {
         // Who is tracked decides; the gradients themselves travel in the graph.
         let wanted = HeadGradients {
             hidden: !hidden.node.requirement.is_none(),
             weight: !weight.node.requirement.is_none(),
+            scale: wanted.scale,
         };
         let result = B::glm_head_loss(hidden.primitive, weight.primitive, targets, wanted);
         let state = [result.grad_hidden, result.grad_weight];

@@ -6,8 +6,8 @@ use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType, IndexingUpdateOp, Int, Shape, Tensor, TensorData, TensorMetadata};
 
 use super::{
-    AdamMoments, AdamStep, AttentionInput, AttentionOutput, HeadGradients, HeadLoss, head_rows,
-    unwrap, wrap,
+    AdamMoments, AdamStep, AttentionInput, AttentionOutput, HeadFactors, HeadGradients, HeadLoss,
+    head_rows, unwrap, wrap,
 };
 use crate::layers::dropout::Dropout;
 use crate::layers::rotary::{Direction, RotaryPairs};
@@ -470,6 +470,8 @@ pub fn head_loss<B: Backend>(
     let targets = Tensor::<B, 1, Int>::from_primitive(targets);
     let ([rows, _], [vocabulary, _]) = (hidden.dims(), weight.dims());
     let chunk = head_rows(vocabulary);
+    let dtype = hidden.dtype();
+    let factors = HeadFactors::of(rows, wanted.scale, dtype);
     let mut loss: Option<Tensor<B, 1>> = None;
     let (mut grad_hidden, mut grad_weight) = (Vec::new(), None);
     for start in (0..rows).step_by(chunk) {
@@ -481,7 +483,7 @@ pub fn head_loss<B: Backend>(
             Some(loss) => loss + losses,
             None => losses,
         });
-        let grad = grad.cast(x.dtype());
+        let grad = grad.mul_scalar(factors.logits).cast(dtype);
         if wanted.hidden {
             grad_hidden.push(grad.clone().matmul(weight.clone()));
         }
@@ -495,12 +497,23 @@ pub fn head_loss<B: Backend>(
     }
     HeadLoss {
         loss: unwrap(loss.unwrap_or_else(|| Tensor::zeros([1], &hidden.device()))),
-        grad_hidden: wanted.hidden.then(|| unwrap(Tensor::cat(grad_hidden, 0))),
-        grad_weight: grad_weight.map(unwrap),
+        grad_hidden: wanted
+            .hidden
+            .then(|| scaled::<B>(Tensor::cat(grad_hidden, 0), factors.rest)),
+        grad_weight: grad_weight.map(|grad| scaled::<B>(grad, factors.rest)),
     }
 }
 
-/// The losses of a few rows divided by `rows` and summed, and the gradient of that sum for the logits.
+/// A gradient times a factor, computed in float32.
+fn scaled<B: Backend>(grad: Tensor<B, 2>, factor: f64) -> FloatTensor<B> {
+    if factor == 1.0 {
+        return unwrap(grad);
+    }
+    let (grad, dtype) = to_f32::<B, 2>(unwrap(grad));
+    from_f32(grad.mul_scalar(factor), dtype)
+}
+
+/// The losses of a few rows divided by `rows` and summed, and the gradient of their plain sum for the logits.
 fn row_losses<B: Backend>(
     x: Tensor<B, 2>,
     weight: Tensor<B, 2>,
@@ -516,8 +529,7 @@ fn row_losses<B: Backend>(
     let hit = Tensor::full(target.dims(), -1.0, (&target.device(), DType::F32));
     let grad = log_probabilities
         .exp()
-        .scatter(1, target, hit, IndexingUpdateOp::Add)
-        .mul_scalar(share);
+        .scatter(1, target, hit, IndexingUpdateOp::Add);
     (picked.sum().mul_scalar(-share), grad)
 }
 

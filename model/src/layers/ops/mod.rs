@@ -20,7 +20,7 @@ pub use host_adamw::host_adamw;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
-use burn::tensor::{Tensor, TensorPrimitive};
+use burn::tensor::{DType, Tensor, TensorPrimitive};
 
 use super::dropout::Dropout;
 use super::mask::AttentionMask;
@@ -52,12 +52,41 @@ pub struct AttentionInput<B: Backend> {
 }
 
 /// Which gradients [`GlmBackend::glm_head_loss`] is to compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HeadGradients {
     /// Of the hidden states.
     pub hidden: bool,
     /// Of the output layer's weight.
     pub weight: bool,
+    /// What they are multiplied with in float32, before they are rounded.
+    pub scale: f64,
+}
+
+/// Largest factor of the gradient of logits in half precision, whose elements without it are at most 1.
+const MAX_LOGIT_FACTOR: f64 = 32768.0;
+
+/// How the gradients of a mean over some rows are scaled on their way from the logits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct HeadFactors {
+    /// Of `softmax - one_hot(target)`, before it is rounded.
+    pub logits: f64,
+    /// Of the gradients of hidden states and weight: what would take that of the logits out of range.
+    pub rest: f64,
+}
+
+impl HeadFactors {
+    /// The factors for a mean over `rows` rows and a scale, computed in `dtype`.
+    pub fn of(rows: usize, scale: f64, dtype: DType) -> Self {
+        let total = scale / rows.max(1) as f64;
+        let logits = match dtype {
+            DType::F16 => total.min(MAX_LOGIT_FACTOR),
+            _ => total,
+        };
+        Self {
+            logits,
+            rest: total / logits,
+        }
+    }
 }
 
 /// What [`GlmBackend::glm_head_loss`] returns.
@@ -65,9 +94,9 @@ pub struct HeadGradients {
 pub struct HeadLoss<B: Backend> {
     /// Mean negative log-likelihood of the targets, `[1]`, float32.
     pub loss: FloatTensor<B>,
-    /// Its gradient for the hidden states, `[rows, width]`, in their type.
+    /// Its scaled gradient for the hidden states, `[rows, width]`, in their type.
     pub grad_hidden: Option<FloatTensor<B>>,
-    /// Its gradient for the weight, `[vocabulary, width]`, in its type.
+    /// Its scaled gradient for the weight, `[vocabulary, width]`, in its type.
     pub grad_weight: Option<FloatTensor<B>>,
 }
 
@@ -263,7 +292,8 @@ pub trait GlmBackend: Backend {
     }
 
     /// Output layer and loss in one: the mean cross entropy of the targets, and its gradients on the way.
-    /// The logits exist for a few rows at a time ([`head_rows`]), never for all.
+    /// The logits exist for a few rows at a time ([`head_rows`]), never for all. Under autodiff, who is
+    /// tracked decides over the gradients; the scale holds there too: it acts on gradients alone.
     ///
     /// # Shapes
     /// - `hidden`: `[rows, width]`, `weight`: `[vocabulary, width]`, of one type; `targets`: `[rows]`
