@@ -1,6 +1,6 @@
 //! A model with its tokenizer, ready for prompts: what `generate`, `chat` and `score` start from.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use burn::tensor::DType;
@@ -57,6 +57,10 @@ impl Plan {
         let config = ModelConfig::from_dir(dir)?;
         let asked = args.mode.or(noted_mode(dir)?);
         let tokenizer = Tokenizer::find(dir, asked)?;
+        let asked = match &tokenizer {
+            None => asked.or(noted_by_one(&args.adapter)?),
+            Some(_) => asked,
+        };
         let mode = choose_mode(asked, tokenizer.as_ref(), &config);
         if asked.is_none() && tokenizer.is_none() {
             say_assumed(dir, &config);
@@ -106,6 +110,12 @@ pub fn noted_mode(dir: &Path) -> Result<Option<Mode>> {
     Ok(mode.map(|mode| mode.parse()).transpose()?)
 }
 
+/// The mode that the first of some adapters with a note was trained in.
+fn noted_by_one(adapters: &[PathBuf]) -> Result<Option<Mode>> {
+    let noted = adapters.iter().map(|dir| noted_mode(dir));
+    noted.filter_map(Result::transpose).next().transpose()
+}
+
 /// Refuses a path that is no directory.
 pub fn require_directory(dir: &Path) -> Result<()> {
     match dir.is_dir() {
@@ -120,7 +130,8 @@ pub fn require_directory(dir: &Path) -> Result<()> {
 /// Words of GLM-4's vocabulary, by which its configuration differs from ChatGLM3's.
 const GLM4_VOCABULARY: usize = 151_552;
 
-/// What was asked for, by the flag or by a note in the directory, decides; else the tokenizer; else the
+/// What was asked for, by the flag or by a note in the directory, decides (without a tokenizer also by one in
+/// an adapter); else the tokenizer; else the
 /// configuration, as far as it can tell: `rope_ratio` tells nothing, long-context members of each family
 /// have it.
 pub fn choose_mode(

@@ -19,6 +19,7 @@ use glmtune::training::parallel::ranks::Shard;
 use glmtune::training::plan::{Plan, Saving, Workload, plan};
 use glmtune::training::settings::Method;
 use glmtune::training::walk::{BackwardReach, MicroBatch, Walk};
+use glmtune::training::weights::Weights;
 use glmtune::training::window::{WindowPlan, window};
 
 use super::{allocator, prepared_as};
@@ -135,7 +136,8 @@ impl Case {
             max_shard_size: 1 << 30,
             limit: None,
         };
-        outputs.save(1, 2, &model).unwrap();
+        let weights = Weights::new(&model, optimizer.as_ref());
+        outputs.save(1, 2, &weights).unwrap();
     }
 }
 

@@ -63,13 +63,7 @@ impl Case {
                 mpirun
             }
         };
-        command.args([
-            "train",
-            "--backend",
-            "flex",
-            "--no_cache",
-            "--offload_optimizer",
-        ]);
+        command.args(["train", "--backend", "flex", "--no_cache"]);
         command.args(["--model_name_or_path", &self.path("model")]);
         command.args(["--train_path", &self.path("rows.jsonl")]);
         command.args(["--output_dir", &self.path(output)]);
@@ -145,12 +139,45 @@ fn another_number_of_ranks_goes_on() {
     let case = Case::new();
     let lora = METHODS[1];
     run(&mut case.command(1, "whole", lora));
-    let part = [lora, &["--max_steps", "2"]].concat();
-    run(&mut case.command(2, "part", &part));
-    let more = [lora, &["--max_steps", "4", "--resume"]].concat();
-    run(&mut case.command(4, "part", &more));
+    // One process has its optimizer on the device, several have theirs on their hosts.
+    for (ranks, end) in [(1, "1"), (2, "2"), (4, "4")] {
+        let part = [lora, &["--max_steps", end, "--resume"]].concat();
+        run(&mut case.command(ranks, "part", &part));
+    }
     run(&mut case.command(1, "part", &[lora, &["--resume"]].concat()));
     case.assert_equal("part", "whole");
+}
+
+/// Several processes share out the masters, which start from the adapter's own values and are what is saved.
+#[test]
+fn without_a_learning_rate_an_adapter_stays_as_it_is() {
+    let case = Case::new();
+    let steps = ["--max_steps", "2"];
+    run(&mut case.command(1, "first", &[METHODS[1], &steps].concat()));
+    let adapter = format!("{}/epoch-1-step-2", case.path("first"));
+    let file = "adapter_model.safetensors";
+    let expected = fs::read(Path::new(&adapter).join(file)).unwrap();
+    for dtype in ["bf16", "f16", "f32"] {
+        let fixed = [
+            "--adapter",
+            &adapter,
+            "--learning_rate",
+            "0",
+            "--dtype",
+            dtype,
+        ];
+        let fixed = [METHODS[1], &fixed].concat();
+        run(&mut case.command(2, dtype, &[&fixed[..], &steps].concat()));
+        run(&mut case.command(
+            2,
+            dtype,
+            &[&fixed[..], &["--max_steps", "4", "--resume"]].concat(),
+        ));
+        for step in ["epoch-1-step-2", "epoch-1-step-4"] {
+            let found = fs::read(Path::new(&case.path(dtype)).join(step).join(file)).unwrap();
+            assert!(found == expected, "{dtype}: {step} is another");
+        }
+    }
 }
 
 #[test]

@@ -15,7 +15,6 @@ use glmtune_model::checkpoint::{
 };
 use glmtune_model::files::{self, Limit};
 use glmtune_model::host_weights::HostWeights;
-use glmtune_model::parameters::parameters;
 use glmtune_model::{CausalLm, GlmBackend};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -25,13 +24,14 @@ use crate::error::{Error, Result};
 use crate::optim::{Optimizer, StateTensor};
 use crate::precision::LossScale;
 use crate::tensors;
+use crate::weights::Weights;
 
 /// Folder of the checkpoints in an output directory.
 const FOLDER: &str = "checkpoint";
 /// Checkpoints that are kept, so that there is one before the last.
 const KEPT: usize = 2;
 /// Version of the layout.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const STATE: &str = "state.json";
 const WEIGHTS: &str = "weights.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -162,13 +162,13 @@ impl Checkpoints {
     pub fn save<B: GlmBackend>(
         &self,
         progress: Progress,
-        model: &CausalLm<Autodiff<B>>,
+        weights: &Weights<'_, B>,
         is_trained: &dyn Fn(&str) -> bool,
         optimizer: &[StateTensor<'_>],
     ) -> Result<()> {
         let target = self.folder.join(step_name(progress.step));
         let dir = AtomicDir::create(&target, Existing::Replace)?;
-        write_weights(&dir.path().join(WEIGHTS), model, is_trained)?;
+        write_weights(&dir.path().join(WEIGHTS), weights, is_trained)?;
         write_state(&dir.path().join(OPTIMIZER), optimizer)?;
         let digest = |name: &str| Ok((name.to_string(), FileDigest::of(&dir.path().join(name))?));
         let state = State {
@@ -301,7 +301,8 @@ impl Saved {
         )
     }
 
-    /// Puts the optimizer's state into an optimizer.
+    /// Puts the trained weights, as masters, and the optimizer's state into an optimizer, wherever the one
+    /// that was saved had them.
     ///
     /// # Errors
     /// If the file is not a state of this optimizer.
@@ -310,6 +311,10 @@ impl Saved {
         optimizer: &mut dyn Optimizer<B>,
         device: &B::Device,
     ) -> Result<()> {
+        let weights = Checkpoint::open_file(&self.dir.join(WEIGHTS))?;
+        for info in weights.entries() {
+            optimizer.set_master(&info.name, weights.read_as(&info.name, DType::F32)?);
+        }
         let file = Checkpoint::open_file(&self.dir.join(OPTIMIZER))?;
         let names = file.entries().map(|info| info.name.clone()).collect();
         optimizer.restore(names, &|name| Ok(file.read(name)?), device)
@@ -357,14 +362,14 @@ fn step_name(step: u64) -> String {
 /// The trained weights, float32, one at a time.
 fn write_weights<B: GlmBackend>(
     path: &Path,
-    model: &CausalLm<Autodiff<B>>,
+    weights: &Weights<'_, B>,
     is_trained: &dyn Fn(&str) -> bool,
 ) -> Result<()> {
-    let infos = parameters(model).into_iter();
+    let infos = weights.infos().into_iter();
     let infos = infos.filter(|info| is_trained(&info.path));
     let infos = infos.map(|info| TensorInfo::new(info.path, DType::F32, info.shape));
     let mut file = TensorFile::create(path, infos.collect())?;
-    tensors::visit(model, &mut |path, data| {
+    weights.visit(&mut |path, data| {
         if is_trained(path) {
             let data = data().convert_dtype(burn::tensor::DType::F32);
             file.write(path, &data.bytes)?;

@@ -27,6 +27,7 @@ pub mod settings;
 mod tensors;
 mod threads;
 pub mod walk;
+pub mod weights;
 pub mod window;
 
 pub use error::{Error, Result};

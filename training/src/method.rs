@@ -7,7 +7,7 @@ use burn::backend::Autodiff;
 use burn::tensor::DType;
 use glmtune_model::causal_lm::prefix_shape;
 use glmtune_model::checkpoint::{
-    AdapterKind, LoraAdapter, LoraConfig, PrefixAdapter, TargetModules,
+    AdapterKind, LoraAdapter, LoraConfig, PrefixAdapter, RawTensor, TargetModules,
 };
 use glmtune_model::host_weights::HostWeights;
 use glmtune_model::parameters::{ParameterInfo, parameters};
@@ -18,9 +18,10 @@ use glmtune_model::{CausalLm, GlmBackend, ModelConfig};
 
 use crate::error::{Error, Result};
 use crate::settings::Method;
+use crate::tensors::trained;
 
 /// Part of the path of every LoRA factor.
-const LORA: &str = ".lora.";
+pub(crate) const LORA: &str = ".lora.";
 /// What PEFT calls every linear layer.
 const ALL_LINEAR: &str = "all-linear";
 /// How many near names an error lists.
@@ -35,6 +36,8 @@ pub struct Prepared<B: GlmBackend> {
     pub host: HostWeights,
     /// What is trained, in the order of the model.
     pub trainable: Vec<ParameterInfo>,
+    /// Float32 values, by their paths, of trained parameters that the model holds rounded: masters to start from.
+    pub masters: Vec<(String, RawTensor)>,
     /// Elements of all parameters, those of adapters included.
     pub total: usize,
     /// What the outputs will hold.
@@ -126,11 +129,17 @@ pub fn prepare<B: GlmBackend>(
         Masters::InModel => DType::F32,
         Masters::WithOptimizer => model.dtype(),
     };
+    // Adapters are float32 up to here; published weights have the compute type and are exact in it.
+    let masters = match method.is_adapter() && master != DType::F32 {
+        true => trained(&model, &|path| chosen.contains(path))?,
+        false => Vec::new(),
+    };
     let model = set_trainable(model, &|path| chosen.contains(path), master);
     host.set_trained(&|path| chosen.contains(path));
     Ok(Prepared {
         model,
         host,
+        masters,
         total: infos.iter().map(ParameterInfo::elements).sum(),
         trainable: infos
             .into_iter()

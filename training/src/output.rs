@@ -1,24 +1,23 @@
 //! What a training leaves behind: adapters or whole models that PEFT, the published code and glmtune load.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::backend::Autodiff;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::DType;
+use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::{
     self, AdapterMeta, AtomicDir, AtomicFile, Existing, FileFormat, LoraConfig, RawTensor,
     ShardPlan, ShardWriter, TensorInfo, copy_side_files, write_lora_adapter, write_prefix_adapter,
 };
 use glmtune_model::files::read_object;
-use glmtune_model::parameters::parameters;
 use glmtune_model::pretrained::PREFIX_ENCODER;
 use glmtune_model::tokenizer::copy_tokenizer_files;
-use glmtune_model::{CausalLm, GlmBackend};
 use serde_json::{Map, Value, json};
 
 use crate::error::Result;
-use crate::method::OutputKind;
-use crate::tensors::{to_raw, trained, visit};
+use crate::method::{LORA, OutputKind};
+use crate::weights::Weights;
 
 /// Writes the outputs of a training.
 #[derive(Debug)]
@@ -52,17 +51,17 @@ impl Outputs {
         &self,
         epoch: usize,
         step: u64,
-        model: &CausalLm<Autodiff<B>>,
+        weights: &Weights<'_, B>,
     ) -> Result<PathBuf> {
         let target = self.path(epoch, step);
         let dir = AtomicDir::create(&target, Existing::Replace)?;
         match &self.kind {
-            OutputKind::Lora(config) => self.write_lora(dir.path(), config, model)?,
+            OutputKind::Lora(config) => self.write_lora(dir.path(), config, weights)?,
             OutputKind::Prefix {
                 pre_seq_len,
                 prefix_projection,
-            } => self.write_prefix(dir.path(), *pre_seq_len, *prefix_projection, model)?,
-            OutputKind::Model => self.write_model(dir.path(), model)?,
+            } => self.write_prefix(dir.path(), *pre_seq_len, *prefix_projection, weights)?,
+            OutputKind::Model => self.write_model(dir.path(), weights)?,
         }
         if self.with_tokenizer {
             copy_tokenizer_files(&self.base, dir.path())?;
@@ -82,17 +81,20 @@ impl Outputs {
         &self,
         dir: &Path,
         config: &LoraConfig,
-        model: &CausalLm<Autodiff<B>>,
+        weights: &Weights<'_, B>,
     ) -> Result<()> {
-        let mut model = model.clone();
-        let raw = |tensor: Tensor<Autodiff<B>, 2>| to_raw(tensor.into_data(), DType::F32);
-        let factors: Vec<(String, RawTensor, RawTensor)> = model
+        let found = weights.chosen(&|path| path.contains(LORA))?;
+        let mut found: HashMap<String, RawTensor> = found.into_iter().collect();
+        let mut factor =
+            |module: &str, name: &str| found.remove(&format!("{module}{LORA}{name}.weight"));
+        let factors: Vec<(String, RawTensor, RawTensor)> = weights
+            .model()
+            .clone()
             .projections_mut()
             .into_iter()
-            .filter_map(|(path, projection)| {
-                let lora = projection.lora.as_ref()?;
-                let a = raw(lora.lora_A.weight.val());
-                Some((path, a, raw(lora.lora_B.weight.val())))
+            .filter_map(|(path, _)| {
+                let (a, b) = (factor(&path, "lora_A")?, factor(&path, "lora_B")?);
+                Some((path, a, b))
             })
             .collect();
         let factors: Vec<(&str, RawTensor, RawTensor)> = factors
@@ -109,9 +111,9 @@ impl Outputs {
         dir: &Path,
         pre_seq_len: usize,
         prefix_projection: bool,
-        model: &CausalLm<Autodiff<B>>,
+        weights: &Weights<'_, B>,
     ) -> Result<()> {
-        let tensors = trained(model, &|path| path.starts_with(PREFIX_ENCODER))?;
+        let tensors = weights.chosen(&|path| path.starts_with(PREFIX_ENCODER))?;
         let tensors: Vec<(&str, RawTensor)> = tensors
             .iter()
             .map(|(path, raw)| (path.as_str(), raw.clone()))
@@ -127,7 +129,7 @@ impl Outputs {
         )?)
     }
 
-    fn write_model<B: GlmBackend>(&self, dir: &Path, model: &CausalLm<Autodiff<B>>) -> Result<()> {
+    fn write_model<B: GlmBackend>(&self, dir: &Path, weights: &Weights<'_, B>) -> Result<()> {
         copy_side_files(&self.base, dir)?;
         let mut config = read_config(&self.base)?;
         let (file_type, name) = match self.dtype {
@@ -140,10 +142,10 @@ impl Outputs {
         let text = serde_json::to_vec_pretty(&config)
             .map_err(|error| glmtune_model::Error::json(&path, error))?;
         AtomicFile::write(&path, &text)?;
-        let infos = parameters(model).into_iter();
+        let infos = weights.infos().into_iter();
         let infos = infos.map(|info| TensorInfo::new(info.path, file_type, info.shape));
         let mut writer = ShardWriter::create(dir, ShardPlan::new(infos, self.max_shard_size)?)?;
-        visit(model, &mut |path, data| {
+        weights.visit(&mut |path, data| {
             Ok(writer.write(path, &data().convert_dtype(self.dtype).bytes)?)
         })?;
         Ok(writer.finish()?)

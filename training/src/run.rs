@@ -27,6 +27,7 @@ use crate::report::StepRecord;
 use crate::schedule::WarmupDecay;
 use crate::settings::{OnNan, TrainSettings};
 use crate::walk::{BackwardReach, MicroBatch, Walk};
+use crate::weights::Weights;
 use crate::window::{WindowPlan, window as window_sum};
 
 /// Rows that an error names at most.
@@ -247,9 +248,9 @@ impl<B: GlmBackend> Training<B> {
         let norm = self.shard.sum(&[gradients.squares()?])[0].sqrt() / scale;
         // Reading the norm has waited for the devices already.
         device_health::settle::<B>(&self.devices)?;
-        let lr = self.schedule().rate(self.progress.step);
+        // As in DeepSpeed, the schedule moves on with the updates: a step that is left out does not count.
+        let lr = self.schedule().rate(self.progress.updates);
         let is_finite = loss.is_finite() && norm.is_finite();
-        let overflowed = loss.is_finite() && !norm.is_finite();
         let model = if is_finite {
             self.progress.updates += 1;
             let limit = self.settings.max_grad_norm.unwrap_or(f64::INFINITY);
@@ -261,12 +262,13 @@ impl<B: GlmBackend> Training<B> {
             let optimizer = self.optimizer.as_mut();
             apply(gradients, model, &mut self.host, optimizer, update)?
         } else {
-            if !(overflowed && self.can_scale_down()) {
+            // A lower loss scale mends gradients, but not a loss.
+            if !(loss.is_finite() && self.can_scale_down()) {
                 self.not_finite(dataset, window, (loss, norm), observer)?;
             }
             model
         };
-        self.update_loss_scale(overflowed, observer);
+        self.update_loss_scale(!is_finite, observer);
         let record = StepRecord {
             step: self.progress.step + 1,
             epoch: self.progress.epoch + 1,
@@ -338,7 +340,7 @@ impl<B: GlmBackend> Training<B> {
         if overflowed {
             let step = self.progress.step + 1;
             observer.note(&format!(
-                "step {step}: the gradients overflowed half precision and were left out; loss scale now {}",
+                "step {step}: overflowed half precision and was left out; loss scale now {}",
                 scale.scale
             ));
         }
@@ -398,9 +400,13 @@ impl<B: GlmBackend> Training<B> {
     ) -> Result<PathBuf> {
         device_health::settle::<B>(&self.devices)?;
         let step = self.progress.step;
+        let weights = Weights::new(model, self.optimizer.as_ref());
         let path = match self.shard.is_first() {
-            true => self.outputs.save(epoch, step, model)?,
-            false => self.outputs.path(epoch, step),
+            true => self.outputs.save(epoch, step, &weights)?,
+            false => {
+                weights.hand_over()?;
+                self.outputs.path(epoch, step)
+            }
         };
         self.save_checkpoint(model)?;
         observer.notice(&Event::Saved(step, &path));
@@ -410,13 +416,17 @@ impl<B: GlmBackend> Training<B> {
     fn save_checkpoint(&self, model: &CausalLm<Autodiff<B>>) -> Result<()> {
         device_health::settle::<B>(&self.devices)?;
         let is_trained = |path: &str| self.trainable.contains_key(path);
+        let weights = Weights::new(model, self.optimizer.as_ref());
         let state = self.optimizer.state();
+        // All processes hand over their parts, the first one writes.
         match self.shard.is_first() {
             true => self
                 .checkpoints
-                .save(self.progress, model, &is_trained, &state)?,
-            // All processes hand over their parts, the first one writes.
-            false => state.iter().for_each(|tensor| drop((tensor.fetch)())),
+                .save(self.progress, &weights, &is_trained, &state)?,
+            false => {
+                weights.hand_over()?;
+                state.iter().for_each(|tensor| drop((tensor.fetch)()));
+            }
         }
         // None goes on before the checkpoint is complete.
         self.shard.any(false);

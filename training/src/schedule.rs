@@ -1,4 +1,4 @@
-//! The learning rate of each step.
+//! The learning rate of each update.
 
 use serde::Serialize;
 
@@ -26,7 +26,7 @@ pub enum Decay {
 
 /// Warm-up and decay: DeepSpeed's `WarmupDecayLR`, and `WarmupLR` without decay.
 ///
-/// With `w = max(2, warmup_steps)`, step `k` from 0: while `k < w`, `γ = ln(k+1)/ln(w)`, or `k/w` for a
+/// With `w = max(2, warmup_steps)`, update `k` from 0: while `k < w`, `γ = ln(k+1)/ln(w)`, or `k/w` for a
 /// linear warm-up; then `γ = max(0, (T-k)/max(1, T-w))`, or 1 without decay. The rate is
 /// `min + (max - min)·γ`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,7 +46,7 @@ pub struct WarmupDecay {
 }
 
 impl WarmupDecay {
-    /// The learning rate of step `k`, counted from 0.
+    /// The learning rate of update `k`, counted from 0.
     pub fn rate(&self, k: u64) -> f64 {
         self.min + (self.max - self.min) * self.gamma(k)
     }

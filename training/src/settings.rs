@@ -176,11 +176,13 @@ pub struct TrainSettings {
 }
 
 /// Settings that a resumed run may change: they do not change the course of the training.
-const FREE: [&str; 10] = [
+const FREE: [&str; 11] = [
     "data_parallel",
     "gradient_accumulation_steps",
     "gradient_checkpointing",
     "max_steps",
+    // Where masters and moments are; what they are is the same everywhere.
+    "offload_optimizer",
     "offload_param",
     "on_nan",
     "pipeline_stages",
@@ -211,7 +213,7 @@ impl TrainSettings {
                 1,
             ),
             at_least("num_train_epochs", self.num_train_epochs, 1),
-            positive("learning_rate", self.learning_rate),
+            not_negative("learning_rate", self.learning_rate),
             self.max_grad_norm
                 .and_then(|norm| positive("max_grad_norm", norm)),
             (!(0.0..=1.0).contains(&self.warmup_ratio))
@@ -271,6 +273,11 @@ fn counts(name: &str, value: Option<u64>) -> Option<String> {
 fn positive(name: &str, value: f64) -> Option<String> {
     let valid = value > 0.0 && value.is_finite();
     (!valid).then(|| format!("{name} is {value}, must be a positive number"))
+}
+
+fn not_negative(name: &str, value: f64) -> Option<String> {
+    let valid = value >= 0.0 && value.is_finite();
+    (!valid).then(|| format!("{name} is {value}, must be 0 or more"))
 }
 
 fn rate(name: &str, value: f64) -> Option<String> {

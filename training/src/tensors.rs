@@ -83,7 +83,8 @@ fn converted<T: Copy + Sync, U: Send>(values: &[T], convert: impl Fn(T) -> U + S
     values.map(|&value| convert(value)).collect()
 }
 
-fn to_data(raw: RawTensor) -> TensorData {
+/// Float32 elements of a file.
+pub(crate) fn to_data(raw: RawTensor) -> TensorData {
     TensorData {
         bytes: Bytes::from_bytes_vec(raw.bytes),
         shape: Shape::from(raw.shape),
@@ -99,9 +100,17 @@ pub(crate) fn trained<B: Backend, M: Module<B>>(
     model: &M,
     is_trained: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<(String, RawTensor)>> {
+    collect(is_trained, &mut |take| visit(model, take))
+}
+
+/// What a visit finds of the parameters that are chosen, by their paths, as float32.
+pub(crate) fn collect(
+    is_chosen: &dyn Fn(&str) -> bool,
+    visit: &mut dyn FnMut(Visit<'_>) -> Result<()>,
+) -> Result<Vec<(String, RawTensor)>> {
     let mut found = Vec::new();
-    visit(model, &mut |path, data| {
-        if is_trained(path) {
+    visit(&mut |path, data| {
+        if is_chosen(path) {
             found.push((path.to_string(), to_raw(data(), DType::F32)));
         }
         Ok(())

@@ -173,6 +173,9 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
         }
         false => Box::new(AdamW::new(settings.optimizer)),
     };
+    for (path, values) in prepared.masters {
+        optimizer.set_master(&path, values);
+    }
     let mut progress = Progress {
         loss_scale: settings.loss_scale.as_ref().map(LossScale::new),
         ..Progress::default()

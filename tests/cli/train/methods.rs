@@ -167,8 +167,7 @@ fn all_wrong_settings_are_named_together() {
     let wrong = [
         "--lora_dropout",
         "1.5",
-        "--learning_rate",
-        "0",
+        "--learning_rate=-1",
         "--warmup_ratio",
         "2",
         "--lora_dim",
@@ -177,7 +176,7 @@ fn all_wrong_settings_are_named_together() {
     let error = train(&dir, &model, ROW, &wrong).failure(2);
     for name in [
         "lora_dropout is 1.5",
-        "learning_rate is 0",
+        "learning_rate is -1",
         "warmup_ratio is 2",
         "lora_dim is 0",
     ] {

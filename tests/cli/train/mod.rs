@@ -1,6 +1,8 @@
 //! `glmtune train` as a user runs it.
 
 mod interchange;
+mod loss_scale;
+mod masters;
 mod methods;
 mod reference;
 mod resume;
@@ -36,6 +38,7 @@ pub struct GoldenRun {
     pub folder: tempfile::TempDir,
     pub fixtures: Fixtures,
     args: Vec<String>,
+    adapter: Option<PathBuf>,
     /// Keeps the prefix's directory.
     _prefix: Option<tempfile::TempDir>,
 }
@@ -56,7 +59,7 @@ impl GoldenRun {
             ("warmup_ratio", "0.25".to_string()),
             ("dtype", "f32".to_string()),
         ];
-        let mut prefix = None;
+        let (mut adapter, mut prefix) = (None, None);
         match run {
             "all" => args.push(("train_type", "all".to_string())),
             "freeze" => {
@@ -66,16 +69,19 @@ impl GoldenRun {
             }
             "lora" | "lora_all" => {
                 args.push(("train_type", "lora".to_string()));
-                args.push(("adapter", golden(family).join(run).display().to_string()));
+                adapter = Some(golden(family).join(run));
                 args.push(("lora_dropout", "0".to_string()));
             }
             _ => {
                 let dir = prefix_directory(&golden(family), run);
                 args.push(("train_type", "ptuning".to_string()));
-                args.push(("adapter", dir.path().display().to_string()));
+                adapter = Some(dir.path().to_path_buf());
                 args.push(("prefix_dropout", "0".to_string()));
                 prefix = Some(dir);
             }
+        }
+        if let Some(adapter) = &adapter {
+            args.push(("adapter", adapter.display().to_string()));
         }
         let args = args
             .into_iter()
@@ -85,19 +91,30 @@ impl GoldenRun {
             folder,
             fixtures,
             args,
+            adapter,
             _prefix: prefix,
         }
     }
 
+    /// The adapter that the run starts from.
+    pub fn adapter(&self) -> &Path {
+        self.adapter.as_deref().unwrap()
+    }
+
     /// Trains with more arguments; gives the output directory.
     pub fn train(&self, name: &str, more: &[&str]) -> PathBuf {
+        self.run(name, more).success();
+        self.folder.path().join(name)
+    }
+
+    /// Trains with more arguments into a folder of a name. Of a flag that comes twice, the last counts.
+    pub fn run(&self, name: &str, more: &[&str]) -> crate::Run {
         let output = self.folder.path().join(name);
         let mut args = vec!["train", "--no_shuffle", "--no_cache"];
         args.extend(self.args.iter().map(String::as_str));
         args.extend(["--output_dir", output.to_str().unwrap()]);
         args.extend(more);
-        crate::glmtune(&args).success();
-        output
+        crate::glmtune(&args)
     }
 
     /// What the published code gave, step by step.

@@ -125,7 +125,8 @@ impl<B: GlmBackend> Optimizer<B> for AdamW<B> {
         moments
             .flat_map(|(path, moments)| {
                 [(FIRST, &moments.first), (SECOND, &moments.second)].map(|(quantity, tensor)| {
-                    StateTensor::new(quantity, path, tensor.shape().to_vec(), || {
+                    let name = format!("{quantity}.{path}");
+                    StateTensor::new(name, tensor.shape().to_vec(), || {
                         primitive_to_raw::<B>(tensor.clone()).bytes
                     })
                 })

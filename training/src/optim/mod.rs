@@ -41,7 +41,8 @@ pub enum Weight<B: GlmBackend> {
     Host(TensorData),
 }
 
-/// A float32 tensor of an optimizer's state, named `<quantity>.<path of the parameter>`, whose elements
+/// A float32 tensor of an optimizer: of its state, named `<quantity>.<path of the parameter>`, or a master,
+/// named by the path. Its elements
 /// are fetched when they are wanted: all of them together can be as large as the model three times over.
 pub struct StateTensor<'a> {
     /// Name, type and shape.
@@ -51,14 +52,9 @@ pub struct StateTensor<'a> {
 }
 
 impl<'a> StateTensor<'a> {
-    fn new(
-        quantity: &str,
-        path: &str,
-        shape: Vec<usize>,
-        fetch: impl Fn() -> Vec<u8> + 'a,
-    ) -> Self {
+    fn new(name: String, shape: Vec<usize>, fetch: impl Fn() -> Vec<u8> + 'a) -> Self {
         Self {
-            info: TensorInfo::new(format!("{quantity}.{path}"), checkpoint::DType::F32, shape),
+            info: TensorInfo::new(name, checkpoint::DType::F32, shape),
             fetch: Box::new(fetch),
         }
     }
@@ -81,15 +77,24 @@ pub trait Optimizer<B: GlmBackend>: Send {
         update: Update,
     ) -> Result<Weight<B>>;
 
+    /// Takes over the float32 values of a trained parameter, which the model holds in its compute type, as
+    /// its master; an optimizer that updates the model's own float32 weights keeps none.
+    fn set_master(&mut self, _path: &str, _values: RawTensor) {}
+
+    /// The masters, named by the paths of their parameters. A parameter that has none is exact in the model.
+    fn masters(&self) -> Vec<StateTensor<'_>> {
+        Vec::new()
+    }
+
     /// Whether gradients should leave the device as soon as they exist.
     fn wants_host_gradients(&self) -> bool {
         false
     }
 
-    /// The state.
+    /// The state, but for the masters: it is the same wherever an optimizer of one kind keeps it.
     fn state(&self) -> Vec<StateTensor<'_>>;
 
-    /// Takes up a state that [`state`](Self::state) gave, a tensor at a time.
+    /// Takes up a state that [`state`](Self::state) gave, a tensor at a time, after the masters.
     ///
     /// # Errors
     /// If it is not the state of this optimizer, or cannot be read.

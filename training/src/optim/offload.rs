@@ -10,14 +10,13 @@ use glmtune_model::checkpoint::RawTensor;
 use glmtune_model::layers::ops::host_adamw;
 
 use super::adamw::{FIRST, SECOND};
-use super::{AdamWSettings, Optimizer, ReadState, StateTensor, Update, Weight, by_parameter};
+use super::{
+    AdamWSettings, Optimizer, ReadState, StateTensor, Update, Weight, by_parameter, foreign,
+};
 use crate::error::Result;
 use crate::gradients::Gradient;
 use crate::parallel::ranks::Shard;
 use crate::tensors::{narrow, widen};
-
-/// Name of the masters in a checkpoint.
-const MASTER: &str = "master";
 
 /// AdamW with masters and moments in the host's memory.
 #[derive(Debug)]
@@ -59,13 +58,35 @@ impl HostState {
             ),
             Weight::Host(data) => (data.shape.to_vec(), widen(&data)),
         };
-        let master = shard.part(values);
-        Ok(Self {
+        Ok(Self::new(shape, shard.part(values)))
+    }
+
+    fn new(shape: Vec<usize>, master: Vec<f32>) -> Self {
+        Self {
             shape,
             first: vec![0.0; master.len()],
             second: vec![0.0; master.len()],
             master,
+        }
+    }
+}
+
+impl OffloadedAdamW {
+    /// A tensor of which this process keeps a part.
+    fn tensor<'a>(
+        &'a self,
+        name: String,
+        state: &'a HostState,
+        part: &'a [f32],
+    ) -> StateTensor<'a> {
+        StateTensor::new(name, state.shape.clone(), || {
+            let values = self.shard.whole(part, state.shape.iter().product());
+            bytemuck::cast_slice(&values).to_vec()
         })
+    }
+
+    fn part(&self, raw: &RawTensor) -> Vec<f32> {
+        self.shard.part(bytemuck::pod_collect_to_vec(&raw.bytes))
     }
 }
 
@@ -108,39 +129,35 @@ impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
         true
     }
 
+    fn set_master(&mut self, path: &str, values: RawTensor) {
+        let master = self.part(&values);
+        let state = HostState::new(values.shape, master);
+        self.states.insert(path.to_string(), state);
+    }
+
+    fn masters(&self) -> Vec<StateTensor<'_>> {
+        let states = self.states.iter();
+        states
+            .map(|(path, state)| self.tensor(path.clone(), state, &state.master))
+            .collect()
+    }
+
     fn state(&self) -> Vec<StateTensor<'_>> {
         let states = self.states.iter();
         states
             .flat_map(|(path, state)| {
-                let parts = [
-                    (MASTER, &state.master),
-                    (FIRST, &state.first),
-                    (SECOND, &state.second),
-                ];
-                parts.map(|(quantity, part)| {
-                    StateTensor::new(quantity, path, state.shape.clone(), || {
-                        let values = self.shard.whole(part, state.shape.iter().product());
-                        bytemuck::cast_slice(&values).to_vec()
-                    })
-                })
+                [(FIRST, &state.first), (SECOND, &state.second)]
+                    .map(|(quantity, part)| self.tensor(format!("{quantity}.{path}"), state, part))
             })
             .collect()
     }
 
     fn restore(&mut self, names: Vec<String>, read: ReadState<'_>, _: &B::Device) -> Result<()> {
-        let part = |raw: RawTensor| self.shard.part(bytemuck::pod_collect_to_vec(&raw.bytes));
-        let state = by_parameter(names, [MASTER, FIRST, SECOND])?.into_iter();
-        let states = state.map(|(path, [master, first, second])| {
-            let master = read(&master)?;
-            let state = HostState {
-                shape: master.shape.clone(),
-                master: part(master),
-                first: part(read(&first)?),
-                second: part(read(&second)?),
-            };
-            Ok((path, state))
-        });
-        self.states = states.collect::<Result<_>>()?;
+        for (path, [first, second]) in by_parameter(names, [FIRST, SECOND])? {
+            let (first, second) = (self.part(&read(&first)?), self.part(&read(&second)?));
+            let state = self.states.get_mut(&path).ok_or_else(|| foreign(&path))?;
+            (state.first, state.second) = (first, second);
+        }
         Ok(())
     }
 }
