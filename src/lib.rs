@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod cli;
 pub mod commands;
+mod dashboard;
 pub mod print;
 pub mod settings_file;
 

@@ -55,7 +55,7 @@ pub fn start_logging() {
     });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(crate::print::LogWriter::default)
         // It would panic where standard error is gone.
         .log_internal_errors(false)
         .without_time()

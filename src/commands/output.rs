@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use glmtune_model::files;
@@ -30,22 +31,26 @@ pub fn catch_interrupts() -> Result<()> {
     }
 }
 
-/// From here on, the first Ctrl-C calls `first`, and a second one calls `second` and ends the program.
+/// From here on, the first Ctrl-C calls `first`, and a second one calls `second` and ends the program. Gives
+/// what a Ctrl-C does, for who reads it from the keyboard.
 ///
 /// # Errors
 /// If the handler cannot be set.
 pub fn on_interrupts(
-    first: impl Fn() + Send + 'static,
-    second: impl Fn() + Send + 'static,
-) -> Result<()> {
-    let handler = move || {
+    first: impl Fn() + Send + Sync + 'static,
+    second: impl Fn() + Send + Sync + 'static,
+) -> Result<Arc<dyn Fn() + Send + Sync>> {
+    let handler: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
             second();
             std::process::exit(130);
         }
         first();
-    };
-    ctrlc::set_handler(handler).map_err(|error| Error::Stream(std::io::Error::other(error)))
+    });
+    let own = handler.clone();
+    ctrlc::set_handler(move || own())
+        .map_err(|error| Error::Stream(std::io::Error::other(error)))?;
+    Ok(handler)
 }
 
 /// Whether Ctrl-C was pressed since the last [`clear_interrupt`].

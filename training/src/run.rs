@@ -191,7 +191,8 @@ impl<B: GlmBackend> Training<B> {
         }
     }
 
-    fn description(&self) -> RunDescription {
+    /// What is known of the run when it starts.
+    pub fn description(&self) -> RunDescription {
         let limit = self.settings.max_steps.unwrap_or(u64::MAX);
         RunDescription {
             labels: self.labels.clone(),

@@ -1,13 +1,17 @@
-//! Who watches a training: files in the output directory, and lines on standard output.
+//! Who watches a training: files in the output directory, and a dashboard on a terminal or lines elsewhere.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
 
 use glmtune_model::GlmBackend;
 use glmtune_training::observer::{Observers, Request, StopSignal};
-use glmtune_training::report::{CurveFile, EventLogger, Lines, MetricsFile};
+use glmtune_training::report::{CurveFile, EventLogger, Lines, MetricsFile, StepRecord};
 use glmtune_training::run::Training;
 
 use crate::cli::TrainArgs;
 use crate::commands::error::Result;
 use crate::commands::output::{note, on_interrupts, say};
+use crate::dashboard::{Dashboard, close_screen};
 
 /// The observers of a training. The first of several processes alone writes and prints; all of them stop
 /// when asked to.
@@ -17,24 +21,46 @@ use crate::commands::output::{note, on_interrupts, say};
 pub fn observers<B: GlmBackend>(args: &TrainArgs, training: &Training<B>) -> Result<Observers> {
     let mut observers = Observers::default();
     let is_first = training.shard.is_first();
-    if is_first {
-        let (dir, step) = (&args.output_dir, training.progress.step);
-        let (metrics, history) = MetricsFile::open(dir, step)?;
-        observers.add(metrics);
-        observers.add(CurveFile::new(dir, &history));
-        observers.add(EventLogger::create(dir, step)?);
-        observers.add(Lines::new(args.show_loss_step, |line: &str| say(line)));
-    }
     let stop = StopSignal::default();
     observers.add(stop.clone());
-    on_interrupts(
+    let asked = stop.clone();
+    let interrupt = on_interrupts(
         move || {
-            stop.ask(Request::SaveAndStop);
+            asked.ask(Request::SaveAndStop);
             if is_first {
                 note("finishing the step, then saving; once more to stop at once");
             }
         },
-        || {},
+        close_screen,
     )?;
+    if !is_first {
+        return Ok(observers);
+    }
+    let (dir, step) = (&args.output_dir, training.progress.step);
+    let (metrics, history) = MetricsFile::open(dir, step)?;
+    observers.add(metrics);
+    observers.add(CurveFile::new(dir, &history));
+    observers.add(EventLogger::create(dir, step)?);
+    match dashboard(args, training, &history, stop, interrupt) {
+        Some(dashboard) => observers.add(dashboard),
+        None => observers.add(Lines::new(args.show_loss_step, |line: &str| say(line))),
+    }
     Ok(observers)
+}
+
+/// A dashboard, where one is wanted and the terminal can show it.
+fn dashboard<B: GlmBackend>(
+    args: &TrainArgs,
+    training: &Training<B>,
+    history: &[StepRecord],
+    stop: StopSignal,
+    interrupt: Arc<dyn Fn() + Send + Sync>,
+) -> Option<Dashboard> {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    if args.no_dashboard || is_dumb || !std::io::stdout().is_terminal() {
+        return None;
+    }
+    let dashboard = Dashboard::open(training.description(), history, stop, interrupt);
+    let failed = |error| note(format!("no dashboard on this terminal: {error}"));
+    dashboard.map_err(failed).ok()
 }
