@@ -31,3 +31,36 @@ fn questions_commands_and_a_saved_conversation() {
     let again = [&args[..], &["--load", saved]].concat();
     glmtune_with_input(&again, "more\n", dir.path()).success();
 }
+
+#[cfg(unix)]
+#[test]
+fn control_c_on_a_terminal_stops_the_answer_and_no_more() {
+    let (dir, model) = tiny("glm3");
+    let args = [
+        "chat",
+        "--backend=flex",
+        "--model_name_or_path",
+        &model,
+        "--max_new_tokens=1000000",
+    ];
+    let mut session = crate::pty::Session::start(&args, (100, 30), dir.path());
+    session.wait_for_text("> ");
+    for _ in 0..2 {
+        session.keys("/clear\r");
+        session.wait_for_text("the conversation is forgotten");
+        session.keys("hello\r");
+        let answers = |screen: &str| {
+            screen
+                .lines()
+                .rev()
+                .take_while(|line| !line.contains("> hello"))
+                .any(|line| line.len() > 5)
+        };
+        session.wait_for(answers);
+        session.keys("\x03");
+        session.wait_for(|screen| screen.trim_end().ends_with('>') && screen.contains("tokens/s"));
+    }
+    session.keys("\x04");
+    let (status, screen) = session.end();
+    assert_eq!(status, 0, "{screen}");
+}

@@ -13,6 +13,10 @@ mod generate;
 mod init;
 mod merge;
 mod migration;
+#[cfg(target_os = "linux")]
+mod printing;
+#[cfg(unix)]
+mod pty;
 mod score;
 mod tokenize;
 mod train;

@@ -1,5 +1,7 @@
 //! `glmtune train` as a user runs it.
 
+#[cfg(unix)]
+mod dashboard;
 mod interchange;
 mod loss_scale;
 mod masters;

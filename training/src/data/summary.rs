@@ -77,19 +77,21 @@ pub(super) fn count_targets(labels: impl Iterator<Item = i64>) -> usize {
     labels.skip(1).filter(|&label| label != IGNORED).count()
 }
 
+/// Bins between the shortest and the longest row, none of them empty.
 fn histogram(sorted: &[usize]) -> Vec<(usize, usize)> {
-    let Some(&longest) = sorted.last() else {
+    let (Some(&shortest), Some(&longest)) = (sorted.first(), sorted.last()) else {
         return Vec::new();
     };
-    let width = longest.div_ceil(BINS).max(1);
+    let width = (longest + 1 - shortest).div_ceil(BINS).max(1);
+    let first = shortest.saturating_sub(1);
     (1..=BINS)
         .map(|bin| {
-            let (from, to) = ((bin - 1) * width, bin * width);
+            let (from, to) = (first + (bin - 1) * width, first + bin * width);
             let count = sorted.partition_point(|&length| length <= to)
                 - sorted.partition_point(|&length| length <= from);
-            (to, count)
+            (to.min(longest), count)
         })
-        .filter(|&(to, _)| to < longest + width)
+        .filter(|&(_, count)| count > 0)
         .collect()
 }
 
@@ -154,9 +156,24 @@ mod tests {
         assert_eq!((summary.shortest, summary.median), (2, 4));
         assert_eq!((summary.percentile_95, summary.longest), (16, 16));
         let counts: Vec<(usize, usize)> = summary.histogram.clone();
-        assert_eq!(counts[..2], [(2, 1), (4, 2)]);
-        assert_eq!(counts.iter().map(|bin| bin.1).sum::<usize>(), 4);
-        assert_eq!(counts.last(), Some(&(16, 1)));
+        assert_eq!(counts, [(3, 1), (5, 2), (16, 1)]);
         assert!(summary.to_string().contains("targets: 4 (15.4 %)"));
+    }
+
+    #[test]
+    fn no_bin_is_empty_and_every_row_is_in_one() {
+        for lengths in [
+            vec![300],
+            vec![7; 40],
+            vec![0, 1, 1000],
+            (290..=310).collect(),
+            vec![],
+        ] {
+            let bins = histogram(&lengths);
+            assert!(bins.iter().all(|bin| bin.1 > 0), "{bins:?}");
+            assert!(bins.is_sorted_by(|a, b| a.0 < b.0), "{bins:?}");
+            assert_eq!(bins.iter().map(|bin| bin.1).sum::<usize>(), lengths.len());
+            assert_eq!(bins.last().map(|bin| bin.0), lengths.last().copied());
+        }
     }
 }

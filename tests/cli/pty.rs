@@ -1,0 +1,117 @@
+//! The program on a pseudo-terminal, and what stands on its screen.
+
+use std::io::{Read, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+/// How long a screen or an end is waited for at most, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A program on a terminal.
+pub struct Session {
+    child: Box<dyn Child + Send + Sync>,
+    master: Box<dyn MasterPty + Send>,
+    keyboard: Box<dyn Write + Send>,
+    output: Receiver<Vec<u8>>,
+    screen: vt100::Parser,
+}
+
+fn size(columns: u16, rows: u16) -> PtySize {
+    PtySize {
+        rows,
+        cols: columns,
+        ..PtySize::default()
+    }
+}
+
+impl Session {
+    /// Starts `glmtune` on a terminal of a size, with a folder for what it remembers.
+    pub fn start(args: &[&str], (columns, rows): (u16, u16), home: &std::path::Path) -> Self {
+        let pair = native_pty_system().openpty(size(columns, rows)).unwrap();
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_glmtune"));
+        command.args(args);
+        command.env("TERM", "xterm-256color");
+        command.env("XDG_STATE_HOME", home);
+        command.env_remove("GLMTUNE_LOG");
+        command.env_remove("NO_COLOR");
+        let child = pair.slave.spawn_command(command).unwrap();
+        drop(pair.slave);
+        let mut reader = pair.master.try_clone_reader().unwrap();
+        let (sender, output) = channel();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // The read fails when the program has gone.
+            while let Ok(count @ 1..) = reader.read(&mut bytes) {
+                if sender.send(bytes[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            child,
+            keyboard: pair.master.take_writer().unwrap(),
+            master: pair.master,
+            output,
+            screen: vt100::Parser::new(rows, columns, 500),
+        }
+    }
+
+    /// Types keys.
+    pub fn keys(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+        self.keyboard.flush().unwrap();
+    }
+
+    /// Gives the terminal another size.
+    pub fn resize(&mut self, columns: u16, rows: u16) {
+        self.master.resize(size(columns, rows)).unwrap();
+        self.screen.screen_mut().set_size(rows, columns);
+    }
+
+    /// The text on the screen.
+    pub fn screen(&self) -> String {
+        self.screen.screen().contents()
+    }
+
+    /// Whether a full-screen program has the terminal.
+    pub fn is_alternate(&self) -> bool {
+        self.screen.screen().alternate_screen()
+    }
+
+    /// Waits until the screen shows something, and gives the screen.
+    #[track_caller]
+    pub fn wait_for(&mut self, what: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if what(&self.screen()) {
+                return self.screen();
+            }
+            match self.output.recv_timeout(Duration::from_millis(100)) {
+                Ok(bytes) => self.screen.process(&bytes),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) if what(&self.screen()) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        panic!("this never came; the screen at the end:\n{}", self.screen());
+    }
+
+    /// Waits for a text on the screen.
+    #[track_caller]
+    pub fn wait_for_text(&mut self, text: &str) -> String {
+        self.wait_for(|screen| screen.contains(text))
+    }
+
+    /// Waits for the end: the exit status and the last screen.
+    pub fn end(mut self) -> (u32, String) {
+        while let Ok(bytes) = self.output.recv_timeout(PATIENCE) {
+            self.screen.process(&bytes);
+        }
+        let status = self.child.wait().unwrap().exit_code();
+        assert!(!self.is_alternate(), "the terminal was not given back");
+        assert!(!self.screen.screen().hide_cursor(), "no cursor");
+        (status, self.screen())
+    }
+}
