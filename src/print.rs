@@ -132,6 +132,8 @@ pub fn finish(written: io::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output has gone, as `head` does: nothing is wrong.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        // The lines of work that went on regardless, and is done.
+        Err(_) if HAS_WARNED.load(Ordering::SeqCst) => ExitCode::SUCCESS,
         Err(error) => {
             note(format!("error: standard output: {error}"));
             ExitCode::FAILURE

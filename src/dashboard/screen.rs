@@ -8,7 +8,7 @@ use std::time::Duration;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::prelude::CrosstermBackend;
 use ratatui::{Frame, Terminal};
@@ -37,13 +37,13 @@ impl Screen {
         let terminal = Terminal::new(CrosstermBackend::new(out))?;
         enable_raw_mode()?;
         IS_OPEN.store(true, Ordering::SeqCst);
-        let mut screen = Self { terminal };
-        let opened = execute!(stdout(), EnterAlternateScreen, Hide);
-        if let Err(error) = opened.and_then(|()| screen.terminal.clear()) {
+        // Not by the terminal's own `clear`, which asks where the cursor is; not all terminals answer.
+        let opened = execute!(stdout(), EnterAlternateScreen, Clear(ClearType::All), Hide);
+        if let Err(error) = opened {
             close();
             return Err(error);
         }
-        Ok(screen)
+        Ok(Self { terminal })
     }
 
     /// Draws a picture, unless the terminal was given back.

@@ -16,6 +16,8 @@ pub struct Session {
     keyboard: Box<dyn Write + Send>,
     output: Receiver<Vec<u8>>,
     screen: vt100::Parser,
+    /// Everything that came, as text.
+    transcript: String,
 }
 
 fn size(columns: u16, rows: u16) -> PtySize {
@@ -55,6 +57,7 @@ impl Session {
             master: pair.master,
             output,
             screen: vt100::Parser::new(rows, columns, 500),
+            transcript: String::new(),
         }
     }
 
@@ -83,19 +86,46 @@ impl Session {
     /// Waits until the screen shows something, and gives the screen.
     #[track_caller]
     pub fn wait_for(&mut self, what: impl Fn(&str) -> bool) -> String {
+        self.wait_until(|session| what(&session.screen()));
+        self.screen()
+    }
+
+    /// Waits until a text has come so many times, wherever it stood.
+    #[track_caller]
+    pub fn wait_for_times(&mut self, text: &str, times: usize) {
+        self.wait_until(|session| session.transcript.matches(text).count() >= times);
+    }
+
+    /// Waits for more output than so many bytes.
+    #[track_caller]
+    pub fn wait_for_more(&mut self, bytes: usize) {
+        let length = self.transcript.len() + bytes;
+        self.wait_until(|session| session.transcript.len() > length);
+    }
+
+    #[track_caller]
+    fn wait_until(&mut self, what: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            if what(&self.screen()) {
-                return self.screen();
+            if what(self) {
+                return;
             }
             match self.output.recv_timeout(Duration::from_millis(100)) {
-                Ok(bytes) => self.screen.process(&bytes),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) if what(&self.screen()) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Ok(bytes) => self.take(&bytes),
+                Err(RecvTimeoutError::Disconnected) if !what(self) => break,
+                Err(_) => {}
             }
         }
-        panic!("this never came; the screen at the end:\n{}", self.screen());
+        panic!(
+            "this never came; the screen at the end:\n{}\nall output: {:?}",
+            self.screen(),
+            self.transcript
+        );
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.screen.process(bytes);
+        self.transcript.push_str(&String::from_utf8_lossy(bytes));
     }
 
     /// Waits for a text on the screen.
@@ -107,7 +137,7 @@ impl Session {
     /// Waits for the end: the exit status and the last screen.
     pub fn end(mut self) -> (u32, String) {
         while let Ok(bytes) = self.output.recv_timeout(PATIENCE) {
-            self.screen.process(&bytes);
+            self.take(&bytes);
         }
         let status = self.child.wait().unwrap().exit_code();
         assert!(!self.is_alternate(), "the terminal was not given back");

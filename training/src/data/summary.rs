@@ -83,13 +83,12 @@ fn histogram(sorted: &[usize]) -> Vec<(usize, usize)> {
         return Vec::new();
     };
     let width = (longest + 1 - shortest).div_ceil(BINS).max(1);
-    let first = shortest.saturating_sub(1);
-    (1..=BINS)
+    (0..BINS)
         .map(|bin| {
-            let (from, to) = (first + (bin - 1) * width, first + bin * width);
-            let count = sorted.partition_point(|&length| length <= to)
-                - sorted.partition_point(|&length| length <= from);
-            (to.min(longest), count)
+            let (from, end) = (shortest + bin * width, shortest + (bin + 1) * width);
+            let count = sorted.partition_point(|&length| length < end)
+                - sorted.partition_point(|&length| length < from);
+            ((end - 1).min(longest), count)
         })
         .filter(|&(_, count)| count > 0)
         .collect()
