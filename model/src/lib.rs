@@ -23,6 +23,7 @@ pub mod parameters;
 pub mod peft;
 pub mod pretrained;
 pub mod printable;
+pub mod process;
 pub mod random_weights;
 pub mod rope_ratio;
 pub mod rows;

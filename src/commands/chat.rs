@@ -14,6 +14,7 @@ use rustyline::error::ReadlineError;
 
 use super::error::{Error, Result};
 use super::generate::{Speed, Stream, generation_options};
+use super::leftovers::tidy_beside;
 use super::output::{catch_interrupts, clear_interrupt, interrupted, note};
 use super::session::{Plan, Session, type_name};
 use crate::backend::{Selected, select};
@@ -184,6 +185,7 @@ impl<B: GlmBackend> Chat<'_, B> {
         let path = Path::new(file);
         let text = serde_json::to_string_pretty(&self.conversation.messages())
             .map_err(|error| glmtune_model::Error::json(path, error))?;
+        tidy_beside(path);
         AtomicFile::write(path, text.as_bytes())?;
         note(format!("saved to {file}"));
         Ok(())

@@ -18,6 +18,7 @@ use glmtune_model::{BuildOptions, CausalLm, ModelConfig};
 use serde_json::{Map, Value, json};
 
 use super::error::{Error, Result};
+use super::leftovers::tidy_beside;
 use super::output::{grouped, human_bytes, note, progress_bar};
 use crate::backend::AnyBackend;
 use crate::cli::{InitArgs, PresetName};
@@ -28,6 +29,7 @@ const VOCABULARY_MULTIPLE: usize = 32;
 /// Runs the command.
 pub fn run(args: &InitArgs) -> Result<()> {
     let max_shard_size = parse_size(&args.max_shard_size)?;
+    tidy_beside(&args.output);
     let dir = AtomicDir::create(&args.output, Existing::Refuse)?;
     let (tokenizer, mode) = write_tokenizer(args, dir.path())?;
     let dtype = file_type(args);

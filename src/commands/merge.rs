@@ -8,6 +8,7 @@ use glmtune_model::merge::Merge;
 use glmtune_model::tokenizer::{Mode, Tokenizer};
 
 use super::error::{Error, Result};
+use super::leftovers::tidy_beside;
 use super::output::{catch_interrupts, human_bytes, interrupted, note, progress_bar};
 use super::session::{noted_mode, require_directory};
 use crate::cli::MergeArgs;
@@ -24,6 +25,7 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     let dtype = args.dtype.map(DType::from);
     let merge = Merge::open(&args.model_name_or_path, &args.adapter, dtype)?;
     let plan = merge.plan(max_shard_size)?;
+    tidy_beside(&output_dir);
     let dir = AtomicDir::create(&output_dir, Existing::Refuse)?;
     let summary = summary(&output_dir, &merge, &plan);
     write(&merge, plan, dir.path())?;

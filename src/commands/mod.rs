@@ -5,6 +5,7 @@ mod error;
 mod generate;
 mod init;
 mod inspect;
+mod leftovers;
 mod merge;
 mod output;
 mod plan;

@@ -12,6 +12,7 @@ use glmtune_training::loss::{Targets, negative_log_likelihood};
 use serde::Serialize;
 
 use super::error::{Error, Result};
+use super::leftovers::tidy_beside;
 use super::output::{catch_interrupts, interrupted, json_line, note};
 use super::session::{Plan, Session, type_name};
 use crate::backend::{Selected, select};
@@ -87,15 +88,16 @@ fn score<B: GlmBackend>(
     device: &B::Device,
     rows: &[TrainingRow],
 ) -> Result<()> {
-    let session = Session::<B>::load(plan, &args.model, selected, device)?;
-    note(format!("{selected}, {}", type_name(session.dtype)));
-    catch_interrupts()?;
     let vocabulary = plan.config.common().vocab_size;
+    // Before the work: a file that cannot be written is no reason to have done it.
     let mut dump = args
         .dump
         .as_deref()
         .map(|path| open_dump(path, rows, vocabulary))
         .transpose()?;
+    let session = Session::<B>::load(plan, &args.model, selected, device)?;
+    note(format!("{selected}, {}", type_name(session.dtype)));
+    catch_interrupts()?;
     let mut out = std::io::stdout().lock();
     let (mut total, mut targets) = (0.0, 0);
     for (index, row) in rows.iter().enumerate() {
@@ -125,6 +127,7 @@ fn score<B: GlmBackend>(
 }
 
 fn open_dump(path: &Path, rows: &[TrainingRow], vocabulary: usize) -> Result<TensorFile> {
+    tidy_beside(path);
     let infos = rows.iter().enumerate().map(|(index, row)| {
         let shape = [row.input_ids.len(), vocabulary];
         TensorInfo::new(format!("logits.{index}"), checkpoint::DType::F32, shape)

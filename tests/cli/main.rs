@@ -13,6 +13,7 @@ mod generate;
 mod init;
 mod merge;
 mod migration;
+mod outputs;
 #[cfg(target_os = "linux")]
 mod printing;
 #[cfg(unix)]
@@ -24,6 +25,8 @@ mod train;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use glmtune::model::process::ProcessName;
 
 /// The outcome of a run.
 pub struct Run {
@@ -90,6 +93,19 @@ pub fn glmtune_with_input(args: &[&str], input: &str, home: &Path) -> Run {
         .write_all(input.as_bytes())
         .unwrap();
     Run::of(child.wait_with_output().unwrap())
+}
+
+/// The temporary name of an output that a process of this machine had, which has ended.
+pub fn dead_name(target: &str) -> String {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_glmtune"))
+        .arg("--version")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    child.wait().unwrap();
+    let ProcessName { host, boot, .. } = ProcessName::this();
+    format!(".{target}.partial-glmtune-{host}-{boot}-{pid}-0")
 }
 
 /// A tiny model of a mode in a temporary folder.

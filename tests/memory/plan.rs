@@ -12,7 +12,7 @@ use glmtune::model::parameters::parameters;
 use glmtune::model::{BuildOptions, CausalLm};
 use glmtune::training::method::Masters;
 use glmtune::training::optim::{AdamW, AdamWSettings, OffloadedAdamW, Optimizer, Update, apply};
-use glmtune::training::output::Outputs;
+use glmtune::training::output::{Outputs, RunId};
 use glmtune::training::parallel::WindowItem;
 use glmtune::training::parallel::data::Share;
 use glmtune::training::parallel::ranks::Shard;
@@ -127,6 +127,7 @@ impl Case {
         }
         let outputs = Outputs {
             dir: dir.join("out"),
+            run: RunId::new(),
             base: dir.to_path_buf(),
             kind: prepared.output,
             meta: AdapterMeta::default(),

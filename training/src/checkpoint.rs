@@ -1,12 +1,16 @@
 //! What `--resume` needs: trained weights, optimizer state and the place in the data, in directories that
-//! appear whole or not at all.
+//! appear whole or not at all. Whose they are and what is kept: [`crate::output::folder`].
 //!
 //! Dropout and the order of rows are functions of the seed and the place, so no state of a random
 //! generator is kept.
 
-use std::collections::BTreeMap;
+pub(crate) mod contents;
+mod progress;
+mod state;
+
+pub use progress::{Extent, Progress};
+
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use burn::backend::Autodiff;
@@ -15,14 +19,15 @@ use glmtune_model::checkpoint::{
 };
 use glmtune_model::files::{self, Limit};
 use glmtune_model::host_weights::HostWeights;
+use glmtune_model::parameters::ParameterInfo;
 use glmtune_model::{CausalLm, GlmBackend};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
+use self::state::{FileDigest, State};
 use crate::error::{Error, Result};
-use crate::optim::{Optimizer, StateTensor};
-use crate::precision::LossScale;
+use crate::optim::{FIRST, Optimizer, SECOND, StateTensor};
+use crate::output::{RunId, folder};
 use crate::tensors;
 use crate::weights::Weights;
 
@@ -30,27 +35,9 @@ use crate::weights::Weights;
 const FOLDER: &str = "checkpoint";
 /// Checkpoints that are kept, so that there is one before the last.
 const KEPT: usize = 2;
-/// Version of the layout.
-const VERSION: u32 = 2;
 const STATE: &str = "state.json";
 const WEIGHTS: &str = "weights.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
-
-/// How far a training has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Optimizer steps that are done.
-    pub step: u64,
-    /// Those of them that changed the weights: a step that overflowed does not.
-    pub updates: u64,
-    /// The epoch at hand, from 0.
-    pub epoch: usize,
-    /// Micro-batches of that epoch that are done.
-    pub micro_batch: usize,
-    /// The loss scale, in half precision.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loss_scale: Option<LossScale>,
-}
 
 /// What must be the same for a training to go on as if it had not been interrupted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,9 +58,12 @@ impl Identity {
         names.sort();
         names.dedup();
         let show = |value: Option<&Value>| value.map_or("absent".to_string(), Value::to_string);
+        // A number that was written and read back can differ in its last bit from one that was not.
+        let read_back = |value: &Value| serde_json::from_str(&value.to_string()).ok();
+        let is = |name: &str| other.settings.get(name).and_then(read_back);
         let mut found: Vec<String> = names
             .into_iter()
-            .filter(|name| self.settings.get(*name) != other.settings.get(*name))
+            .filter(|name| self.settings.get(*name) != is(name.as_str()).as_ref())
             .map(|name| {
                 let (was, is) = (self.settings.get(name), other.settings.get(name));
                 format!("{name} was {}, is {}", show(was), show(is))
@@ -89,26 +79,14 @@ impl Identity {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct State {
-    version: u32,
-    progress: Progress,
-    identity: Identity,
-    /// Size and digest of each file.
-    files: BTreeMap<String, FileDigest>,
-}
-
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct FileDigest {
-    bytes: u64,
-    sha256: String,
-}
-
 /// The checkpoints of a training.
 #[derive(Debug)]
 pub struct Checkpoints {
+    output_dir: PathBuf,
     folder: PathBuf,
     identity: Identity,
+    extent: Extent,
+    run: RunId,
 }
 
 /// Which checkpoint a training goes on from.
@@ -124,26 +102,44 @@ pub enum Resume {
 #[derive(Debug)]
 pub struct Saved {
     dir: PathBuf,
+    /// The run that wrote it.
+    pub run: RunId,
     /// Where it stands.
     pub progress: Progress,
 }
 
 impl Checkpoints {
-    /// The checkpoints of a training that writes to `output_dir`.
-    pub fn new(output_dir: &Path, identity: Identity) -> Self {
+    /// The checkpoints of a run that writes to `output_dir`.
+    pub fn new(output_dir: &Path, identity: Identity, extent: Extent, run: RunId) -> Self {
         Self {
+            output_dir: output_dir.to_path_buf(),
             folder: output_dir.join(FOLDER),
             identity,
+            extent,
+            run,
         }
+    }
+
+    /// From here on, writes under the run of a checkpoint that is gone on from.
+    pub fn go_on(&mut self, saved: &Saved) {
+        self.run = saved.run.clone();
     }
 
     /// The steps of the checkpoints in an output directory, in their order.
     pub fn steps(output_dir: &Path) -> Vec<u64> {
-        let Ok(entries) = fs::read_dir(output_dir.join(FOLDER)) else {
+        let folder = output_dir.join(FOLDER);
+        if !is_directory(&folder) {
+            return Vec::new();
+        }
+        let Ok(entries) = fs::read_dir(folder) else {
             return Vec::new();
         };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let steps = names.filter_map(|name| name.strip_prefix("step-")?.parse().ok());
+        let dirs = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let steps = dirs.filter(|dir| is_directory(dir)).filter_map(|dir| {
+            let name = dir.file_name()?.to_str()?;
+            let step = name.strip_prefix("step-")?.parse().ok()?;
+            (name == step_name(step)).then_some(step)
+        });
         let mut steps: Vec<u64> = steps.collect();
         steps.sort_unstable();
         steps
@@ -167,34 +163,45 @@ impl Checkpoints {
         optimizer: &[StateTensor<'_>],
     ) -> Result<()> {
         let target = self.folder.join(step_name(progress.step));
+        self.make_way()?;
         let dir = AtomicDir::create(&target, Existing::Replace)?;
         write_weights(&dir.path().join(WEIGHTS), weights, is_trained)?;
         write_state(&dir.path().join(OPTIMIZER), optimizer)?;
         let digest = |name: &str| Ok((name.to_string(), FileDigest::of(&dir.path().join(name))?));
-        let state = State {
-            version: VERSION,
-            progress,
-            identity: self.identity.clone(),
-            files: [WEIGHTS, OPTIMIZER]
-                .into_iter()
-                .map(digest)
-                .collect::<Result<_>>()?,
-        };
+        let files = [WEIGHTS, OPTIMIZER].into_iter().map(digest);
+        let (run, identity) = (self.run.clone(), self.identity.clone());
+        let state = State::new(run, progress, identity, files.collect::<Result<_>>()?);
         let path = dir.path().join(STATE);
-        let text = serde_json::to_vec_pretty(&state)
-            .map_err(|error| glmtune_model::Error::json(&path, error))?;
-        AtomicFile::write(&path, &text)?;
+        let text = state.signed();
+        let text = text.map_err(|error| glmtune_model::Error::json(&path, error))?;
+        AtomicFile::write(&path, text.as_bytes())?;
         dir.commit()?;
         self.remove_old(progress.step)
     }
 
-    /// Checkpoints of later steps belong to a course that was left when the run went on from an earlier one.
-    fn remove_old(&self, last: u64) -> Result<()> {
-        let Some(output_dir) = self.folder.parent() else {
+    /// Moves away what stands in the place of the run's checkpoints and is not its own.
+    fn make_way(&self) -> Result<()> {
+        folder::make_way(&self.output_dir, &self.folder, is_directory(&self.folder))?;
+        let Ok(entries) = fs::read_dir(&self.folder) else {
             return Ok(());
         };
-        let (mut kept, later): (Vec<u64>, Vec<u64>) = Self::steps(output_dir)
+        let entries = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        for path in entries.filter(|path| is_checkpoint_name(path)) {
+            folder::make_way(&self.output_dir, &path, self.wrote(&path))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a directory is a checkpoint of this run.
+    fn wrote(&self, dir: &Path) -> bool {
+        is_directory(dir) && read_state(dir).is_ok_and(|state| state.run == self.run)
+    }
+
+    /// Checkpoints of later steps belong to a course that was left when the run went on from an earlier one.
+    fn remove_old(&self, last: u64) -> Result<()> {
+        let (mut kept, later): (Vec<u64>, Vec<u64>) = Self::steps(&self.output_dir)
             .into_iter()
+            .filter(|&step| self.wrote(&self.folder.join(step_name(step))))
             .partition(|&step| step <= last);
         let old = kept.len().saturating_sub(KEPT);
         for step in kept.drain(..old).chain(later) {
@@ -210,10 +217,7 @@ impl Checkpoints {
     /// If it is damaged or was made by other settings, with the reason, and with the one before it if that
     /// can be used.
     pub fn find(&self, resume: Resume) -> Result<Option<Saved>> {
-        let steps = match self.folder.parent() {
-            Some(output_dir) => Self::steps(output_dir),
-            None => Vec::new(),
-        };
+        let steps = Self::steps(&self.output_dir);
         let step = match resume {
             Resume::Last => steps.last().copied(),
             Resume::Step(step) if steps.contains(&step) => Some(step),
@@ -249,14 +253,7 @@ impl Checkpoints {
     /// The checkpoint of a step if it can be used, else why not.
     fn check(&self, step: u64) -> std::result::Result<Saved, String> {
         let dir = self.folder.join(step_name(step));
-        let state: State =
-            files::read_json(&dir.join(STATE), Limit::STATE).map_err(|error| error.to_string())?;
-        if state.version != VERSION {
-            return Err(format!(
-                "written in layout {}, this glmtune reads {VERSION}",
-                state.version
-            ));
-        }
+        let state = read_state(&dir)?;
         let differences = state.identity.differences(&self.identity);
         if !differences.is_empty() {
             return Err(format!(
@@ -264,36 +261,40 @@ impl Checkpoints {
                 differences.join("\n    ")
             ));
         }
+        let progress = state.progress;
+        if progress.step != step {
+            return Err(format!("{STATE} is of step {}", progress.step));
+        }
+        if let Some(fault) = progress.fault(&self.extent) {
+            return Err(format!("{STATE}: {fault}"));
+        }
         for name in [WEIGHTS, OPTIMIZER] {
-            let found = FileDigest::of(&dir.join(name)).map_err(|error| error.to_string())?;
-            match state.files.get(name) {
-                Some(expected) if *expected == found => {}
-                Some(expected) if expected.bytes != found.bytes => {
-                    return Err(format!(
-                        "{name} is truncated or damaged: {} bytes, expected {}",
-                        found.bytes, expected.bytes
-                    ));
-                }
-                _ => return Err(format!("{name} is damaged: its digest differs")),
+            let expected = state.files.get(name);
+            let expected = expected.ok_or_else(|| format!("{STATE} does not vouch for {name}"))?;
+            if let Some(fault) = expected.fault(&dir.join(name)) {
+                return Err(fault);
             }
         }
         Ok(Saved {
             dir,
-            progress: state.progress,
+            run: state.run,
+            progress,
         })
     }
 }
 
 impl Saved {
-    /// Puts the trained weights into a model.
+    /// Puts the trained weights into a model, of which these parameters are trained.
     ///
     /// # Errors
-    /// If the file does not fit the model.
+    /// If a file lacks what such a training needs, with its name, or holds anything else.
     pub fn restore_weights<B: GlmBackend>(
         &self,
         model: CausalLm<Autodiff<B>>,
         host: &mut HostWeights,
+        trained: &[ParameterInfo],
     ) -> Result<CausalLm<Autodiff<B>>> {
+        self.check(trained)?;
         tensors::restore(
             model,
             host,
@@ -313,32 +314,27 @@ impl Saved {
     ) -> Result<()> {
         let weights = Checkpoint::open_file(&self.dir.join(WEIGHTS))?;
         for info in weights.entries() {
-            optimizer.set_master(&info.name, weights.read_as(&info.name, DType::F32)?);
+            optimizer.set_master(&info.name, contents::read(&weights, &info.name, f32::MIN)?);
         }
         let file = Checkpoint::open_file(&self.dir.join(OPTIMIZER))?;
         let names = file.entries().map(|info| info.name.clone()).collect();
-        optimizer.restore(names, &|name| Ok(file.read(name)?), device)
+        let read = |name: &str| contents::read(&file, name, least_moment(name));
+        optimizer.restore(names, &read, device)
     }
-}
 
-impl FileDigest {
-    fn of(path: &Path) -> Result<Self> {
-        let failed = |error| glmtune_model::Error::io(path, error);
-        let (mut file, _) = files::open_regular(path)?;
-        let (mut digest, mut bytes) = (Sha256::new(), 0);
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            let read = file.read(&mut buffer).map_err(failed)?;
-            if read == 0 {
-                break;
-            }
-            digest.update(&buffer[..read]);
-            bytes += read as u64;
+    /// Whether the files hold what a training of these parameters needs, no more and no less.
+    ///
+    /// # Errors
+    /// With the names of what is missing or odd.
+    fn check(&self, trained: &[ParameterInfo]) -> Result<()> {
+        let weights = Checkpoint::open_file(&self.dir.join(WEIGHTS))?;
+        contents::check(&weights, trained, &[])?;
+        let moments = Checkpoint::open_file(&self.dir.join(OPTIMIZER))?;
+        // Before the first update there may be no moments yet.
+        match self.progress.updates == 0 && moments.entries().next().is_none() {
+            true => Ok(()),
+            false => contents::check(&moments, trained, &[FIRST, SECOND]),
         }
-        Ok(Self {
-            bytes,
-            sha256: hex(&digest.finalize()),
-        })
     }
 }
 
@@ -347,12 +343,37 @@ impl FileDigest {
 /// # Errors
 /// If the file cannot be read.
 pub fn file_digest(path: &Path) -> Result<String> {
-    Ok(FileDigest::of(path)?.sha256)
+    Ok(FileDigest::of(path)?.sha256())
 }
 
 /// Bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The least value that a moment can have: a mean of squares is not negative.
+fn least_moment(name: &str) -> f32 {
+    match name.starts_with(&format!("{SECOND}.")) {
+        true => 0.0,
+        false => f32::MIN,
+    }
+}
+
+/// Whether a directory, and no link to one, is there.
+fn is_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|what| what.is_dir())
+}
+
+/// Whether something has the name of a checkpoint.
+fn is_checkpoint_name(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with("step-"))
+}
+
+/// The signed state of a checkpoint's directory.
+fn read_state(dir: &Path) -> std::result::Result<State, String> {
+    let text = files::read(&dir.join(STATE), Limit::STATE).map_err(|error| error.to_string())?;
+    State::parse(&text).map_err(|reason| format!("{STATE}: {reason}"))
 }
 
 fn step_name(step: u64) -> String {

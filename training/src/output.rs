@@ -1,7 +1,10 @@
 //! What a training leaves behind: adapters or whole models that PEFT, the published code and glmtune load.
 
+pub mod folder;
+
+pub use folder::RunId;
+
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
@@ -24,6 +27,8 @@ use crate::weights::Weights;
 pub struct Outputs {
     /// The output directory.
     pub dir: PathBuf,
+    /// The run that writes them.
+    pub run: RunId,
     /// The base model's directory.
     pub base: PathBuf,
     /// What each output holds.
@@ -43,7 +48,8 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Writes `epoch-{epoch}-step-{step}`, the epoch counted from 1, and removes outputs beyond the limit.
+    /// Writes `epoch-{epoch}-step-{step}`, the epoch counted from 1, and removes the run's outputs beyond the
+    /// limit. What stands there and is not the run's own is moved away.
     ///
     /// # Errors
     /// If the disk refuses or the base's files cannot be read.
@@ -54,6 +60,7 @@ impl Outputs {
         weights: &Weights<'_, B>,
     ) -> Result<PathBuf> {
         let target = self.path(epoch, step);
+        folder::make_way(&self.dir, &target, self.run.wrote_output(&target))?;
         let dir = AtomicDir::create(&target, Existing::Replace)?;
         match &self.kind {
             OutputKind::Lora(config) => self.write_lora(dir.path(), config, weights)?,
@@ -66,15 +73,19 @@ impl Outputs {
         if self.with_tokenizer {
             copy_tokenizer_files(&self.base, dir.path())?;
         }
-        self.meta.write(dir.path())?;
+        let mut meta = self.meta.clone();
+        self.run.note(&mut meta);
+        meta.write(dir.path())?;
         dir.commit()?;
-        self.remove_old()?;
+        if let Some(limit) = self.limit {
+            folder::prune(&self.dir, &self.run, step, limit)?;
+        }
         Ok(target)
     }
 
     /// Where the output of a step goes.
     pub fn path(&self, epoch: usize, step: u64) -> PathBuf {
-        self.dir.join(format!("epoch-{epoch}-step-{step}"))
+        self.dir.join(folder::output_name(epoch, step))
     }
 
     fn write_lora<B: GlmBackend>(
@@ -150,39 +161,6 @@ impl Outputs {
         })?;
         Ok(writer.finish()?)
     }
-
-    fn remove_old(&self) -> Result<()> {
-        let Some(limit) = self.limit else {
-            return Ok(());
-        };
-        let found = saved(&self.dir);
-        let old = found.len().saturating_sub(limit);
-        for (_, dir) in found.into_iter().take(old) {
-            fs::remove_dir_all(&dir).map_err(|error| glmtune_model::Error::io(&dir, error))?;
-        }
-        Ok(())
-    }
-}
-
-/// The outputs in a directory with their steps, oldest first.
-pub fn saved(dir: &Path) -> Vec<(u64, PathBuf)> {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return Vec::new();
-    };
-    let mut found: Vec<(u64, PathBuf)> = entries
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            let (epoch, step) = path
-                .file_name()?
-                .to_str()?
-                .strip_prefix("epoch-")?
-                .split_once("-step-")?;
-            epoch.parse::<usize>().ok()?;
-            Some((step.parse().ok()?, path))
-        })
-        .collect();
-    found.sort();
-    found
 }
 
 /// A model directory's `config.json`, with the order of its keys.

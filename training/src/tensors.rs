@@ -12,6 +12,7 @@ use glmtune_model::host_weights::{HostTensor, HostWeights, value};
 use glmtune_model::parameters::ModulePath;
 use rayon::prelude::*;
 
+use crate::checkpoint::contents;
 use crate::error::Result;
 
 /// Elements that one task converts at least.
@@ -224,7 +225,7 @@ impl<B: Backend> ModuleMapper<B> for Restorer<'_> {
 
 impl Restorer<'_> {
     fn read(&self, path: &str, shape: &[usize]) -> Result<RawTensor> {
-        let raw = self.file.read_as(path, checkpoint::DType::F32)?;
+        let raw = contents::read(self.file, path, f32::MIN)?;
         if raw.shape == shape {
             return Ok(raw);
         }

@@ -12,6 +12,7 @@ mod adapter;
 mod atomic;
 mod dtype;
 mod index;
+mod lock;
 mod natural;
 mod pickle;
 mod reader;
@@ -30,11 +31,12 @@ pub use adapter::{
     AdapterKind, AdapterMeta, FileFormat, LoraAdapter, LoraConfig, LoraPair, Patterns,
     PrefixAdapter, TargetModules, write_lora_adapter, write_prefix_adapter,
 };
-pub use atomic::{AtomicDir, AtomicFile, Existing};
+pub use atomic::{AtomicDir, AtomicFile, Existing, remove_stale};
 pub use dtype::DType;
+pub use lock::DirLock;
 pub use natural::natural_order;
 pub use reader::{Checkpoint, Layout};
-pub use side_files::copy_side_files;
+pub use side_files::{copy_side_files, own_file};
 pub use size::parse_size;
 pub use source::{RawTensor, TensorInfo};
 pub use torch_writer::write_torch;

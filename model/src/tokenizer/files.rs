@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::mode::Mode;
 use super::settings::{self, Settings};
 use super::{Tokenizer, chatglm, chatglm2, glm4, json};
+use crate::checkpoint::own_file;
 use crate::error::{Error, Result};
 use crate::files::{self, Limit};
 
@@ -68,10 +69,13 @@ pub fn copy_tokenizer_files(from: &Path, to: &Path) -> Result<Vec<String>> {
     ];
     let names = FILES.into_iter().map(|(name, _)| name).chain(others);
     let mut copied = Vec::new();
-    for name in names.filter(|name| from.join(name).is_file()) {
+    for name in names {
+        let Some(source) = own_file(from, name)? else {
+            continue;
+        };
         let target = to.join(name);
         // By contents: a published file may be read-only, the copy need not be.
-        let bytes = files::read(&from.join(name), Limit::TOKENIZER)?;
+        let bytes = files::read(&source, Limit::TOKENIZER)?;
         fs::write(&target, bytes).map_err(|error| Error::io(&target, error))?;
         copied.push(name.to_string());
     }

@@ -18,18 +18,21 @@ use glmtune_model::parameters::ParameterInfo;
 use glmtune_model::pretrained::{Placement, Pretrained};
 use glmtune_model::tokenizer::tokenizer_files;
 use glmtune_model::{CausalLm, GlmBackend};
-use glmtune_training::checkpoint::{Checkpoints, Identity, Progress, Resume, file_digest};
+use glmtune_training::checkpoint::{
+    Checkpoints, Extent, Identity, Progress, Resume, Saved, file_digest,
+};
 use glmtune_training::data::{DataSettings, Dataset, prepare as prepare_rows};
 use glmtune_training::deepspeed::DeepSpeedConfig;
 use glmtune_training::method::{Masters, Prepared, prepare};
 use glmtune_training::optim::{AdamW, OffloadedAdamW, Optimizer};
-use glmtune_training::output::Outputs;
+use glmtune_training::output::{Outputs, RunId};
 use glmtune_training::parallel::pipeline::Stages;
 use glmtune_training::parallel::ranks::Shard;
 use glmtune_training::precision::LossScale;
 use glmtune_training::run::{Outcome, Training};
 use glmtune_training::settings::TrainSettings;
 
+use self::output_dir::OutputDir;
 use super::error::{Error, Result};
 use super::output::{grouped, note, progress_bar, say};
 use super::session::{Plan, type_name};
@@ -54,11 +57,16 @@ pub fn run(args: &TrainArgs) -> Result<()> {
 }
 
 fn run_rank(args: &TrainArgs, shard: &Shard) -> Result<()> {
+    check_request(args, shard)?;
+    output_dir::check_settings(args)?;
+    let _output_dir = shard
+        .is_first()
+        .then(|| OutputDir::open(&args.output_dir))
+        .transpose()?;
     if args.quick_start {
         quick_start::make(args)?;
     }
     let plan = Plan::new(&args.model)?;
-    check_request(args, shard)?;
     let file = args.deepspeed_file().map(DeepSpeedConfig::read);
     let file = file.transpose()?;
     let selected = devices::select(args, shard)?;
@@ -144,23 +152,22 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
     }
     let dataset = request.rows(&settings)?;
     request.say(dataset.summary().to_string().trim_end());
-    let checkpoints = Checkpoints::new(
+    let mut run = RunId::new();
+    let mut checkpoints = Checkpoints::new(
         &args.output_dir,
         Identity {
             settings: settings.course(),
             data: dataset.fingerprint().to_string(),
             model: file_digest(&args.model.model_name_or_path.join("config.json"))?,
         },
+        Extent::new(&settings, dataset.len()),
+        run.clone(),
     );
-    let saved = match args.resume {
-        None => {
-            if request.shard.is_first() {
-                output_dir::start(&args.output_dir)?;
-            }
-            None
-        }
-        Some(step) => checkpoints.find(step.map_or(Resume::Last, Resume::Step))?,
-    };
+    let saved = request.saved(&checkpoints)?;
+    if let Some(saved) = &saved {
+        checkpoints.go_on(saved);
+        run = saved.run.clone();
+    }
     let prepared = request.model(&settings, dtype)?;
     settle::<B>(request.devices)?;
     request.say(trainable_lines(&prepared));
@@ -180,18 +187,11 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
         loss_scale: settings.loss_scale.as_ref().map(LossScale::new),
         ..Progress::default()
     };
-    match saved {
-        Some(saved) => {
-            model = saved.restore_weights(model, &mut host)?;
-            saved.restore_optimizer(optimizer.as_mut(), request.device)?;
-            progress = saved.progress;
-            request.say(format!("going on after step {}", progress.step));
-        }
-        None if args.resume.is_some() => {
-            request.say("no checkpoint yet: starting from the beginning");
-            output_dir::restart(&args.output_dir)?;
-        }
-        None => {}
+    if let Some(saved) = saved {
+        model = saved.restore_weights(model, &mut host, &prepared.trainable)?;
+        saved.restore_optimizer(optimizer.as_mut(), request.device)?;
+        progress = saved.progress;
+        request.say(format!("going on after step {}", progress.step));
     }
     let stages = request.stages(&model);
     if let Some(stages) = &stages {
@@ -222,6 +222,7 @@ fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
         checkpoints,
         outputs: Outputs {
             dir: args.output_dir.clone(),
+            run,
             base: args.model.model_name_or_path.clone(),
             kind: prepared.output,
             meta,
@@ -250,6 +251,32 @@ impl<B: GlmBackend> Request<'_, B> {
         if self.shard.is_first() {
             say(text);
         }
+    }
+
+    /// The checkpoint to go on from, and an output directory that is ready for what follows.
+    fn saved(&self, checkpoints: &Checkpoints) -> Result<Option<Saved>> {
+        let dir = &self.args.output_dir;
+        let is_first = self.shard.is_first();
+        let Some(step) = self.args.resume else {
+            let moved = is_first.then(|| output_dir::start(dir)).transpose()?;
+            moved.flatten().iter().for_each(|line| self.say(line));
+            return Ok(None);
+        };
+        let saved = checkpoints.find(step.map_or(Resume::Last, Resume::Step))?;
+        // The first process moves nothing before all have looked.
+        self.shard.any(false);
+        if !is_first {
+            return Ok(saved);
+        }
+        let moved = match &saved {
+            Some(_) => output_dir::go_on(dir)?,
+            None => output_dir::restart(dir)?,
+        };
+        moved.iter().for_each(|line| self.say(line));
+        if saved.is_none() {
+            self.say("no checkpoint yet: starting from the beginning");
+        }
+        Ok(saved)
     }
 
     /// The flag decides; then the DeepSpeed file's bf16; then the published type, where half precision

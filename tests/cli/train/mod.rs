@@ -2,12 +2,14 @@
 
 #[cfg(unix)]
 mod dashboard;
+mod folder;
 mod interchange;
 mod loss_scale;
 mod masters;
 mod methods;
 mod reference;
 mod resume;
+mod state;
 mod trajectories;
 
 use std::path::{Path, PathBuf};

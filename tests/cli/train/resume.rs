@@ -1,5 +1,6 @@
 //! `--resume`: to the bit, after any end, and never from what is damaged or foreign.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -26,21 +27,22 @@ fn rows() -> String {
         .collect()
 }
 
-struct Case {
-    dir: tempfile::TempDir,
+/// A tiny model and a file of rows.
+pub struct Case {
+    pub dir: tempfile::TempDir,
     model: String,
     rows: String,
 }
 
 impl Case {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (dir, model) = tiny("glm2");
         let rows = file(&dir, "rows.jsonl", &rows());
         Self { dir, model, rows }
     }
 
     /// Dropout, accumulation, two epochs with a partial last window, a checkpoint every other step.
-    fn args<'a>(&'a self, output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    pub fn args<'a>(&'a self, output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         let mut args = vec![
             "train",
             "--backend",
@@ -73,7 +75,7 @@ impl Case {
         args
     }
 
-    fn output(&self, name: &str) -> String {
+    pub fn output(&self, name: &str) -> String {
         self.dir.path().join(name).to_str().unwrap().to_string()
     }
 }
@@ -117,6 +119,59 @@ fn a_run_killed_at_any_moment_goes_on_to_the_bit() {
         cut_short > KILLS / 2,
         "only {cut_short} runs were killed in time"
     );
+}
+
+/// One run that is killed again and again in one directory: at no moment is anything lost that was complete,
+/// neither its own nor another's, and in the end nothing half written is left.
+#[test]
+fn a_run_killed_again_and_again_loses_nothing() {
+    let case = Case::new();
+    let whole = case.output("whole");
+    let started = Instant::now();
+    glmtune(&case.args(&whole, &[])).success();
+    let duration = started.elapsed();
+    let output = case.output("killed");
+    let others = Path::new(&output).join("epoch-1-step-1");
+    fs::create_dir_all(&others).unwrap();
+    fs::write(others.join("adapter_model.bin"), "another's").unwrap();
+    let mut random = ChaCha8Rng::seed_from_u64(13);
+    kill_after(&case.args(&output, &[]), duration.mul_f64(0.7));
+    let mut complete = complete_outputs(&output);
+    for _ in 0..2 * KILLS {
+        let wait = duration.mul_f64(random.random_range(0.1..0.8));
+        kill_after(&case.args(&output, &["--resume"]), wait);
+        let found = complete_outputs(&output);
+        let lost: Vec<_> = complete.difference(&found).collect();
+        assert!(lost.is_empty(), "{lost:?} lost after {wait:?}");
+        complete = found;
+    }
+    glmtune(&case.args(&output, &["--resume"])).success();
+    assert_eq!(course(&output), course(&whole));
+    assert_eq!(last_adapter(&output), last_adapter(&whole));
+    let kept = Path::new(&output).join("earlier-1/epoch-1-step-1/adapter_model.bin");
+    assert_eq!(fs::read_to_string(kept).unwrap(), "another's");
+    for folder in [&output, &format!("{output}/checkpoint")] {
+        let entries = fs::read_dir(folder).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let hidden: Vec<String> = names.filter(|name| name.starts_with('.')).collect();
+        assert!(hidden.is_empty(), "{hidden:?}");
+    }
+}
+
+/// The outputs in a directory that have all their files; one that was moved away is kept, too.
+fn complete_outputs(output: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(output).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_string();
+        let files = ["adapter_model.safetensors", "glmtune.json"];
+        if name.starts_with("earlier-") {
+            found.extend(complete_outputs(path.to_str().unwrap()));
+        } else if files.iter().all(|file| path.join(file).exists()) {
+            found.insert(name);
+        }
+    }
+    found
 }
 
 /// Weights, masters and moments come back to the host's memory in their types.

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-use glmtune_model::checkpoint::AtomicFile;
+use glmtune_model::checkpoint::{AtomicFile, remove_stale};
 use glmtune_model::files;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -92,6 +92,9 @@ impl TokenCache {
         let failed = |error| glmtune_model::Error::io(&self.path, error);
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
+            for removed in remove_stale(folder) {
+                tracing::info!("removed {}, left half written", removed.display());
+            }
         }
         let packed = &dataset.packed;
         let header = Header {

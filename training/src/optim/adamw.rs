@@ -14,8 +14,8 @@ use crate::gradients::Gradient;
 use crate::tensors::{primitive_from_raw, primitive_to_raw};
 
 /// Names of the moments, as PyTorch has them.
-pub(super) const FIRST: &str = "exp_avg";
-pub(super) const SECOND: &str = "exp_avg_sq";
+pub(crate) const FIRST: &str = "exp_avg";
+pub(crate) const SECOND: &str = "exp_avg_sq";
 
 /// Settings of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

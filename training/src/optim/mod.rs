@@ -8,6 +8,7 @@ mod apply;
 mod offload;
 
 pub use adamw::{AdamW, AdamWSettings};
+pub(crate) use adamw::{FIRST, SECOND};
 pub use apply::apply;
 pub use offload::OffloadedAdamW;
 

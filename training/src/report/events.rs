@@ -9,6 +9,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use glmtune_model::checkpoint::AtomicFile;
+use glmtune_model::process::host_name;
 use prost::Message;
 
 use crate::error::Result;
@@ -255,23 +256,6 @@ fn create_file(dir: &Path, now_unix_seconds: f64) -> Result<(File, PathBuf)> {
         }
     }
     Err(glmtune_model::Error::io(dir, taken).into())
-}
-
-/// The name is only there to tell files of several machines apart: where none is found, any will do.
-fn host_name() -> String {
-    let kernel = || fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let variable = |name| std::env::var(name).ok();
-    let found = kernel()
-        .or_else(|| variable("HOSTNAME"))
-        .or_else(|| variable("COMPUTERNAME"))
-        .unwrap_or_default();
-    let safe = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let name: String = found.trim().chars().filter(safe).collect();
-    if name.is_empty() {
-        "localhost".to_string()
-    } else {
-        name
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,27 @@
+//! What killed runs left half written: removed at the start of the next one, and said so.
+
+use std::path::Path;
+
+use glmtune_model::checkpoint::remove_stale;
+
+use super::output::note;
+
+/// Tidies the directory in which a file or directory is to be written.
+pub fn tidy_beside(target: &Path) {
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => tidy(parent),
+        _ => tidy(Path::new(".")),
+    }
+    // An output that is the root of a file system is filled from inside.
+    tidy(target);
+}
+
+/// Tidies a directory.
+pub fn tidy(dir: &Path) {
+    for removed in remove_stale(dir) {
+        note(format!(
+            "removed {}, which a killed run left half written",
+            removed.display()
+        ));
+    }
+}
