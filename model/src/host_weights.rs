@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burn::module::{Module, ModuleMapper, Param, ParamId};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::{AllocationProperty, Bytes, DType, Shape, Tensor, TensorData};
 
@@ -120,6 +120,17 @@ impl HostWeights {
         self.trained = paths.cloned().collect();
     }
 
+    /// The paths of those of these weights that have come to stay on the device.
+    pub fn strays<B: Backend, M: Module<B>>(&self, module: &M) -> Vec<String> {
+        let mut search = StraySearch {
+            host: self,
+            path: ModulePath::default(),
+            found: Vec::new(),
+        };
+        module.visit(&mut search);
+        search.found
+    }
+
     /// A model in which each of these weights will visit the device that is named for its path.
     pub fn bind<B: Backend, M: Module<B>>(
         &self,
@@ -131,6 +142,29 @@ impl HostWeights {
             device,
             path: ModulePath::default(),
         })
+    }
+}
+
+struct StraySearch<'a> {
+    host: &'a HostWeights,
+    path: ModulePath,
+    found: Vec<String>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for StraySearch<'_> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let path = self.path.to_string();
+        if !is_hosted(param) && self.host.get(&path).is_some() {
+            self.found.push(path);
+        }
     }
 }
 
@@ -156,5 +190,39 @@ impl<B: Backend> ModuleMapper<B> for Binder<'_, B> {
         };
         let is_trained = self.host.trained.contains(&path);
         tensor.parameter(param.id, (self.device)(&path), is_trained)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn_flex::{Flex, FlexDevice};
+
+    use super::*;
+
+    #[derive(Module, Debug)]
+    struct Pair<B: Backend> {
+        first: Param<Tensor<B, 2>>,
+        second: Param<Tensor<B, 2>>,
+    }
+
+    /// Reading a copy brings nothing to stay; Burn's own question for a module's devices does.
+    #[test]
+    fn a_weight_that_is_read_in_its_place_is_a_stray() {
+        let tensor = HostTensor::new(TensorData::new(vec![1.0f32; 4], [2, 2]));
+        let mut host = HostWeights::default();
+        host.insert("first".to_string(), tensor.clone());
+        host.insert("second".to_string(), tensor.clone());
+        let parameter = || tensor.parameter::<Flex, 2>(ParamId::new(), FlexDevice, false);
+        let pair = Pair {
+            first: parameter(),
+            second: parameter(),
+        };
+        let _ = pair.clone().first.val();
+        let _ = value(&pair.second);
+        assert!(host.strays(&pair).is_empty());
+        let _ = pair.second.val();
+        assert_eq!(host.strays(&pair), ["second"]);
+        let _ = pair.devices();
+        assert_eq!(host.strays(&pair), ["first", "second"]);
     }
 }

@@ -32,6 +32,12 @@ pub enum Error {
     #[error("{0}")]
     Device(StoppedByDevice),
 
+    /// Weights that were to visit the device have stayed there, so that offloading them saves nothing.
+    #[error(
+        "offload_param: these weights were to stay in the host's memory, and are on the device: {0}"
+    )]
+    NotOffloaded(String),
+
     /// Parameters that are to be trained have no influence on the loss.
     #[error("no gradient in the first step, these parameters would stay as they are: {0}")]
     NoGradient(String),
@@ -43,9 +49,11 @@ impl Error {
         match self {
             Self::Model(error) => error.is_request(),
             Self::Request(_) => true,
-            Self::NotFinite(_) | Self::NoGradient(_) | Self::PipelineBroken | Self::Device(_) => {
-                false
-            }
+            Self::NotFinite(_)
+            | Self::NoGradient(_)
+            | Self::PipelineBroken
+            | Self::NotOffloaded(_)
+            | Self::Device(_) => false,
         }
     }
 }

@@ -269,6 +269,7 @@ impl<B: GlmBackend> Training<B> {
             }
             model
         };
+        self.check_hosted(&model)?;
         self.update_loss_scale(!is_finite, observer);
         let record = StepRecord {
             step: self.progress.step + 1,
@@ -344,6 +345,15 @@ impl<B: GlmBackend> Training<B> {
                 "step {step}: overflowed half precision and was left out; loss scale now {}",
                 scale.scale
             ));
+        }
+    }
+
+    /// A weight in the host's memory that something has read outside a walk would silently stay on the device.
+    fn check_hosted(&self, model: &CausalLm<Autodiff<B>>) -> Result<()> {
+        let strays = self.host.strays(model);
+        match strays.is_empty() {
+            true => Ok(()),
+            false => Err(Error::NotOffloaded(strays.join(", "))),
         }
     }
 

@@ -12,7 +12,8 @@ use crate::backend::{Selected, describe, select_all};
 use crate::cli::TrainArgs;
 use crate::commands::error::{Error, Result};
 
-/// The devices of this process. A pipeline that names none takes as many as it has stages, or one for all.
+/// The devices of this process. Where none is named, a pipeline takes as many as it has stages, or one for all,
+/// and the quick start, whose rows are few, takes one.
 ///
 /// # Errors
 /// If there is no such device.
@@ -20,7 +21,7 @@ pub fn select(args: &TrainArgs, shard: &Shard) -> Result<Vec<Selected>> {
     let (stages, named) = (args.pipeline_stages, &args.model.devices);
     let rank = (shard.size() > 1).then(local_rank);
     let mut selected = select_all(args.model.backend, named, rank)?;
-    if named.is_empty() && stages > 1 {
+    if named.is_empty() && (stages > 1 || args.quick_start) {
         let count = if selected.len() < stages { 1 } else { stages };
         selected.truncate(count);
     }
