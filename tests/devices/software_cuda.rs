@@ -205,6 +205,8 @@ impl Training {
     fn counted(&self, libraries: &Path, steps: u64, flag: &str) -> Counted {
         let trace = self.path("trace.json");
         let mut program = program(libraries);
+        // The pages of CubeCL's pools are shares of a device's memory, and would hide what little this takes.
+        program.env("CUDA_EMULATOR_MEMORY", "0.05");
         program.env("CUDA_EMULATOR_TRACE", &trace);
         let steps = steps.to_string();
         let more = [
@@ -260,7 +262,7 @@ fn offloaded_weights_come_and_go() {
         plain.uploaded
     );
     assert!(
-        long.peak < plain.peak,
+        2 * long.peak < plain.peak,
         "peaks {} and {}",
         long.peak,
         plain.peak
