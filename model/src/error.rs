@@ -139,11 +139,11 @@ pub enum Error {
     },
 
     /// A text could not be encoded, or a tokenizer could not be built.
-    #[error("tokenizer: {0}")]
+    #[error("tokenizer: {}", printable_lines(.0))]
     Tokenizer(String),
 
     /// A computation failed or gave no numbers.
-    #[error("{0}")]
+    #[error("{}", printable_lines(.0))]
     Compute(String),
 
     /// A device failed: nothing that it gave since can be used.
@@ -151,7 +151,7 @@ pub enum Error {
     Device(DeviceFailure),
 
     /// The request itself was wrong.
-    #[error("{0}")]
+    #[error("{}", printable_lines(.0))]
     Request(String),
 }
 

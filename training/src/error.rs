@@ -1,5 +1,7 @@
 //! The one error type of this crate.
 
+use glmtune_model::printable::printable_lines;
+
 use crate::device_failure::StoppedByDevice;
 
 /// Result with this crate's [`Error`].
@@ -14,7 +16,7 @@ pub enum Error {
     Model(#[from] glmtune_model::Error),
 
     /// The request itself was wrong.
-    #[error("{0}")]
+    #[error("{}", printable_lines(.0))]
     Request(String),
 
     /// A loss or gradient is not a number or infinite; with step and rows.

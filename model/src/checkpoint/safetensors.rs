@@ -1,12 +1,12 @@
 //! The header of a `.safetensors` file.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::path::Path;
 
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo as Header};
-use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer as _, MapAccess, Visitor};
 
 use super::dtype::DType;
 use super::source::{Contents, Slot, TensorInfo};
@@ -90,7 +90,7 @@ impl<'de> Visitor<'de> for Entries {
                 return Err(serde::de::Error::custom(format!("two entries `{name}`")));
             }
             if name == "__metadata__" {
-                map.next_value::<IgnoredAny>()?;
+                map.next_value::<Option<HashMap<String, String>>>()?;
             } else {
                 let header = map.next_value::<Header>().map_err(|error| {
                     serde::de::Error::custom(format!("tensor `{name}`: {error}"))

@@ -193,14 +193,27 @@ pub fn sentencepiece(dir: &Path, from: &Path, name: &str) {
     .unwrap();
 }
 
-/// Ranks of tiktoken: the bytes and some pairs.
+/// Ranks of tiktoken: the bytes and some pairs; the special tokens follow them.
 pub fn ranks(dir: &Path, from: &Path) {
+    const RANKS: usize = 600;
     let text = fs::read_to_string(from.join("tokenizer.model")).unwrap();
-    let lines: Vec<&str> = text.lines().take(600).collect();
+    let lines: Vec<&str> = text.lines().take(RANKS).collect();
     fs::write(dir.join("tokenizer.model"), lines.join("\n")).unwrap();
-    fs::write(
-        dir.join("tokenizer_config.json"),
-        fs::read(from.join("tokenizer_config.json")).unwrap(),
-    )
-    .unwrap();
+    let settings = fs::read(from.join("tokenizer_config.json")).unwrap();
+    let mut settings: serde_json::Value = serde_json::from_slice(&settings).unwrap();
+    let added = settings["added_tokens_decoder"].as_object().unwrap();
+    let first = added
+        .keys()
+        .filter_map(|id| id.parse::<usize>().ok())
+        .min()
+        .unwrap();
+    let moved: serde_json::Map<String, serde_json::Value> = added
+        .iter()
+        .filter_map(|(id, token)| {
+            let id = id.parse::<usize>().ok()? - first + RANKS;
+            Some((id.to_string(), token.clone()))
+        })
+        .collect();
+    settings["added_tokens_decoder"] = moved.into();
+    fs::write(dir.join("tokenizer_config.json"), settings.to_string()).unwrap();
 }

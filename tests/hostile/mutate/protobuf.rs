@@ -130,15 +130,18 @@ fn push(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number as u8);
 }
 
-/// A SentencePiece model cut down to some pieces around its special ones, settings kept: the mutations stay
+/// A SentencePiece model cut down to its first and last pieces, settings kept: the mutations stay
 /// the same and a reading takes a hundredth of the time.
 pub fn cut_down(contents: &[u8], pieces: usize) -> Option<Vec<u8>> {
     let fields = parse(contents)?;
     let is_piece = |field: &&Field| field.key == (1 << 3 | 2);
+    let count = fields.iter().filter(is_piece).count();
     let kept: Vec<Field> = fields
         .iter()
         .filter(is_piece)
-        .take(pieces)
+        .enumerate()
+        .filter(|(index, _)| *index < pieces || *index + pieces >= count)
+        .map(|(_, field)| field)
         .chain(fields.iter().filter(|field| !is_piece(field)))
         .cloned()
         .collect();
