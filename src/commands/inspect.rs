@@ -145,7 +145,8 @@ fn model_report(args: &InspectArgs) -> Result<Value> {
 }
 
 fn weights_report(args: &InspectArgs) -> Result<Value> {
-    let has_weights = |name: &str| args.dir.join(name).exists();
+    // A link that leads nowhere is there: opening it then says what is wrong with it.
+    let has_weights = |name: &str| args.dir.join(name).symlink_metadata().is_ok();
     let known = [
         "model.safetensors.index.json",
         "model.safetensors",
