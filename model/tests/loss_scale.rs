@@ -14,6 +14,8 @@ const SCALE: f64 = 65536.0;
 const ROWS: usize = 2048;
 const WIDTH: usize = 8;
 const VOCABULARY: usize = 64;
+/// Of the weights that make gradients small.
+const SHARE: f64 = 1.2e-3;
 
 /// Hidden states and an output layer whose probabilities over so many rows leave gradients below the
 /// smallest number of half precision.
@@ -26,8 +28,8 @@ fn operands() -> (Tensor<Flex, 2>, Tensor<Flex, 2>, Tensor<Flex, 1, Int>) {
     };
     let targets: Vec<i32> = (0..ROWS).map(|row| (row * 7 % VOCABULARY) as i32).collect();
     let targets = Tensor::from_ints(&targets[..], &FlexDevice);
-    // Twelve parts in ten thousand: far above zero in float32, and near the end of half precision.
-    (make(ROWS), make(VOCABULARY).mul_scalar(1.2e-3), targets)
+    // Far above zero in float32, and near the end of half precision.
+    (make(ROWS), make(VOCABULARY).mul_scalar(SHARE), targets)
 }
 
 /// The operation of a backend.
@@ -122,10 +124,14 @@ fn one_target_does_not_overflow() {
     }
 }
 
-/// Under autodiff the loss keeps its value, and a factor of the caller's acts in float32 as well.
+/// Under autodiff the loss keeps its value, and a factor of the caller's acts in float32 as well: it may be
+/// beyond the numbers of half precision.
 #[test]
 fn the_scale_acts_on_gradients_alone() {
+    const FACTOR: f64 = 131_072.0;
     let (hidden, weight, targets) = operands();
+    let (hidden, targets) = (hidden.narrow(0, 0, 1), targets.narrow(0, 0, 1));
+    let weight = weight.div_scalar(SHARE);
     let run = |scale: f64, factor: f64| {
         let hidden = Tensor::<Autodiff<Flex>, 2>::from_inner(hidden.clone()).require_grad();
         let weight = Tensor::<Autodiff<Flex>, 2>::from_inner(weight.clone());
@@ -141,10 +147,10 @@ fn the_scale_acts_on_gradients_alone() {
         (value, floats(primitive(hidden.grad(&grads).unwrap())))
     };
     let (loss, gradient) = run(SCALE, 1.0);
-    let (plain, _) = run(1.0, 1.0);
-    assert_eq!(loss, plain);
-    // A power of two moves no digit.
-    assert_eq!(run(SCALE / 1024.0, 1024.0).1, gradient);
-    assert_eq!(run(SCALE / 131_072.0, 131_072.0).1.len(), gradient.len());
-    assert!(gradient.iter().all(|value| value.is_finite()));
+    assert_eq!(loss, run(1.0, 1.0).0);
+    let by_factor = run(SCALE / FACTOR, FACTOR).1;
+    assert!(
+        error(&by_factor, &gradient) < 1e-3,
+        "{by_factor:?} {gradient:?}"
+    );
 }
