@@ -211,12 +211,14 @@ pub unsafe fn quiet_vulkan_layers() {
 /// If the build lacks the backend, or the machine a device of it.
 pub fn select(choice: BackendChoice, devices: &[usize]) -> Result<Selected> {
     let index = devices.first().copied().unwrap_or(0);
-    match choice {
+    let selected = match choice {
         BackendChoice::Auto => best(index),
         BackendChoice::Flex => flex(),
         BackendChoice::Wgpu => wgpu(index),
         BackendChoice::Cuda => cuda(index),
-    }
+    }?;
+    tracing::info!("backend: {selected}, for --backend {choice}");
+    Ok(selected)
 }
 
 /// Picks a backend and the devices of a training: those that are named (on the CPU, as many replicas), else the

@@ -10,9 +10,11 @@ use serde::Serialize;
 use crate::backend::BackendChoice;
 
 mod plan;
+mod tips;
 mod train;
 
 pub use plan::PlanArgs;
+pub use tips::parse;
 pub use train::{NanPolicy, TrainArgs, TrainType};
 
 /// Fine-tune, merge, generate from and chat with the ChatGLM family.
@@ -37,23 +39,33 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Fine-tune a model on a file of rows.
-    // Of a flag that comes twice, the last one holds, as in Python's argparse.
-    #[command(args_override_self = true)]
+    // Of a flag that comes twice, the last one holds, as in Python's argparse. A negative number is a value, which is
+    // then refused for what it is.
+    #[command(args_override_self = true, allow_negative_numbers = true)]
     Train(Box<TrainArgs>),
     /// Continue one prompt.
+    #[command(allow_negative_numbers = true)]
     Generate(GenerateArgs),
     /// A conversation in the terminal, streamed.
+    #[command(allow_negative_numbers = true)]
     Chat(ChatArgs),
     /// Loss, perplexity and token count of each row.
     Score(ScoreArgs),
     /// Texts to token ids, or rows to training rows.
     Tokenize(TokenizeArgs),
     /// What is in a model or adapter directory, and what memory its tuning takes.
-    Inspect(InspectArgs),
+    #[command(args_override_self = true, allow_negative_numbers = true)]
+    Inspect(Box<InspectArgs>),
     /// Fold LoRA adapters into their base and save a complete model directory.
     Merge(MergeArgs),
     /// A model directory with random weights, in the published layout.
     Init(InitArgs),
+    /// What this machine and this build offer, and what a run would use.
+    Doctor(DoctorArgs),
+    /// Completions for a shell, on standard output.
+    Completions(CompletionsArgs),
+    /// The manual page, on standard output.
+    Man(ManArgs),
 }
 
 /// A model and where it runs.
@@ -103,13 +115,13 @@ pub enum Precision {
 /// How continuations are drawn.
 #[derive(Debug, Clone, Args)]
 pub struct SamplingArgs {
-    /// Most tokens to add [default: 512].
+    /// Most tokens to add [default: 512; in a chat 2048].
     #[arg(long, value_name = "N")]
     pub max_new_tokens: Option<usize>,
     /// Longest prompt and continuation together.
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
-    /// Draw tokens instead of taking the likeliest; implied by the next three.
+    /// Draw tokens instead of taking the likeliest; implied by the next three, and in a chat unless --greedy.
     #[arg(long)]
     pub do_sample: bool,
     /// Higher is more varied [default when drawing: 0.95].
@@ -241,7 +253,7 @@ pub struct InspectArgs {
     /// A model or adapter directory.
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// Print JSON.
+    /// Print JSON; sizes are in bytes.
     #[arg(long)]
     pub json: bool,
     /// List every tensor.
@@ -302,14 +314,37 @@ pub struct InitArgs {
     pub seed: u64,
 }
 
+/// `glmtune doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Print JSON; sizes are in bytes.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `glmtune completions`.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}
+
+/// `glmtune man`.
+#[derive(Debug, Clone, Args)]
+pub struct ManArgs {
+    /// The command whose page is wanted; by default the program's.
+    #[arg(value_name = "COMMAND")]
+    pub command: Option<String>,
+}
+
 /// Sizes of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PresetName {
     /// A few blocks of width 64: for trying and for tests.
     Tiny,
-    /// 40 to 60 million parameters with a published vocabulary.
+    /// 40 to 60 million parameters with a published vocabulary, which --tokenizer brings.
     Small,
-    /// 100 million parameters with ChatGLM2's vocabulary: for benchmarks.
+    /// 100 million parameters with ChatGLM2's vocabulary, which --tokenizer brings: for benchmarks.
     #[value(name = "100m")]
     Medium,
     /// ChatGLM-6B.

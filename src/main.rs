@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use glmtune::cli::{Cli, normalize};
+use glmtune::cli::{normalize, parse};
 use glmtune::commands::{self, Error};
 use glmtune::{print, settings_file};
 
@@ -24,7 +23,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return failed(&Error::from(error)),
     };
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match parse(args) {
         Ok(cli) => cli,
         Err(message) => return print::usage(&message),
     };

@@ -11,8 +11,9 @@ use toml::{Table, Value};
 
 use crate::cli::{Cli, normalize_flag};
 
-/// The command whose settings can stand in a file.
+/// The command whose settings can stand in a file, and the one that plans it.
 const COMMAND: &str = "train";
+const PLANNING: &str = "inspect";
 /// Near names that an error lists.
 const NEAR_NAMES: usize = 3;
 
@@ -25,7 +26,7 @@ pub fn expand(
     args: Vec<OsString>,
     quick_start: impl Fn(Option<PathBuf>) -> Result<Vec<Setting>>,
 ) -> Result<Vec<OsString>> {
-    let Some(place) = args.iter().position(|arg| arg == COMMAND) else {
+    let Some(place) = command_at(&args) else {
         return Ok(args);
     };
     let given = flags(&args[place..]);
@@ -47,6 +48,12 @@ pub fn expand(
     }
     expanded.extend_from_slice(&args[place + 1..]);
     Ok(expanded)
+}
+
+/// Where the command stands that takes settings: it is the first word after the program's name.
+fn command_at(args: &[OsString]) -> Option<usize> {
+    let command = args.get(1)?;
+    (command == COMMAND || command == PLANNING).then_some(1)
 }
 
 /// The names of the flags among some arguments.

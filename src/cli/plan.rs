@@ -1,65 +1,119 @@
-//! The flags of `glmtune inspect` that describe a training, by their names and defaults in `glmtune train`.
+//! The flags of `glmtune inspect` that describe a training: all of `glmtune train`, with its defaults.
 
-use clap::Args;
+use std::collections::BTreeSet;
 
-use super::{Precision, TrainType, train::parse_bool};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
+
+use super::TrainArgs;
+
+/// What `train` must be told and a plan need not: `inspect` names the model itself, and nothing is read or
+/// written.
+const NOT_NEEDED: [&str; 3] = ["model_name_or_path", "train_path", "output_dir"];
+/// What has no bearing on a plan; accepted, so that a command line of `train` can be taken as it is.
+const NO_BEARING: [&str; 11] = [
+    "resume",
+    "dry_run",
+    "quick_start",
+    "show_loss_step",
+    "save_model_step",
+    "save_total_limit",
+    "save_safetensors",
+    "save_tokenizer",
+    "no_dashboard",
+    "cache_dir",
+    "no_cache",
+];
 
 /// A training whose memory is to be known before it is started.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Training")]
+#[derive(Debug, Clone)]
 pub struct PlanArgs {
-    /// Show what device and host will need part by part, and which flags would lower it.
-    #[arg(long)]
+    /// Whether every part is shown.
     pub plan: bool,
-    /// The method; by default all of them.
-    #[arg(long, value_enum)]
-    pub train_type: Option<TrainType>,
-    /// Type of the frozen weights and of the activations; by default bf16 and f32.
-    #[arg(long, value_enum)]
-    pub dtype: Option<Precision>,
-    /// Tokens of the longest row.
-    #[arg(long, default_value_t = 1560, value_name = "N")]
-    pub max_len: usize,
-    /// Tokens of its prompt, which have no target; by default all tokens have one.
-    #[arg(long, value_name = "N")]
-    pub max_src_len: Option<usize>,
-    /// Rows of a micro-batch.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub per_device_train_batch_size: usize,
-    /// Micro-batches of a step.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub gradient_accumulation_steps: usize,
-    /// Blocks run again in the backward pass.
-    #[arg(long)]
-    pub gradient_checkpointing: bool,
-    /// The optimizer's state lives in the host's memory.
-    #[arg(long)]
-    pub offload_optimizer: bool,
-    /// The base model's matrices live in the host's memory.
-    #[arg(long)]
-    pub offload_param: bool,
-    /// lora: rank.
-    #[arg(long, default_value_t = 16, value_name = "N")]
-    pub lora_dim: usize,
-    /// lora: share of the adapter's input that is dropped.
-    #[arg(long, default_value_t = 0.1, value_name = "X")]
-    pub lora_dropout: f64,
-    /// lora: linear layers that get an adapter, or all-linear.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "query_key_value",
-        value_name = "NAME,NAME"
-    )]
-    pub lora_module_name: Vec<String>,
-    /// freeze: parts of the names of those parameters that are trained; by default those of the last four
-    /// blocks.
-    #[arg(long, value_delimiter = ',', value_name = "PART,PART")]
-    pub freeze_module_name: Vec<String>,
-    /// ptuning: prefix positions.
-    #[arg(long, default_value_t = 16, value_name = "N")]
-    pub pre_seq_len: usize,
-    /// ptuning: whether an MLP follows the prefix's embedding; by default both.
-    #[arg(long, value_parser = parse_bool, value_name = "true|false")]
-    pub prefix_projection: Option<bool>,
+    /// The training.
+    pub train: TrainArgs,
+    /// What was given on the command line, by the names of the fields.
+    given: BTreeSet<String>,
+}
+
+impl PlanArgs {
+    /// Whether a flag was given, by the name of its field.
+    pub fn is_given(&self, field: &str) -> bool {
+        self.given.contains(field)
+    }
+}
+
+impl FromArgMatches for PlanArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let is_given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let given = matches.ids().map(clap::Id::as_str).filter(is_given);
+        Ok(Self {
+            plan: matches.get_flag("plan"),
+            train: TrainArgs::from_arg_matches(matches)?,
+            given: given.map(str::to_string).collect(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for PlanArgs {
+    fn augment_args(command: Command) -> Command {
+        let plan = Arg::new("plan")
+            .long("plan")
+            .action(ArgAction::SetTrue)
+            .help(
+                "Show what device and host will need for the training that these flags describe, part by \
+                 part, and which flags would lower it",
+            );
+        let mut command = TrainArgs::augment_args(command.arg(plan));
+        for id in NOT_NEEDED {
+            // A path must not be empty; nobody reads this one.
+            command = command.mut_arg(id, |arg| arg.required(false).default_value(".").hide(true));
+        }
+        for id in NO_BEARING {
+            command = command.mut_arg(id, |arg| arg.hide(true));
+        }
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::super::Cli;
+
+    /// Every flag of `train`, also those to come, is one of `inspect`, with the same default.
+    #[test]
+    fn inspect_takes_the_flags_of_train() {
+        let cli = Cli::command();
+        let [train, inspect] = ["train", "inspect"].map(|name| cli.find_subcommand(name).unwrap());
+        for flag in train.get_arguments() {
+            let found = inspect
+                .get_arguments()
+                .find(|other| other.get_id() == flag.get_id())
+                .unwrap();
+            assert_eq!(found.get_long(), flag.get_long());
+            assert_eq!(found.get_all_aliases(), flag.get_all_aliases());
+            if !super::NOT_NEEDED.contains(&flag.get_id().as_str()) {
+                assert_eq!(found.get_default_values(), flag.get_default_values());
+            }
+        }
+    }
+
+    #[test]
+    fn a_command_line_of_train_is_taken_as_it_is() {
+        let line = "glmtune inspect DIR --plan --model-name-or-path M --train-path r --output-dir o \
+                    --train-batch-size 2 --seed 3 --no-cache --deepspeed --ds-file x.json";
+        assert!(Cli::try_parse_from(line.split_whitespace()).is_ok());
+    }
 }

@@ -38,6 +38,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "STEP", num_args = 0..=1)]
     #[serde(skip)]
     pub resume: Option<Option<u64>>,
+    /// Do everything up to the first step and show it: rows, memory, time, what is trained. Writes nothing.
+    #[arg(long)]
+    #[serde(skip)]
+    pub dry_run: bool,
     /// Train a tiny model on a small data set, both built in, and show what it learned.
     #[arg(long)]
     #[serde(skip)]
@@ -265,6 +269,9 @@ pub enum TrainType {
 }
 
 impl TrainType {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Freeze, Self::Ptuning, Self::Lora, Self::All];
+
     /// Whether the outputs are adapters, not whole models.
     pub fn is_adapter(self) -> bool {
         matches!(self, Self::Lora | Self::Ptuning)

@@ -4,12 +4,12 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use glmtune_model::GlmBackend;
 use glmtune_model::files::{self, Limit};
 use glmtune_model::generation::{
     Finish, GenerationOptions, Sampling, Sequence, TokenEvent, generate,
 };
 use glmtune_model::tokenizer::{Message, Role, Tokenizer};
+use glmtune_model::{GlmBackend, ModelConfig};
 use serde::Serialize;
 
 use super::error::{Error, Result};
@@ -26,6 +26,9 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     options.num_sequences = args.num_return_sequences;
     options.validate()?;
     let prompt = prompt_ids(args, &plan)?;
+    if let Some(warning) = beyond_training(prompt.len(), &plan) {
+        note(warning);
+    }
     let selected = select(args.model.backend, &args.model.devices)?;
     on_backend!(&selected, |device: B| continue_prompt::<B>(
         args, &plan, &selected, &device, prompt, &options
@@ -72,6 +75,21 @@ fn prompt_ids(args: &GenerateArgs, plan: &Plan) -> Result<Vec<u32>> {
         )),
         false => Ok(ids),
     }
+}
+
+/// What is to be said of a prompt that is longer than what the model was made for.
+fn beyond_training(length: usize, plan: &Plan) -> Option<String> {
+    let limit = plan.config.common().max_positions;
+    let key = match plan.config {
+        ModelConfig::ChatGlm(_) => "max_sequence_length",
+        ModelConfig::ChatGlm2(_) => "seq_length",
+    };
+    (length > limit).then(|| {
+        format!(
+            "warning: the prompt has {length} tokens, but the model is made for {limit} (`{key}` in config.json); \
+             expect a poor answer"
+        )
+    })
 }
 
 fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {

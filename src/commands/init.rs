@@ -36,6 +36,12 @@ pub fn run(args: &InitArgs) -> Result<()> {
     let config = write_config(args, mode, &tokenizer, dtype, dir.path())?;
     let elements = write_weights(args, &config, dtype, max_shard_size, dir.path())?;
     dir.commit()?;
+    if let (PresetName::Small | PresetName::Medium, None) = (args.preset, &args.tokenizer) {
+        note(
+            "without --tokenizer the vocabulary is small, and so is the model: the preset's size comes with a \
+             published tokenizer",
+        );
+    }
     note(format!(
         "{}: {mode}, {} parameters in {}, {}",
         args.output.display(),

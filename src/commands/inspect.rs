@@ -1,23 +1,27 @@
 //! `glmtune inspect`: what is in a model or adapter directory, and what memory its tuning takes.
 
-use std::io::Write;
 use std::path::Path;
 
+use burn::tensor::DType;
 use glmtune_model::checkpoint::{
     AdapterKind, AdapterMeta, Checkpoint, LoraAdapter, PrefixAdapter, TensorInfo,
 };
 use glmtune_model::parameters::{ParameterInfo, parameters};
-use glmtune_model::printable::printable;
-use glmtune_model::tokenizer::Tokenizer;
+use glmtune_model::tokenizer::{Mode, Tokenizer};
 use glmtune_model::{BuildOptions, CausalLm, ModelConfig};
-use serde_json::{Value, json};
+use glmtune_training::deepspeed::DeepSpeedConfig;
+use glmtune_training::settings::{Method, TrainSettings};
 
 use super::error::{Error, Result};
-use super::output::{grouped, human_bytes};
-use super::plan::Plans;
+use super::plan::{Case, Planned};
+use super::report::Report;
 use super::session::{choose_mode, noted_mode};
+use super::train::resolved_settings;
 use crate::backend::AnyBackend;
-use crate::cli::InspectArgs;
+use crate::cli::{InspectArgs, PlanArgs};
+
+/// Blocks that freezing trains where the flag names none.
+const LAST_BLOCKS: usize = 4;
 
 /// Runs the command.
 pub fn run(args: &InspectArgs) -> Result<()> {
@@ -29,18 +33,11 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         )));
     }
     let report = match AdapterKind::detect(dir) {
-        Ok(AdapterKind::Lora) => lora_report(dir)?,
-        Ok(AdapterKind::Prefix) if !holds_whole_model(dir) => prefix_report(dir)?,
+        Ok(AdapterKind::Lora) => lora_report(args)?,
+        Ok(AdapterKind::Prefix) if !holds_whole_model(dir) => prefix_report(args)?,
         _ => model_report(args)?,
     };
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        serde_json::to_writer_pretty(&mut out, &report).map_err(std::io::Error::from)?;
-        writeln!(out)?;
-    } else {
-        print_value(&mut out, &report, 0)?;
-    }
-    Ok(())
+    report.write(&mut std::io::stdout().lock(), args.json)
 }
 
 /// A model directory may carry its prefix; a prefix directory holds nothing else.
@@ -57,19 +54,22 @@ fn total(sizes: impl Iterator<Item = usize>) -> usize {
     sizes.fold(0, usize::saturating_add)
 }
 
-fn tensors_of<'a>(infos: impl Iterator<Item = &'a TensorInfo>) -> Value {
-    let entries = infos.map(|info| {
+/// Type and shape of tensors, where they are asked for.
+fn tensors_of<'a>(args: &InspectArgs, infos: impl Iterator<Item = &'a TensorInfo>) -> Report {
+    if !args.tensors {
+        return Report::Nothing;
+    }
+    infos.fold(Report::new(), |report, info| {
         let shape: Vec<String> = info.shape.iter().map(usize::to_string).collect();
-        (
+        report.with(
             info.name.clone(),
-            json!(format!("{} [{}]", info.dtype, shape.join(", "))),
+            format!("{} [{}]", info.dtype, shape.join(", ")),
         )
-    });
-    Value::Object(entries.collect())
+    })
 }
 
-fn lora_report(dir: &Path) -> Result<Value> {
-    let adapter = LoraAdapter::open(dir)?;
+fn lora_report(args: &InspectArgs) -> Result<Report> {
+    let adapter = LoraAdapter::open(&args.dir)?;
     let config = adapter.config();
     let count = total(adapter.weights().entries().map(TensorInfo::elements));
     let modules: Vec<&str> = adapter
@@ -77,74 +77,230 @@ fn lora_report(dir: &Path) -> Result<Value> {
         .iter()
         .map(|pair| pair.module.as_str())
         .collect();
-    let meta = AdapterMeta::read(dir)?;
-    Ok(json!({
-        "kind": "LoRA adapter (PEFT)",
-        "rank": config.rank,
-        "alpha": config.alpha,
-        "mode": meta.and_then(|meta| meta.mode),
-        "modules": modules.len(),
-        "first module": modules.first(),
-        "parameters": count,
-        "changes nothing (every lora_B is zero)": adapter.is_zero_delta()?,
-        "tensors": tensors_of(adapter.weights().entries()),
-    }))
+    let meta = AdapterMeta::read(&args.dir)?;
+    Ok(Report::new()
+        .with("kind", "LoRA adapter (PEFT)")
+        .with("rank", config.rank)
+        .with("alpha", Report::Number(config.alpha))
+        .with("mode", meta.as_ref().and_then(|meta| meta.mode.clone()))
+        .with("base model", meta.and_then(|meta| meta.base_model))
+        .with("modules", modules.len())
+        .with(
+            "first module",
+            modules.first().map(|name| (*name).to_string()),
+        )
+        .with("parameters", count)
+        .with(
+            "changes nothing (every lora_B is zero)",
+            adapter.is_zero_delta()?,
+        )
+        .with("tensors", tensors_of(args, adapter.weights().entries())))
 }
 
-fn prefix_report(dir: &Path) -> Result<Value> {
-    let adapter = PrefixAdapter::open(dir)?;
+fn prefix_report(args: &InspectArgs) -> Result<Report> {
+    let adapter = PrefixAdapter::open(&args.dir)?;
+    let meta = AdapterMeta::read(&args.dir)?;
+    Ok(Report::new()
+        .with("kind", "P-Tuning v2 prefix")
+        .with("mode", meta.as_ref().and_then(|meta| meta.mode.clone()))
+        .with("base model", meta.and_then(|meta| meta.base_model))
+        .with("prefix", prefix(&adapter))
+        .with("tensors", tensors_of(args, adapter.tensors().iter())))
+}
+
+fn prefix(adapter: &PrefixAdapter) -> Report {
     let count = total(adapter.tensors().iter().map(TensorInfo::elements));
-    Ok(json!({
-        "kind": "P-Tuning v2 prefix",
-        "pre_seq_len": adapter.pre_seq_len(),
-        "prefix_projection": adapter.prefix_projection(),
-        "parameters": count,
-        "tensors": tensors_of(adapter.tensors().iter()),
-    }))
+    let types: std::collections::BTreeSet<&str> = adapter
+        .tensors()
+        .iter()
+        .map(|info| info.dtype.name())
+        .collect();
+    Report::new()
+        .with("pre_seq_len", adapter.pre_seq_len())
+        .with("prefix_projection", adapter.prefix_projection())
+        .with("parameters", count)
+        .with(
+            "types",
+            Report::List(types.into_iter().map(str::to_string).collect()),
+        )
 }
 
-fn model_report(args: &InspectArgs) -> Result<Value> {
+fn model_report(args: &InspectArgs) -> Result<Report> {
     let dir = &args.dir;
     let config = ModelConfig::from_dir(dir)?;
     let tokenizer = Tokenizer::find(dir, None)?;
-    let mode = choose_mode(noted_mode(&args.dir)?, tokenizer.as_ref(), &config);
+    let asked = args.plan.train.model.mode.or(noted_mode(dir)?);
+    let mode = choose_mode(asked, tokenizer.as_ref(), &config);
     let model =
         CausalLm::<AnyBackend>::unset(&config, &BuildOptions::float32(), &Default::default());
     let parameters = parameters(&model);
-    let common = config.common();
-    let mut report = json!({
-        "kind": match &config {
-            ModelConfig::ChatGlm(_) => "ChatGLM-6B architecture",
-            ModelConfig::ChatGlm2(_) => "ChatGLM2/3 and GLM-4 architecture",
-        },
-        "mode": mode.to_string(),
-        "layers": common.num_layers,
-        "hidden size": common.hidden_size,
-        "heads": common.num_attention_heads,
-        "key/value heads": config.kv_heads(),
-        "vocabulary": common.vocab_size,
-        "tokenizer": tokenizer.as_ref().map_or(json!("none"), |tokenizer| json!(tokenizer.vocab_size())),
-        "parameters": total(parameters.iter().map(ParameterInfo::elements)),
-    });
-    report["weights"] = weights_report(args)?;
-    let plans = Plans {
-        args: &args.plan,
+    let planned = Planned {
         config: &config,
         parameters: &parameters,
     };
-    report["trainable parameters"] = plans.trainable();
-    let workload = format!(
-        "(batch {}, length {})",
-        args.plan.per_device_train_batch_size, args.plan.max_len
-    );
-    match args.plan.plan {
-        true => report[format!("plan {workload}")] = plans.details(),
-        false => report[format!("estimated memory of training {workload}")] = plans.overview(),
-    }
-    Ok(report)
+    let report = architecture(&config, mode)
+        .with(
+            "tokenizer",
+            tokenizer
+                .as_ref()
+                .map_or(Report::from("none"), |tokenizer| {
+                    Report::from(tokenizer.vocab_size())
+                }),
+        )
+        .with(
+            "parameters",
+            total(parameters.iter().map(ParameterInfo::elements)),
+        )
+        .with("weights", weights_report(args)?);
+    let report = match PrefixAdapter::open(dir) {
+        // A model directory may carry its prefix.
+        Ok(adapter) if config.common().pre_seq_len.is_some() => {
+            report.with("prefix", prefix(&adapter))
+        }
+        _ => report,
+    };
+    with_trainings(report, &args.plan, planned, mode)
 }
 
-fn weights_report(args: &InspectArgs) -> Result<Value> {
+fn architecture(config: &ModelConfig, mode: Mode) -> Report {
+    let common = config.common();
+    let kind = match config {
+        ModelConfig::ChatGlm(_) => "ChatGLM-6B architecture",
+        ModelConfig::ChatGlm2(_) => "ChatGLM2/3 and GLM-4 architecture",
+    };
+    Report::new()
+        .with("kind", kind)
+        .with("mode", mode.to_string())
+        .with("layers", common.num_layers)
+        .with("hidden size", common.hidden_size)
+        .with("heads", common.num_attention_heads)
+        .with("key/value heads", config.kv_heads())
+        .with("vocabulary", common.vocab_size)
+}
+
+/// The one training that the flags describe, part by part; without `--plan`, all methods in brief.
+fn with_trainings(
+    report: Report,
+    args: &PlanArgs,
+    planned: Planned<'_>,
+    mode: Mode,
+) -> Result<Report> {
+    let file = args.train.deepspeed_file().map(DeepSpeedConfig::read);
+    let file = file.transpose()?;
+    let dtype = dtype(args, planned.config, file.as_ref());
+    let settings = resolved_settings(&args.train, file.as_ref(), mode, dtype);
+    settings.validate()?;
+    let limits = settings.limits;
+    // A row may be all answer, unless it is said how long its prompt is.
+    let targets = match args.is_given("max_src_len") {
+        true => limits.max_len.saturating_sub(limits.max_src_len),
+        false => limits.max_len,
+    };
+    let case = Case::of(&settings, dtype, limits.max_len, targets);
+    if args.plan {
+        if planned.plan(&case, true).trained == 0 {
+            return Err(Error::Request(format!(
+                "nothing would be trained: no parameter of this model is meant by the flags of --train_type {}",
+                settings.method.name()
+            )));
+        }
+        return Ok(report.with(format!("plan of {}", case.title()), planned.details(&case)));
+    }
+    let methods = methods(args, &settings, planned.config);
+    let of = |method: &Method, dtype| Case {
+        method: method.clone(),
+        dtype,
+        ..case.clone()
+    };
+    let (mut trained, mut memory) = (Report::new(), Report::new());
+    for (name, method) in &methods {
+        trained.add(*name, planned.trained(&of(method, DType::F32)));
+        for dtype in dtypes(args) {
+            let case = of(method, dtype);
+            memory.add(case.title(), planned.brief(&case));
+        }
+    }
+    let workload = format!("(batch {}, length {})", case.batch, case.length);
+    Ok(report
+        .with("trainable parameters", trained)
+        .with(format!("memory of training {workload}"), memory))
+}
+
+/// As `train` chooses it where the device has every type.
+fn dtype(args: &PlanArgs, config: &ModelConfig, file: Option<&DeepSpeedConfig>) -> DType {
+    if let Some(precision) = args.train.model.dtype {
+        return precision.into();
+    }
+    let is_half = matches!(config.common().torch_dtype, Some(DType::F16 | DType::BF16));
+    match is_half || file.is_some_and(|file| file.bf16) {
+        true => DType::BF16,
+        false => DType::F32,
+    }
+}
+
+fn dtypes(args: &PlanArgs) -> Vec<DType> {
+    match args.train.model.dtype {
+        Some(precision) => vec![precision.into()],
+        None => vec![DType::BF16, DType::F32],
+    }
+}
+
+/// All methods with the settings of the command line, or the one that it names.
+fn methods(
+    args: &PlanArgs,
+    settings: &TrainSettings,
+    config: &ModelConfig,
+) -> Vec<(&'static str, Method)> {
+    let all = crate::cli::TrainType::ALL.map(|kind| {
+        let mut train = args.train.clone();
+        train.train_type = kind;
+        resolved_settings(&train, None, settings.mode, DType::F32).method
+    });
+    let mut methods = Vec::new();
+    for mut method in all {
+        if args.is_given("train_type") && method.name() != settings.method.name() {
+            continue;
+        }
+        if let Method::Freeze { freeze_module_name } = &mut method
+            && !args.is_given("freeze_module_name")
+        {
+            *freeze_module_name = last_blocks(config);
+        }
+        if let Method::Ptuning {
+            pre_seq_len,
+            prefix_dropout,
+            ..
+        } = method
+            && !args.is_given("prefix_projection")
+        {
+            methods.push((
+                "ptuning",
+                Method::Ptuning {
+                    pre_seq_len,
+                    prefix_dropout,
+                    prefix_projection: false,
+                },
+            ));
+        }
+        let name = match &method {
+            Method::Ptuning {
+                prefix_projection: true,
+                ..
+            } => "ptuning with projection",
+            method => method.name(),
+        };
+        methods.push((name, method));
+    }
+    methods
+}
+
+fn last_blocks(config: &ModelConfig) -> Vec<String> {
+    let layers = config.common().num_layers;
+    let last = layers.saturating_sub(LAST_BLOCKS)..layers;
+    last.map(|layer| format!("layers.{layer}.")).collect()
+}
+
+fn weights_report(args: &InspectArgs) -> Result<Report> {
     // A link that leads nowhere is there: opening it then says what is wrong with it.
     let has_weights = |name: &str| args.dir.join(name).symlink_metadata().is_ok();
     let known = [
@@ -154,55 +310,19 @@ fn weights_report(args: &InspectArgs) -> Result<Value> {
         "pytorch_model.bin",
     ];
     if !known.into_iter().any(has_weights) {
-        return Ok(json!("none"));
+        return Ok(Report::from("none"));
     }
     let checkpoint = Checkpoint::open(&args.dir)?;
-    let bytes = total(checkpoint.entries().map(TensorInfo::bytes));
+    let bytes = total(checkpoint.entries().map(TensorInfo::bytes)) as u64;
     let types: std::collections::BTreeSet<&str> =
         checkpoint.entries().map(|info| info.dtype.name()).collect();
-    let mut report = json!({
-        "files": checkpoint.files().count(),
-        "tensors": checkpoint.entries().len(),
-        "types": types,
-        "size": human_bytes(bytes as f64),
-    });
-    if args.tensors {
-        report["list"] = tensors_of(checkpoint.entries());
-    }
-    Ok(report)
-}
-
-/// A report as indented lines; numbers with separators.
-fn print_value(out: &mut impl Write, value: &Value, depth: usize) -> Result<()> {
-    let Value::Object(map) = value else {
-        return Ok(());
-    };
-    for (key, value) in map {
-        let key = printable(key);
-        let indent = "  ".repeat(depth);
-        match value {
-            Value::Object(_) => {
-                writeln!(out, "{indent}{key}:")?;
-                print_value(out, value, depth + 1)?;
-            }
-            Value::Null => {}
-            Value::Number(number) => match number.as_u64() {
-                Some(number) => writeln!(out, "{indent}{key}: {}", grouped(number as usize))?,
-                None => writeln!(out, "{indent}{key}: {number}")?,
-            },
-            Value::String(text) => writeln!(out, "{indent}{key}: {}", printable(text))?,
-            Value::Array(values) => {
-                let texts = values
-                    .iter()
-                    .map(|value| printable(value.as_str().unwrap_or_default()));
-                writeln!(
-                    out,
-                    "{indent}{key}: {}",
-                    texts.collect::<Vec<_>>().join(", ")
-                )?;
-            }
-            Value::Bool(flag) => writeln!(out, "{indent}{key}: {flag}")?,
-        }
-    }
-    Ok(())
+    Ok(Report::new()
+        .with("files", checkpoint.files().count())
+        .with("tensors", checkpoint.entries().len())
+        .with(
+            "types",
+            Report::List(types.into_iter().map(str::to_string).collect()),
+        )
+        .with("size", Report::Bytes(bytes))
+        .with("list", tensors_of(args, checkpoint.entries())))
 }

@@ -1,6 +1,7 @@
 //! The commands: each checks its flags, runs library code, and prints.
 
 mod chat;
+mod doctor;
 mod error;
 mod generate;
 mod init;
@@ -10,8 +11,10 @@ mod merge;
 mod output;
 mod plan;
 mod preset;
+mod report;
 mod score;
 mod session;
+mod shell;
 mod tokenize;
 mod train;
 
@@ -46,20 +49,38 @@ fn start(command: Command) -> Result<()> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
     }
 }
 
-/// Warnings go to standard error; `GLMTUNE_LOG` asks for more (`info`, `debug`).
+/// Crates whose messages a bare level in `GLMTUNE_LOG` is about; those of libraries below would drown them.
+const CRATES: [&str; 3] = ["glmtune", "glmtune_model", "glmtune_training"];
+
+/// Warnings go to standard error; `GLMTUNE_LOG` asks for more: a level (`info`, `debug`), or directives of
+/// `tracing-subscriber` for any crate.
 pub fn start_logging() {
-    let filter = EnvFilter::try_from_env("GLMTUNE_LOG").unwrap_or_else(|_| {
-        EnvFilter::new("error,glmtune=warn,glmtune_model=warn,glmtune_training=warn")
-    });
+    let asked = std::env::var("GLMTUNE_LOG").unwrap_or_default();
+    let filter = match asked.parse::<tracing::Level>() {
+        Ok(level) => directives(&level.to_string()),
+        Err(_) if asked.is_empty() => directives("warn"),
+        Err(_) => asked,
+    };
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(directives("warn")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(crate::print::LogWriter::default)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         // It would panic where standard error is gone.
         .log_internal_errors(false)
         .without_time()
         .with_target(false)
         .init();
+}
+
+/// Errors of all crates, and our own messages from a level on.
+fn directives(level: &str) -> String {
+    let own = CRATES.map(|name| format!(",{name}={level}"));
+    format!("error{}", own.concat())
 }

@@ -225,6 +225,7 @@ impl<B: GlmBackend> Session<B> {
         let (selected, devices) = (std::slice::from_ref(selected), std::slice::from_ref(device));
         let dtype = choose_dtype::<B>(args.dtype, &plan.config, &Devices { selected, devices })?;
         probe::<B>(selected, devices, dtype)?;
+        tracing::info!("type: {}", type_name(dtype));
         let bar = progress_bar("loading");
         let mut progress = |_: &str, index: usize, count: usize| {
             bar.set_length(count as u64);

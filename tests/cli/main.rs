@@ -11,9 +11,12 @@ mod device_failure;
 mod errors;
 mod generate;
 mod init;
+mod machine;
 mod merge;
+mod messages;
 mod migration;
 mod outputs;
+mod plan;
 #[cfg(target_os = "linux")]
 mod printing;
 #[cfg(unix)]

@@ -176,6 +176,7 @@ impl Checkpoints {
         let text = text.map_err(|error| glmtune_model::Error::json(&path, error))?;
         AtomicFile::write(&path, text.as_bytes())?;
         dir.commit()?;
+        tracing::info!("checkpoint: {}", target.display());
         self.remove_old(progress.step)
     }
 

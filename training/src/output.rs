@@ -77,6 +77,7 @@ impl Outputs {
         self.run.note(&mut meta);
         meta.write(dir.path())?;
         dir.commit()?;
+        tracing::info!("output: {}", target.display());
         if let Some(limit) = self.limit {
             folder::prune(&self.dir, &self.run, step, limit)?;
         }

@@ -64,6 +64,7 @@ impl Checkpoint {
             if path.symlink_metadata().is_err() {
                 continue;
             }
+            tracing::info!("weights: {}", path.display());
             return match layout {
                 Layout::ShardedSafetensors | Layout::ShardedPytorch => {
                     Self::open_index(dir, &path, layout)
@@ -85,6 +86,7 @@ impl Checkpoint {
     /// [`Error::Io`] if it cannot be read, [`Error::Malformed`] if it is truncated, hostile or of an
     /// unknown form.
     pub fn open_file(path: &Path) -> Result<Self> {
+        tracing::info!("weights: {}", path.display());
         Self::new(path, Layout::File, vec![WeightFile::open(path)?])
     }
 

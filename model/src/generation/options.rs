@@ -81,7 +81,8 @@ impl GenerationOptions {
             ),
             (
                 positive(sampling.temperature),
-                "temperature must be greater than 0",
+                "temperature must be greater than 0 (for the likeliest token each time, do not draw: leave the flags of \
+                 drawing out, and in a chat give --greedy)",
             ),
             (
                 sampling.top_p > 0.0 && sampling.top_p <= 1.0,

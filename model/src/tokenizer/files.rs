@@ -41,6 +41,7 @@ pub(super) fn load(
     settings: &Settings,
 ) -> Result<Tokenizer> {
     settings.refuse_text_changes()?;
+    tracing::info!("tokenizer: {}", path.display());
     let bytes = files::read(path, Limit::TOKENIZER)?;
     match form {
         Form::IceText => chatglm::load(path, &bytes, settings),

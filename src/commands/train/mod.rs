@@ -1,6 +1,7 @@
 //! `glmtune train`: fine-tune a model on a file of rows.
 
 mod devices;
+mod dry_run;
 mod labels;
 mod output_dir;
 pub mod quick_start;
@@ -16,7 +17,7 @@ use glmtune_model::checkpoint::{AdapterMeta, FileFormat, parse_size};
 use glmtune_model::device_health::{self, settle};
 use glmtune_model::parameters::ParameterInfo;
 use glmtune_model::pretrained::{Placement, Pretrained};
-use glmtune_model::tokenizer::tokenizer_files;
+use glmtune_model::tokenizer::{Mode, tokenizer_files};
 use glmtune_model::{CausalLm, GlmBackend};
 use glmtune_training::checkpoint::{
     Checkpoints, Extent, Identity, Progress, Resume, Saved, file_digest,
@@ -59,8 +60,8 @@ pub fn run(args: &TrainArgs) -> Result<()> {
 fn run_rank(args: &TrainArgs, shard: &Shard) -> Result<()> {
     check_request(args, shard)?;
     output_dir::check_settings(args)?;
-    let _output_dir = shard
-        .is_first()
+    // A dry run writes nothing, not even a lock.
+    let _output_dir = (shard.is_first() && !args.dry_run)
         .then(|| OutputDir::open(&args.output_dir))
         .transpose()?;
     if args.quick_start {
@@ -70,15 +71,24 @@ fn run_rank(args: &TrainArgs, shard: &Shard) -> Result<()> {
     let file = args.deepspeed_file().map(DeepSpeedConfig::read);
     let file = file.transpose()?;
     let selected = devices::select(args, shard)?;
-    let outcome = on_devices!(&selected, |devices: B| train::<B>(Request {
-        args,
-        plan: &plan,
-        file: file.as_ref(),
-        selected: &selected,
-        device: &devices[0],
-        devices: &devices,
-        shard,
-    }))?;
+    let outcome = on_devices!(&selected, |devices: B| {
+        let request = Request {
+            args,
+            plan: &plan,
+            file: file.as_ref(),
+            selected: &selected,
+            device: &devices[0],
+            devices: &devices,
+            shard,
+        };
+        match args.dry_run {
+            true => dry_run::run::<B>(&request).map(|()| None),
+            false => train::<B>(request).map(Some),
+        }
+    })?;
+    let Some(outcome) = outcome else {
+        return Ok(());
+    };
     if args.quick_start && !outcome.interrupted {
         quick_start::show(args, &outcome)?;
     }
@@ -86,6 +96,12 @@ fn run_rank(args: &TrainArgs, shard: &Shard) -> Result<()> {
 }
 
 fn check_request(args: &TrainArgs, shard: &Shard) -> Result<()> {
+    if args.quick_start && args.dry_run {
+        return Err(Error::Request(
+            "--dry_run writes nothing, and --quick_start makes its model and rows first; give one of them"
+                .to_string(),
+        ));
+    }
     if args.quick_start && shard.size() > 1 {
         return Err(Error::Request(
             "--quick_start is for one process".to_string(),
@@ -114,6 +130,21 @@ fn check_request(args: &TrainArgs, shard: &Shard) -> Result<()> {
     Ok(())
 }
 
+/// The settings of a training in one process, for those who plan it.
+pub(super) fn resolved_settings(
+    args: &TrainArgs,
+    file: Option<&DeepSpeedConfig>,
+    mode: Mode,
+    dtype: DType,
+) -> TrainSettings {
+    let computing = settings::Computing {
+        dtype,
+        devices: args.model.devices.len().max(1),
+        ranks: 1,
+    };
+    settings::settings(args, file, mode, computing)
+}
+
 /// What a training is asked to do, and where.
 struct Request<'a, B: GlmBackend> {
     args: &'a TrainArgs,
@@ -132,12 +163,8 @@ struct Request<'a, B: GlmBackend> {
 fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
     let Request { args, plan, .. } = request;
     let dtype = request.dtype()?;
-    let ranks = request.shard.size();
-    let computing = settings::Computing {
-        dtype,
-        devices: request.devices.len(),
-        ranks,
-    };
+    tracing::info!("mode {}, type {}", plan.mode, type_name(dtype));
+    let computing = request.computing(dtype);
     let settings = settings::settings(args, request.file, plan.mode, computing);
     settings.validate()?;
     request.say(devices::line(args, request.selected, dtype));
@@ -279,6 +306,14 @@ impl<B: GlmBackend> Request<'_, B> {
         Ok(saved)
     }
 
+    fn computing(&self, dtype: DType) -> settings::Computing {
+        settings::Computing {
+            dtype,
+            devices: self.devices.len(),
+            ranks: self.shard.size(),
+        }
+    }
+
     /// The flag decides; then the DeepSpeed file's bf16; then the published type, where half precision
     /// becomes bf16 if the backend has it, which needs no loss scale, and else f16.
     fn dtype(&self) -> Result<DType> {
@@ -317,7 +352,7 @@ impl<B: GlmBackend> Request<'_, B> {
             limits: settings.limits,
             is_skip: settings.is_skip,
             vocabulary: self.plan.config.common().vocab_size,
-            cache: (!args.no_cache)
+            cache: (!args.no_cache && !args.dry_run)
                 .then(|| args.cache_dir.clone().or_else(default_cache))
                 .flatten(),
             tokenizer_files: tokenizer_files(&args.model.model_name_or_path),
@@ -361,7 +396,7 @@ impl<B: GlmBackend> Request<'_, B> {
 }
 
 /// `glmtune/tokens` in the user's cache folder.
-fn default_cache() -> Option<PathBuf> {
+pub(super) fn default_cache() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let cache = folder("XDG_CACHE_HOME")
         .or_else(|| folder("LOCALAPPDATA"))

@@ -103,7 +103,24 @@ pub fn show(args: &TrainArgs, outcome: &Outcome) -> Result<()> {
         &selected,
         &device,
         &args.train_path
-    ))
+    ))?;
+    say(next_commands(&model));
+    Ok(())
+}
+
+/// What to try next, to be copied as it is.
+fn next_commands(model: &ModelArgs) -> String {
+    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', "'\\''"));
+    let base = quoted(&model.model_name_or_path);
+    let Some(adapter) = model.adapter.first() else {
+        return format!("\nNext:\n  glmtune chat --greedy --model_name_or_path {base}");
+    };
+    let (merged, adapter) = (quoted(&adapter.with_file_name("merged")), quoted(adapter));
+    format!(
+        "\nNext: ask it yourself, or make one model of base and adapter.\n  \
+         glmtune chat --greedy --model_name_or_path {base} --adapter {adapter}\n  \
+         glmtune merge --model_name_or_path {base} --adapter {adapter} --output_dir {merged}"
+    )
 }
 
 fn ask<B: GlmBackend>(

@@ -29,7 +29,9 @@ pub fn prepare(
 ) -> Result<Dataset> {
     settings.limits.validate(settings.mode)?;
     let cache = TokenCache::find(settings)?;
+    tracing::info!("rows: {}", settings.path.display());
     if let Some(dataset) = cache.as_ref().and_then(TokenCache::read) {
+        tracing::info!("rows: encoded before, taken from the cache");
         return Ok(dataset);
     }
     let rows = read_rows(settings.path)?;
@@ -73,8 +75,15 @@ fn encode(
         ) in laid_out
         {
             if cut && settings.is_skip {
+                tracing::info!(
+                    "{}: line {line}: skipped, too long",
+                    settings.path.display()
+                );
                 skipped += 1;
                 continue;
+            }
+            if cut {
+                tracing::info!("{}: line {line}: truncated", settings.path.display());
             }
             truncated += usize::from(cut);
             match fault(&row, settings.vocabulary) {

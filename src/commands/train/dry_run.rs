@@ -1,0 +1,219 @@
+//! `glmtune train --dry_run`: everything up to the first step, and nothing written.
+
+use std::time::Instant;
+
+use burn::tensor::{DType, Distribution, Tensor, TensorPrimitive};
+use glmtune_model::parameters::{ParameterInfo, parameters};
+use glmtune_model::rows::IGNORED;
+use glmtune_model::tokenizer::{SpecialToken, Tokenizer};
+use glmtune_model::{BuildOptions, CausalLm, GlmBackend};
+use glmtune_training::data::Dataset;
+use glmtune_training::settings::TrainSettings;
+
+use super::{Request, devices, settings, trainable_lines};
+use crate::backend::{AnyBackend, probe};
+use crate::commands::error::Result;
+use crate::commands::plan::{Case, Planned};
+use crate::commands::report::{Report, duration};
+
+/// What stands around the targets of the row that is shown.
+const TARGETS: (&str, &str) = ("⟦", "⟧");
+/// Rows of the product that is timed, and how often.
+const TRIAL_ROWS: usize = 512;
+const TRIALS: usize = 3;
+
+/// Shows what the training would do.
+pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
+    let (args, plan) = (request.args, request.plan);
+    let dtype = request.dtype()?;
+    let computing = request.computing(dtype);
+    let settings = settings::settings(args, request.file, plan.mode, computing);
+    settings.validate()?;
+    request.say(devices::line(args, request.selected, dtype));
+    if let Some(line) = devices::step(&settings) {
+        request.say(line);
+    }
+    probe::<B>(request.selected, request.devices, dtype)?;
+    let dataset = request.rows(&settings)?;
+    request.say(dataset.summary().to_string().trim_end());
+    request.say(first_row(&dataset, plan.tokenizer.as_ref()));
+    let model =
+        CausalLm::<AnyBackend>::unset(&plan.config, &BuildOptions::float32(), &Default::default());
+    let infos = parameters(&model);
+    let planned = Planned {
+        config: &plan.config,
+        parameters: &infos,
+    };
+    let (length, targets) = longest(&dataset);
+    let case = Case::of(&settings, dtype, length, targets);
+    let memory = Report::new().with(
+        format!("memory of {}", case.title()),
+        planned.details(&case),
+    );
+    request.say(memory.to_string().trim_end());
+    let prepared = request.model(&settings, dtype)?;
+    request.say(trainable_lines(&prepared));
+    let trained = planned.plan(&case, true).trained;
+    let course = Course {
+        settings: &settings,
+        dataset: &dataset,
+        blocks: block_weights(&infos),
+        head: head_weights(&infos),
+        trained,
+    };
+    let speed = products_per_second::<B>(request.device, dtype, plan.config.common().hidden_size);
+    request.say(course.describe(speed));
+    request.say("dry run: nothing was written");
+    Ok(())
+}
+
+/// The first row as text, its targets marked.
+fn first_row(dataset: &Dataset, tokenizer: Option<&Tokenizer>) -> String {
+    if dataset.is_empty() {
+        return "no row".to_string();
+    }
+    let (ids, labels) = (dataset.ids(0), dataset.labels(0));
+    let mut text = String::new();
+    let mut start = 0;
+    while start < ids.len() {
+        let is_target = labels[start] != IGNORED;
+        let same = labels[start..]
+            .iter()
+            .take_while(|label| (**label != IGNORED) == is_target);
+        let end = start + same.count();
+        let part = shown(&ids[start..end], tokenizer);
+        match is_target {
+            true => text.push_str(&format!("{}{part}{}", TARGETS.0, TARGETS.1)),
+            false => text.push_str(&part),
+        }
+        start = end;
+    }
+    format!(
+        "first row (line {}), targets in {}{}:\n{text}",
+        dataset.line(0),
+        TARGETS.0,
+        TARGETS.1
+    )
+}
+
+/// Ids as text; special tokens by their names.
+fn shown(ids: &[u32], tokenizer: Option<&Tokenizer>) -> String {
+    let Some(tokenizer) = tokenizer else {
+        return format!("{ids:?}");
+    };
+    let name = |id: u32| {
+        let mut all = SpecialToken::ALL.into_iter();
+        let found = all.find(|token| tokenizer.special(*token) == Some(id))?;
+        found.names().first().copied()
+    };
+    let (mut text, mut plain) = (String::new(), Vec::new());
+    for &id in ids {
+        match name(id) {
+            None => plain.push(id),
+            Some(name) => {
+                text.push_str(&tokenizer.decode(&plain));
+                text.push_str(name);
+                plain.clear();
+            }
+        }
+    }
+    text + &tokenizer.decode(&plain)
+}
+
+/// Tokens of the longest row, and the most targets of any.
+fn longest(dataset: &Dataset) -> (usize, usize) {
+    let rows = 0..dataset.len();
+    let targets = |row| {
+        let labels = dataset.labels(row).into_iter().skip(1);
+        labels.filter(|&label| label != IGNORED).count()
+    };
+    (
+        dataset.summary().longest,
+        rows.map(targets).max().unwrap_or(0),
+    )
+}
+
+/// What a training computes.
+struct Course<'a> {
+    settings: &'a TrainSettings,
+    dataset: &'a Dataset,
+    /// Elements of the matrices of the blocks.
+    blocks: f64,
+    /// Elements of the output layer.
+    head: f64,
+    /// Elements that are trained.
+    trained: u64,
+}
+
+impl Course<'_> {
+    /// Steps and their time, for so many multiplications with additions per second.
+    fn describe(&self, speed: f64) -> String {
+        let (settings, rows) = (self.settings, self.dataset.len());
+        let of_step = settings.per_device_train_batch_size
+            * settings.gradient_accumulation_steps
+            * settings.data_parallel;
+        let per_epoch = rows.div_ceil(of_step.max(1)) as u64;
+        let steps = per_epoch * settings.num_train_epochs as u64;
+        let steps = settings.max_steps.map_or(steps, |most| most.min(steps));
+        let rows_of_step = of_step.min(rows) as f64 / settings.data_parallel.max(1) as f64;
+        let seconds = rows_of_step * self.row() / speed;
+        format!(
+            "{steps} steps, {per_epoch} an epoch; about {} a step and {} in all, if products are all that takes \
+             time (a trial gave {:.1} GFLOP/s)",
+            duration(seconds),
+            duration(seconds * steps as f64),
+            2.0 * speed / 1e9
+        )
+    }
+
+    /// Multiplications with additions for a mean row: forward, backward through inputs, gradients of what is
+    /// trained, and the forward pass again where blocks run twice.
+    fn row(&self) -> f64 {
+        let summary = self.dataset.summary();
+        let mean = |all: usize| all as f64 / summary.rows.max(1) as f64;
+        let (tokens, targets) = (mean(summary.tokens), mean(summary.targets));
+        let again = self.settings.gradient_checkpointing || self.settings.offload_param;
+        let passes = if again { 3.0 } else { 2.0 };
+        tokens * (passes * self.blocks + self.trained as f64) + targets * 2.0 * self.head
+    }
+}
+
+fn block_weights(infos: &[ParameterInfo]) -> f64 {
+    elements(infos, |path| path.contains("layers."))
+}
+
+fn head_weights(infos: &[ParameterInfo]) -> f64 {
+    elements(infos, |path| {
+        path.contains("output_layer") || path.contains("lm_head")
+    })
+}
+
+fn elements(infos: &[ParameterInfo], is_meant: impl Fn(&str) -> bool) -> f64 {
+    let matrices = infos
+        .iter()
+        .filter(|info| info.shape.len() == 2 && is_meant(&info.path));
+    matrices.map(ParameterInfo::elements).sum::<usize>() as f64
+}
+
+/// Multiplications with additions that the device's products make in a second, by a trial.
+fn products_per_second<B: GlmBackend>(device: &B::Device, dtype: DType, width: usize) -> f64 {
+    let random = |shape: [usize; 2]| {
+        Tensor::<B, 2>::random(shape, Distribution::Default, device).cast(dtype)
+    };
+    let (x, weight) = (random([TRIAL_ROWS, width]), random([4 * width, width]));
+    let product = || {
+        let primitive = |tensor: &Tensor<B, 2>| tensor.clone().into_primitive().tensor();
+        let output = B::glm_linear(primitive(&x), primitive(&weight), None);
+        // Reading a number back waits for the device.
+        Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(output))
+            .narrow(0, 0, 1)
+            .into_data()
+    };
+    product();
+    let started = Instant::now();
+    for _ in 0..TRIALS {
+        product();
+    }
+    let work = (TRIALS * TRIAL_ROWS * width * 4 * width) as f64;
+    work / started.elapsed().as_secs_f64().max(1e-9)
+}
