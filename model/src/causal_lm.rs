@@ -16,7 +16,7 @@ use crate::chatglm::ChatGlm;
 use crate::chatglm2::ChatGlm2;
 use crate::config::ModelConfig;
 use crate::error::Result;
-use crate::layers::ops::{HeadGradients, unwrap, wrap};
+use crate::layers::ops::{HeadAdapter, HeadGradients, unwrap, wrap};
 use crate::layers::projection::to_type;
 use crate::layers::{
     AttentionMask, DropoutSite, DropoutSource, GlmBackend, KvCache, LayerCache, Projection,
@@ -60,7 +60,7 @@ impl<B: Backend> CausalLm<B> {
         }
     }
 
-    /// The linear layers of the blocks, which can carry LoRA, each with its path.
+    /// The linear layers of the blocks and the output layer, which can carry LoRA, each with its path.
     pub fn projections_mut(&mut self) -> Vec<(String, &mut Projection<B>)> {
         match self {
             Self::ChatGlm(model) => model.projections_mut(),
@@ -164,6 +164,7 @@ impl<B: GlmBackend> CausalLm<B> {
         hidden: Tensor<B, 3>,
         rows: Tensor<B, 1, Int>,
         targets: Tensor<B, 1, Int>,
+        dropout: Option<DropoutSource>,
         scale: f64,
     ) -> Tensor<B, 1> {
         let [batch, tokens, width] = hidden.dims();
@@ -171,15 +172,25 @@ impl<B: GlmBackend> CausalLm<B> {
         let rows = self
             .final_norm(rows.unsqueeze_dim::<3>(0))
             .squeeze_dim::<2>(0);
-        let weight = to_type(self.architecture().lm_head().weight.val(), rows.dtype());
+        let head = self.architecture().lm_head();
+        let weight = to_type(head.weight.val(), rows.dtype());
+        let adapter = head.lora.as_ref().map(|lora| {
+            let seed = dropout.map(|source| source.seed(self.num_blocks(), DropoutSite::Head));
+            let low = lora.low(rows.clone(), seed).mul_scalar(lora.scaling);
+            HeadAdapter {
+                low: unwrap(low),
+                up: unwrap(to_type(lora.lora_B.weight.val(), rows.dtype())),
+            }
+        });
         // For a backend without autodiff: nothing is to be differentiated.
         let wanted = HeadGradients {
             hidden: false,
             weight: false,
+            adapter: false,
             scale,
         };
         let targets = targets.into_primitive();
-        wrap(B::glm_head_loss(unwrap(rows), unwrap(weight), targets, wanted).loss)
+        wrap(B::glm_head_loss(unwrap(rows), unwrap(weight), adapter, targets, wanted).loss)
     }
 
     /// Where the tokens of a batch stand, and those that will follow them.

@@ -110,7 +110,7 @@ impl<B: Backend> ChatGlm<B> {
         }
     }
 
-    /// The linear layers of the blocks, each with its path.
+    /// The linear layers of the blocks and the output layer, each with its path.
     pub(crate) fn projections_mut(&mut self) -> Vec<(String, &mut Projection<B>)> {
         let layers = self.transformer.layers.iter_mut().enumerate();
         layers
@@ -127,6 +127,7 @@ impl<B: Backend> ChatGlm<B> {
                     (path("mlp.dense_4h_to_h"), &mut mlp.dense_4h_to_h),
                 ]
             })
+            .chain([("lm_head".to_string(), &mut self.lm_head)])
             .collect()
     }
 }

@@ -100,7 +100,7 @@ impl<B: Backend> ChatGlm2<B> {
         }
     }
 
-    /// The linear layers of the blocks, each with its path.
+    /// The linear layers of the blocks and the output layer, each with its path.
     pub(crate) fn projections_mut(&mut self) -> Vec<(String, &mut Projection<B>)> {
         let layers = self.transformer.encoder.layers.iter_mut().enumerate();
         layers
@@ -117,6 +117,10 @@ impl<B: Backend> ChatGlm2<B> {
                     (path("mlp.dense_4h_to_h"), &mut mlp.dense_4h_to_h),
                 ]
             })
+            .chain([(
+                "transformer.output_layer".to_string(),
+                &mut self.transformer.output_layer,
+            )])
             .collect()
     }
 }

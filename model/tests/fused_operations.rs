@@ -235,10 +235,11 @@ fn copy(tensor: &FlexTensor) -> FlexTensor {
 
 #[test]
 fn head_loss() {
-    use glmtune_model::layers::ops::HeadGradients;
+    use glmtune_model::layers::ops::{HeadAdapter, HeadGradients};
     let wanted = HeadGradients {
         hidden: true,
         weight: true,
+        adapter: true,
         scale: 3.0,
     };
     // The last size has several chunks of rows.
@@ -248,20 +249,38 @@ fn head_loss() {
         let targets: Vec<i32> = (0..rows).map(|row| (row * 7 % vocabulary) as i32).collect();
         let targets = Tensor::<Flex, 1, burn::tensor::Int>::from_ints(&targets[..], &FlexDevice);
         let targets = targets.into_primitive();
-        let found = Flex::glm_head_loss(copy(&hidden), copy(&weight), targets.clone(), wanted);
-        let expected = default::head_loss::<Flex>(hidden, weight, targets, wanted);
-        assert_close::<1>("head loss", DType::F32, found.loss, expected.loss);
-        let pairs = [
-            (found.grad_hidden, expected.grad_hidden),
-            (found.grad_weight, expected.grad_weight),
-        ];
-        for (found, expected) in pairs {
-            assert_close::<2>(
-                "head loss gradient",
-                DType::F32,
-                found.unwrap(),
-                expected.unwrap(),
+        let (low, up) = (
+            random([rows, 3], DType::F32),
+            random([vocabulary, 3], DType::F32),
+        );
+        for has_adapter in [false, true] {
+            let adapter = || {
+                let (low, up) = (copy(&low), copy(&up));
+                has_adapter.then_some(HeadAdapter { low, up })
+            };
+            let (hidden, weight, targets) = (copy(&hidden), copy(&weight), targets.clone());
+            let found = Flex::glm_head_loss(
+                copy(&hidden),
+                copy(&weight),
+                adapter(),
+                targets.clone(),
+                wanted,
             );
+            let expected = default::head_loss::<Flex>(hidden, weight, adapter(), targets, wanted);
+            assert_close::<1>("head loss", DType::F32, found.loss, expected.loss);
+            let mut pairs = vec![
+                (found.grad_hidden, expected.grad_hidden),
+                (found.grad_weight, expected.grad_weight),
+            ];
+            assert_eq!(found.grad_adapter.is_some(), has_adapter);
+            if let (Some(found), Some(expected)) = (found.grad_adapter, expected.grad_adapter) {
+                pairs.push((Some(found.low), Some(expected.low)));
+                pairs.push((Some(found.up), Some(expected.up)));
+            }
+            for (found, expected) in pairs {
+                let (found, expected) = (found.unwrap(), expected.unwrap());
+                assert_close::<2>("head loss gradient", DType::F32, found, expected);
+            }
         }
     }
 }

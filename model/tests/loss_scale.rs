@@ -8,7 +8,7 @@ use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType, Int, Tensor, TensorPrimitive};
 use burn_flex::{Flex, FlexDevice};
 use glmtune_model::GlmBackend;
-use glmtune_model::layers::ops::{HeadGradients, HeadLoss, default};
+use glmtune_model::layers::ops::{HeadAdapter, HeadGradients, HeadLoss, default};
 
 const SCALE: f64 = 65536.0;
 const ROWS: usize = 2048;
@@ -33,8 +33,13 @@ fn operands() -> (Tensor<Flex, 2>, Tensor<Flex, 2>, Tensor<Flex, 1, Int>) {
 }
 
 /// The operation of a backend.
-type Head =
-    fn(FloatTensor<Flex>, FloatTensor<Flex>, IntTensor<Flex>, HeadGradients) -> HeadLoss<Flex>;
+type Head = fn(
+    FloatTensor<Flex>,
+    FloatTensor<Flex>,
+    Option<HeadAdapter<Flex>>,
+    IntTensor<Flex>,
+    HeadGradients,
+) -> HeadLoss<Flex>;
 
 fn primitive<const D: usize>(tensor: Tensor<Flex, D>) -> FloatTensor<Flex> {
     tensor.into_primitive().tensor()
@@ -49,6 +54,7 @@ fn wanted(scale: f64) -> HeadGradients {
     HeadGradients {
         hidden: true,
         weight: true,
+        adapter: false,
         scale,
     }
 }
@@ -66,6 +72,7 @@ fn small_gradients_survive_in_half_precision() {
     let exact = Flex::glm_head_loss(
         primitive(hidden.clone().cast(DType::F32)),
         primitive(weight.clone().cast(DType::F32)),
+        None,
         targets.clone().into_primitive(),
         wanted(1.0),
     );
@@ -75,7 +82,7 @@ fn small_gradients_survive_in_half_precision() {
             let (hidden, weight) = (primitive(hidden.clone()), primitive(weight.clone()));
             let targets = targets.clone().into_primitive();
             let found = floats(
-                head(hidden, weight, targets, wanted(scale))
+                head(hidden, weight, None, targets, wanted(scale))
                     .grad_hidden
                     .unwrap(),
             );
@@ -99,6 +106,7 @@ fn one_target_does_not_overflow() {
     let exact = Flex::glm_head_loss(
         primitive(hidden.clone().cast(DType::F32)),
         primitive(weight.clone().cast(DType::F32)),
+        None,
         targets.clone().into_primitive(),
         wanted(1.0),
     );
@@ -107,10 +115,17 @@ fn one_target_does_not_overflow() {
         Flex::glm_head_loss(
             hidden.clone(),
             weight.clone(),
+            None,
             targets.clone().into_primitive(),
             wanted(SCALE),
         ),
-        default::head_loss::<Flex>(hidden, weight, targets.into_primitive(), wanted(SCALE)),
+        default::head_loss::<Flex>(
+            hidden,
+            weight,
+            None,
+            targets.into_primitive(),
+            wanted(SCALE),
+        ),
     ] {
         let pairs = [
             (found.grad_hidden, exact.grad_hidden.clone()),
@@ -138,6 +153,7 @@ fn the_scale_acts_on_gradients_alone() {
         let loss = Autodiff::<Flex>::glm_head_loss(
             hidden.clone().into_primitive().tensor(),
             weight.into_primitive().tensor(),
+            None,
             targets.clone().into_primitive(),
             wanted(scale),
         );

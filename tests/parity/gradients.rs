@@ -1,17 +1,18 @@
 //! The hand-written backward passes, as the trainer walks them: gradients of every parameter.
 
 use burn::backend::Autodiff;
-use burn::tensor::DType;
+use burn::tensor::{DType, Tensor, TensorData};
 use glmtune::model::GlmBackend;
 use glmtune::model::parameters::parameters;
-use glmtune::model::peft::set_trainable;
+use glmtune::model::peft::{Lora, set_trainable};
 use glmtune::training::gradients::Gradients;
+use glmtune::training::loss::{Targets, negative_log_likelihood};
 use glmtune::training::walk::{BackwardReach, MicroBatch, Walk, loss_and_gradients};
 
 use crate::backends::{TestBackend, parity_tests};
 use crate::fixtures::{ADAPTERS, Fixtures, assert_close, model_of_run};
 
-parity_tests!(gradients, checkpointed_gradients);
+parity_tests!(gradients, checkpointed_gradients, output_layer_adapter);
 
 fn gradients<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
     every_run(backend, family, |_| Walk::Plain);
@@ -82,5 +83,61 @@ fn gradients_of_run<B: GlmBackend>(
             let path = path.replace(".lora.", ".");
             (path, grad.clone().into_host().unwrap())
         })
+        .collect()
+}
+
+/// LoRA on the output layer: the head's chunks of logits against the gradients through all logits at once.
+fn output_layer_adapter<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
+    const RANK: usize = 3;
+    let (fixtures, device) = (Fixtures::of(family), &backend.device);
+    let mut model = model_of_run::<Autodiff<B>>(family, "lora", device).model;
+    let (path, head) = model.projections_mut().pop().unwrap();
+    assert!(["lm_head", "transformer.output_layer"].contains(&path.as_str()));
+    let [input, output] = head.dims();
+    let factor = |rows: usize, columns: usize| {
+        let values = (0..rows * columns).map(|index| 0.1 * (index as f32 * 0.7).sin());
+        let data = TensorData::new(values.collect(), [rows, columns]);
+        Tensor::from_data(data, (device, DType::F32))
+    };
+    head.lora = Some(Lora::new(factor(RANK, input), factor(output, RANK), 2.0));
+    let model = set_trainable(model, &|path| path.contains(".lora."), DType::F32);
+    let batch = MicroBatch {
+        tokens: fixtures.batch(),
+        labels: fixtures.rows("labels"),
+    };
+    let targets = Targets::new(&batch.labels, batch.tokens.width(), device).unwrap();
+    let logits = model.forward(&batch.tokens).unwrap();
+    let mut grads = negative_log_likelihood(logits, &targets).mean().backward();
+    let expected = host(Gradients::<B>::take(&model, &mut grads));
+    assert_eq!(
+        expected
+            .iter()
+            .filter(|(name, _)| name.starts_with(&path))
+            .count(),
+        2
+    );
+    let infos = parameters(&model);
+    let trained = infos.iter().map(|info| info.path.as_str());
+    let trained = trained.filter(|path| path.contains(".lora."));
+    for walk in [
+        Walk::Plain,
+        Walk::Checkpointed(BackwardReach::of(trained.clone())),
+    ] {
+        let mut sum = Gradients::<B>::default();
+        let mut sink = |grads: Gradients<B>| sum.add(grads);
+        loss_and_gradients(&model, &batch, None, walk, 1.0, &mut sink).unwrap();
+        let found = host(sum);
+        assert_eq!(found.len(), expected.len());
+        for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+            assert_close(name, found, expected, backend.tolerance.gradients);
+        }
+    }
+}
+
+/// Gradients by path, in order.
+fn host<B: GlmBackend>(gradients: Gradients<B>) -> Vec<(String, Vec<f32>)> {
+    let paths = gradients.into_paths().into_iter();
+    paths
+        .map(|(path, grad)| (path, grad.into_host().unwrap()))
         .collect()
 }

@@ -198,7 +198,7 @@ fn with_lora<B: GlmBackend>(
         None => {
             let targets = targets(names);
             attach_fresh(&mut model, settings, &targets, seed)?;
-            LoraConfig::new(settings.rank, settings.alpha, targets)
+            LoraConfig::new(settings.rank, settings.alpha, resolved(&mut model, targets))
         }
     };
     config.dropout = settings.dropout;
@@ -210,6 +210,25 @@ pub(crate) fn targets(names: &[String]) -> TargetModules {
         [name] if name == ALL_LINEAR => TargetModules::AllLinear,
         names => TargetModules::names(names.iter().cloned()),
     }
+}
+
+/// `all-linear` by the names of the layers that it stands for, as PEFT saves it: its older releases know only
+/// those.
+fn resolved<B: GlmBackend>(
+    model: &mut CausalLm<Autodiff<B>>,
+    targets: TargetModules,
+) -> TargetModules {
+    if targets != TargetModules::AllLinear {
+        return targets;
+    }
+    let adapted = model
+        .projections_mut()
+        .into_iter()
+        .filter(|(_, projection)| projection.lora.is_some());
+    let names: BTreeSet<String> = adapted
+        .filter_map(|(path, _)| path.rsplit('.').next().map(str::to_string))
+        .collect();
+    TargetModules::names(names)
 }
 
 fn attach_fresh<B: GlmBackend>(

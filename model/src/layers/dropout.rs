@@ -49,7 +49,7 @@ fn mix(mut x: u32) -> u32 {
     x ^ (x >> 16)
 }
 
-/// Where a block applies dropout.
+/// Where dropout is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DropoutSite {
     /// LoRA on the joint projection.
@@ -62,6 +62,8 @@ pub enum DropoutSite {
     Dense4hToH,
     /// The prefix of P-Tuning v2.
     Prefix,
+    /// LoRA on the output layer.
+    Head,
 }
 
 /// The source of all masks of one walk.

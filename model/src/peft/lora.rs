@@ -104,6 +104,15 @@ impl<B: GlmBackend> Lora<B> {
     /// # Shapes
     /// - `x`: `[rows, in]`; result: `[rows, out]`
     pub fn forward(&self, x: Tensor<B, 2>, dropout_seed: Option<u64>) -> Tensor<B, 2> {
+        let low = self.low(x, dropout_seed);
+        linear(low, self.lora_B.weight.val(), None).mul_scalar(self.scaling)
+    }
+
+    /// The input, less what dropout takes, times A; neither scaled nor times B.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, in]`; result: `[rows, rank]`
+    pub(crate) fn low(&self, x: Tensor<B, 2>, dropout_seed: Option<u64>) -> Tensor<B, 2> {
         let x = match dropout_seed {
             Some(seed) if self.dropout > 0.0 => {
                 let rate = self.dropout;
@@ -111,7 +120,6 @@ impl<B: GlmBackend> Lora<B> {
             }
             _ => x,
         };
-        let low = linear(x, self.lora_A.weight.val(), None);
-        linear(low, self.lora_B.weight.val(), None).mul_scalar(self.scaling)
+        linear(x, self.lora_A.weight.val(), None)
     }
 }

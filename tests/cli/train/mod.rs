@@ -7,6 +7,7 @@ mod interchange;
 mod loss_scale;
 mod masters;
 mod methods;
+mod output_layer;
 mod reference;
 mod resume;
 mod state;

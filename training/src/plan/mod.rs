@@ -385,7 +385,7 @@ impl<'a> Planner<'a> {
         let states = 4 * rows * hidden * self.size;
         // Summed in float32.
         let trained = self.shares.head.trained.saturating_sub(hidden);
-        logits + states + 4 * trained + self.casts(self.shares.head)
+        logits + states + 4 * (trained + self.shares.head.adapters) + self.casts(self.shares.head)
     }
 
     /// The backward pass at the activation of a block: of its weights, only the second layer of the MLP

@@ -138,9 +138,9 @@ fn elements(info: &ParameterInfo, method: &Method) -> Elements {
 
 /// Whether LoRA goes to the linear layer that this is the weight of.
 fn is_adapted(info: &ParameterInfo, names: &[String]) -> bool {
-    let Segment::Block(_) = Segment::of(&info.path) else {
+    if !matches!(Segment::of(&info.path), Segment::Block(_) | Segment::Head) {
         return false;
-    };
+    }
     let Some(path) = info.path.strip_suffix(".weight") else {
         return false;
     };

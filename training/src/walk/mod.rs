@@ -191,7 +191,7 @@ fn scaled_loss<B: GlmBackend>(
     let targets = batch.targets::<B>(&device)?;
     let shared = model.shared_inputs(&positions, 0..batch.tokens.width(), dropout);
     let hidden = model.blocks(model.embed(batch.tokens.ids(&device)), &shared, None);
-    Ok(model.head_loss(hidden, targets.rows, targets.tokens, scale))
+    Ok(model.head_loss(hidden, targets.rows, targets.tokens, dropout, scale))
 }
 
 /// One block at a time, from the head down.

@@ -122,7 +122,8 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
         let targets = self.batch.targets::<Autodiff<B>>(&hidden.device())?;
         let input = leaf(hidden);
         let model = lend(self.model, Segment::Head);
-        let loss = model.head_loss(input.clone(), targets.rows, targets.tokens, scale);
+        let dropout = self.home.dropout;
+        let loss = model.head_loss(input.clone(), targets.rows, targets.tokens, dropout, scale);
         let value = loss.clone().inner();
         let mut grads = loss.backward();
         let grad = gradient(&input, &grads);

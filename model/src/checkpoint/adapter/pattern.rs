@@ -134,6 +134,10 @@ fn blame<'a>(error: &regex::Error, patterns: impl Iterator<Item = &'a String>) -
     broken.take(1).next().unwrap_or_else(|| error.to_string())
 }
 
+/// The output layer that `all-linear` leaves out: that of ChatGLM-6B, whose published code has
+/// `get_output_embeddings`. The later families' code has not, and PEFT adapts their `output_layer` as well.
+const OUTPUT_EMBEDDING: &str = "lm_head";
+
 /// Which modules an adapter is for, as in PEFT's `target_modules`.
 #[derive(Debug, Clone)]
 pub enum TargetModules {
@@ -141,7 +145,7 @@ pub enum TargetModules {
     Names(Vec<String>),
     /// A regular expression for whole paths, and the same compiled.
     Expression(String, Regex),
-    /// Every linear layer but the output head: `"all-linear"`.
+    /// Every linear layer but the one that the published code names as its output embedding: `"all-linear"`.
     AllLinear,
 }
 
@@ -164,7 +168,7 @@ impl TargetModules {
         Ok(Self::Expression(text.to_owned(), regex))
     }
 
-    /// Whether the module of a path is meant. For [`Self::AllLinear`] always: what is linear, the model knows.
+    /// Whether the linear layer of a path is meant.
     pub fn matches(&self, module: &str) -> bool {
         match self {
             Self::Names(names) => names.iter().any(|name| {
@@ -172,7 +176,7 @@ impl TargetModules {
                 before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
             }),
             Self::Expression(_, regex) => regex.is_match(module),
-            Self::AllLinear => true,
+            Self::AllLinear => module != OUTPUT_EMBEDDING,
         }
     }
 }
@@ -234,6 +238,9 @@ mod tests {
                 .matches(MODULE)
         );
         assert!(!TargetModules::parse("dense").unwrap().matches(MODULE));
+        assert!(TargetModules::AllLinear.matches("transformer.output_layer"));
+        assert!(!TargetModules::AllLinear.matches("lm_head"));
+        assert!(TargetModules::names(["lm_head"]).matches("lm_head"));
         assert_eq!(
             TargetModules::parse("all-linear").unwrap(),
             TargetModules::AllLinear

@@ -13,7 +13,9 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType, TensorMetadata};
 
-use super::{AttentionInput, AttentionOutput, GlmBackend, HeadGradients, HeadLoss, unwrap, wrap};
+use super::{
+    AttentionInput, AttentionOutput, GlmBackend, HeadAdapter, HeadGradients, HeadLoss, unwrap, wrap,
+};
 use crate::layers::dropout::Dropout;
 use crate::layers::projection::to_type;
 use crate::layers::rotary::{Direction, RotaryPairs};
@@ -188,11 +190,11 @@ impl<B: GlmBackend> Backward<B, 1> for DropoutBackward {
 #[derive(Debug)]
 struct HeadLossBackward;
 
-impl<B: GlmBackend> Backward<B, 2> for HeadLossBackward {
+impl<B: GlmBackend, const N: usize> Backward<B, N> for HeadLossBackward {
     /// The gradients, which the forward pass has computed.
-    type State = [Option<FloatTensor<B>>; 2];
+    type State = [Option<FloatTensor<B>>; N];
 
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = wrap::<B, 1>(grads.consume::<B>(&ops.node)).unsqueeze::<2>();
         for (node, value) in ops.parents.into_iter().zip(ops.state) {
             if let (Some(node), Some(value)) = (node, value) {
@@ -322,6 +324,7 @@ impl<B: GlmBackend, C: CheckpointStrategy> GlmBackend for Autodiff<B, C> {
     fn glm_head_loss(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        adapter: Option<HeadAdapter<Self>>,
         targets: IntTensor<Self>,
         wanted: HeadGradients,
     ) -> HeadLoss<Self> {
@@ -329,15 +332,42 @@ impl<B: GlmBackend, C: CheckpointStrategy> GlmBackend for Autodiff<B, C> {
         let wanted = HeadGradients {
             hidden: !hidden.node.requirement.is_none(),
             weight: !weight.node.requirement.is_none(),
+            adapter: adapter.as_ref().is_some_and(|adapter| {
+                let factors = [&adapter.low.node, &adapter.up.node];
+                factors.iter().any(|node| !node.requirement.is_none())
+            }),
             scale: wanted.scale,
         };
-        let result = B::glm_head_loss(hidden.primitive, weight.primitive, targets, wanted);
-        let state = [result.grad_hidden, result.grad_weight];
-        let nodes = [hidden.node, weight.node];
+        let nodes = adapter
+            .as_ref()
+            .map(|adapter| (adapter.low.node.clone(), adapter.up.node.clone()));
+        let adapter = adapter.map(|adapter| HeadAdapter {
+            low: adapter.low.primitive,
+            up: adapter.up.primitive,
+        });
+        let result = B::glm_head_loss(hidden.primitive, weight.primitive, adapter, targets, wanted);
+        let (grad_hidden, grad_weight) = (result.grad_hidden, result.grad_weight);
+        let loss = match nodes {
+            None => {
+                let state = [grad_hidden, grad_weight];
+                let nodes = [hidden.node, weight.node];
+                finish!(HeadLossBackward, C, nodes, state, result.loss)
+            }
+            Some((low, up)) => {
+                let (grad_low, grad_up) = match result.grad_adapter {
+                    Some(adapter) => (Some(adapter.low), Some(adapter.up)),
+                    None => (None, None),
+                };
+                let state = [grad_hidden, grad_weight, grad_low, grad_up];
+                let nodes = [hidden.node, weight.node, low, up];
+                finish!(HeadLossBackward, C, nodes, state, result.loss)
+            }
+        };
         HeadLoss {
-            loss: finish!(HeadLossBackward, C, nodes, state, result.loss),
+            loss,
             grad_hidden: None,
             grad_weight: None,
+            grad_adapter: None,
         }
     }
 

@@ -58,8 +58,19 @@ pub struct HeadGradients {
     pub hidden: bool,
     /// Of the output layer's weight.
     pub weight: bool,
+    /// Of both factors of its adapter, where there is one.
+    pub adapter: bool,
     /// What they are multiplied with in float32, before they are rounded.
     pub scale: f64,
+}
+
+/// What LoRA adds to the logits: `low · upᵀ`.
+#[derive(Debug, Clone)]
+pub struct HeadAdapter<B: Backend> {
+    /// The hidden states times the first factor, scaled: `[rows, rank]`.
+    pub low: FloatTensor<B>,
+    /// The second factor: `[vocabulary, rank]`.
+    pub up: FloatTensor<B>,
 }
 
 /// Largest factor of the gradient of logits in half precision, whose elements without it are at most 1.
@@ -98,6 +109,8 @@ pub struct HeadLoss<B: Backend> {
     pub grad_hidden: Option<FloatTensor<B>>,
     /// Its scaled gradient for the weight, `[vocabulary, width]`, in its type.
     pub grad_weight: Option<FloatTensor<B>>,
+    /// Its scaled gradients for the adapter, in the type of its factors.
+    pub grad_adapter: Option<HeadAdapter<B>>,
 }
 
 /// The running means of AdamW for one parameter, float32, of its shape.
@@ -296,14 +309,16 @@ pub trait GlmBackend: Backend {
     /// tracked decides over the gradients; the scale holds there too: it acts on gradients alone.
     ///
     /// # Shapes
-    /// - `hidden`: `[rows, width]`, `weight`: `[vocabulary, width]`, of one type; `targets`: `[rows]`
+    /// - `hidden`: `[rows, width]`, `weight`: `[vocabulary, width]`, of one type, as the adapter's factors are;
+    ///   `targets`: `[rows]`
     fn glm_head_loss(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        adapter: Option<HeadAdapter<Self>>,
         targets: IntTensor<Self>,
         wanted: HeadGradients,
     ) -> HeadLoss<Self> {
-        default::head_loss::<Self>(hidden, weight, targets, wanted)
+        default::head_loss::<Self>(hidden, weight, adapter, targets, wanted)
     }
 
     /// Zeroes elements by a mask that [`Dropout`] determines and scales the others; the backward pass

@@ -1,56 +1,108 @@
 //! Output layer and loss over a few rows at a time: the logits are computed, turned into their
 //! gradient in place, and dropped.
 
-use burn::tensor::{DType, Shape, TensorMetadata};
+use burn::tensor::{DType, Shape, Tensor, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use super::simd::{exp, maximum, simd, sum};
 use super::values::{Values, from_vec};
 use super::{Float, IntTensor, linear};
-use crate::layers::ops::{HeadFactors, HeadGradients, HeadLoss, head_rows, unwrap, wrap};
+use crate::layers::ops::{
+    HeadAdapter, HeadFactors, HeadGradients, HeadLoss, head_rows, unwrap, wrap,
+};
 
 /// See [`GlmBackend::glm_head_loss`](crate::layers::GlmBackend::glm_head_loss).
 pub fn head_loss(
     hidden: Float,
     weight: Float,
+    adapter: Option<HeadAdapter<Flex>>,
     targets: IntTensor<Flex>,
     wanted: HeadGradients,
 ) -> HeadLoss<Flex> {
-    let hidden = hidden.to_contiguous();
-    let rows = hidden.shape()[0];
+    let mut base = Term::new(hidden, weight, wanted.hidden, wanted.weight);
+    let mut adapter =
+        adapter.map(|adapter| Term::new(adapter.low, adapter.up, wanted.adapter, wanted.adapter));
+    let rows = base.x.shape()[0];
     let targets = indexes(&targets.to_contiguous());
-    let chunk = head_rows(weight.shape()[0]);
-    let factors = HeadFactors::of(rows, wanted.scale, hidden.dtype());
+    let chunk = head_rows(base.weight.shape()[0]);
+    let factors = HeadFactors::of(rows, wanted.scale, base.x.dtype());
     let mut total = 0.0;
-    let mut grad_hidden = Vec::new();
-    // As large as the output layer: the chunks add to one buffer.
-    let mut grad_weight = wanted
-        .weight
-        .then(|| vec![0.0; weight.shape().num_elements()]);
     for (start, targets) in (0..rows).step_by(chunk).zip(targets.chunks(chunk)) {
-        let x = hidden.narrow(0, start, targets.len()).to_contiguous();
-        let (loss, grad) = chunk_loss(&x, &weight, targets, factors.logits as f32);
+        let (x, low) = (base.rows(start, targets.len()), adapter.as_ref());
+        let low = low.map(|adapter| adapter.rows(start, targets.len()));
+        let mut logits = linear::linear(x.clone(), base.weight.clone(), None);
+        if let (Some(low), Some(adapter)) = (&low, &adapter) {
+            let added = linear::linear(low.clone(), adapter.weight.clone(), None);
+            logits = unwrap(wrap::<Flex, 2>(logits) + wrap::<Flex, 2>(added));
+        }
+        let (loss, grad) = chunk_loss(logits, targets, factors.logits as f32);
         total += loss;
-        if wanted.hidden {
-            let grad = linear::backward_input(grad.clone(), weight.clone());
-            grad_hidden.push(wrap::<Flex, 2>(grad));
+        if let (Some(low), Some(adapter)) = (low, &mut adapter) {
+            adapter.add(grad.clone(), low);
         }
-        if let Some(sum) = &mut grad_weight {
-            linear::add_weight_gradient(sum, grad, x);
-        }
+        base.add(grad, x);
     }
     let loss = (total / rows as f64) as f32;
     let rest = factors.rest as f32;
+    let (grad_hidden, grad_weight) = base.finish(rest);
     HeadLoss {
         loss: from_vec(vec![loss], Shape::new([1]), DType::F32),
-        grad_hidden: wanted
-            .hidden
-            .then(|| scaled(unwrap(burn::tensor::Tensor::cat(grad_hidden, 0)), rest)),
-        grad_weight: grad_weight.map(|mut sum| {
-            scale(&mut sum, rest);
-            from_vec(sum, weight.shape(), weight.dtype())
+        grad_hidden,
+        grad_weight,
+        grad_adapter: adapter.and_then(|adapter| match adapter.finish(rest) {
+            (Some(low), Some(up)) => Some(HeadAdapter { low, up }),
+            _ => None,
         }),
+    }
+}
+
+/// A product `x · weightᵀ` that adds to the logits, and the gradients of its factors, chunk by chunk.
+struct Term {
+    x: Float,
+    weight: Float,
+    wants_x: bool,
+    grad_x: Vec<Tensor<Flex, 2>>,
+    /// As large as the weight: the chunks add to one buffer.
+    grad_weight: Option<Vec<f32>>,
+}
+
+impl Term {
+    fn new(x: Float, weight: Float, wants_x: bool, wants_weight: bool) -> Self {
+        Self {
+            grad_weight: wants_weight.then(|| vec![0.0; weight.shape().num_elements()]),
+            grad_x: Vec::new(),
+            x: x.to_contiguous(),
+            weight,
+            wants_x,
+        }
+    }
+
+    fn rows(&self, start: usize, len: usize) -> FlexTensor {
+        self.x.narrow(0, start, len).to_contiguous()
+    }
+
+    /// Takes the gradient of the logits of some rows.
+    fn add(&mut self, grad: Float, rows: FlexTensor) {
+        if self.wants_x {
+            let grad = linear::backward_input(grad.clone(), self.weight.clone());
+            self.grad_x.push(wrap::<Flex, 2>(grad));
+        }
+        if let Some(sum) = &mut self.grad_weight {
+            linear::add_weight_gradient(sum, grad, rows);
+        }
+    }
+
+    fn finish(self, factor: f32) -> (Option<Float>, Option<Float>) {
+        let (shape, dtype) = (self.weight.shape(), self.weight.dtype());
+        let grad_x = self.wants_x.then(|| unwrap(Tensor::cat(self.grad_x, 0)));
+        (
+            grad_x.map(|grad| scaled(grad, factor)),
+            self.grad_weight.map(|mut sum| {
+                scale(&mut sum, factor);
+                from_vec(sum, shape, dtype)
+            }),
+        )
     }
 }
 
@@ -72,8 +124,8 @@ fn scale(values: &mut [f32], factor: f32) {
 }
 
 /// The sum of the losses of some rows, and its gradient for their logits times a factor.
-fn chunk_loss(x: &FlexTensor, weight: &Float, targets: &[usize], factor: f32) -> (f64, Float) {
-    let logits = linear::linear(x.clone(), weight.clone(), None);
+fn chunk_loss(logits: Float, targets: &[usize], factor: f32) -> (f64, Float) {
+    let dtype = logits.dtype();
     let mut logits = Values::of(logits).into_tensor();
     let shape = logits.shape();
     let values: &mut [f32] = logits.storage_mut();
@@ -83,7 +135,7 @@ fn chunk_loss(x: &FlexTensor, weight: &Float, targets: &[usize], factor: f32) ->
         .map(|(row, &target)| row_loss(row, target, factor))
         .collect();
     let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-    match x.dtype() {
+    match dtype {
         DType::F32 => (loss, logits),
         dtype => (loss, from_vec(Values::of(logits).to_vec(), shape, dtype)),
     }

@@ -16,7 +16,8 @@ use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn_flex::Flex;
 
 use super::{
-    AdamMoments, AdamStep, AttentionInput, AttentionOutput, GlmBackend, HeadGradients, HeadLoss,
+    AdamMoments, AdamStep, AttentionInput, AttentionOutput, GlmBackend, HeadAdapter, HeadGradients,
+    HeadLoss,
 };
 use crate::layers::dropout::Dropout;
 use crate::layers::rotary::{Direction, RotaryPairs};
@@ -85,10 +86,11 @@ impl GlmBackend for Flex {
     fn glm_head_loss(
         hidden: Float,
         weight: Float,
+        adapter: Option<HeadAdapter<Flex>>,
         targets: IntTensor<Flex>,
         wanted: HeadGradients,
     ) -> HeadLoss<Flex> {
-        head_loss::head_loss(hidden, weight, targets, wanted)
+        head_loss::head_loss(hidden, weight, adapter, targets, wanted)
     }
 
     fn glm_dropout(x: Float, dropout: Dropout) -> Float {
