@@ -62,7 +62,7 @@ fn a_preset_that_is_smaller_says_so() {
 fn the_log_tells_what_happens_and_has_no_colours_in_a_pipe() {
     let (dir, model) = tiny("glm2");
     let row = r#"{"instruction": "a", "input": "b", "output": "c"}"#;
-    let long = row.replace('c', &"c".repeat(200));
+    let long = row.replace("\"c\"", &format!("\"{}\"", "c".repeat(200)));
     let rows = file(&dir, "rows.jsonl", &format!("{row}\n{long}\n{row}\n"));
     let output = dir.path().join("out");
     let run = Command::new(env!("CARGO_BIN_EXE_glmtune"))
@@ -114,13 +114,14 @@ fn quick_start_ends_with_commands_that_work() {
         .unwrap();
     let found = String::from_utf8_lossy(&run.stdout);
     assert!(found.contains(answer), "{script}\n{found}");
-    let merge = said
+    let generate = said
         .lines()
-        .find(|line| line.trim().starts_with("glmtune merge"))
+        .find(|line| line.trim().starts_with("glmtune generate"))
         .unwrap();
-    let line = merge
+    let line = generate
         .trim()
         .replacen("glmtune", &format!("'{program}' "), 1);
-    let run = Command::new("sh").args(["-c", &line]).status().unwrap();
-    assert!(run.success(), "{line}");
+    let run = Command::new("sh").args(["-c", &line]).output().unwrap();
+    let found = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && !found.trim().is_empty(), "{line}");
 }

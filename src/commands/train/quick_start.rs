@@ -113,7 +113,10 @@ fn next_commands(model: &ModelArgs) -> String {
     let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', "'\\''"));
     let base = quoted(&model.model_name_or_path);
     let Some(adapter) = model.adapter.first() else {
-        return format!("\nNext:\n  glmtune chat --greedy --model_name_or_path {base}");
+        return format!(
+            "\nNext: ask it yourself.\n  glmtune chat --greedy --model_name_or_path {base}\n  \
+             glmtune generate --model_name_or_path {base} --prompt 'Name the capital of Greece'"
+        );
     };
     let (merged, adapter) = (quoted(&adapter.with_file_name("merged")), quoted(adapter));
     format!(

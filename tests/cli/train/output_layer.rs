@@ -9,6 +9,12 @@ use crate::{file, glmtune, tiny};
 
 /// Trains on every linear layer; gives the output directory.
 fn train(dir: &tempfile::TempDir, model: &str, name: &str, more: &[&str]) -> PathBuf {
+    let all = ["--lora_module_name=all-linear"];
+    train_modules(dir, model, name, &[&all[..], more].concat())
+}
+
+/// Trains; gives the output directory.
+fn train_modules(dir: &tempfile::TempDir, model: &str, name: &str, more: &[&str]) -> PathBuf {
     let rows: String = (0..8)
         .map(|n| {
             format!(
@@ -20,11 +26,7 @@ fn train(dir: &tempfile::TempDir, model: &str, name: &str, more: &[&str]) -> Pat
     let rows = file(dir, "rows.jsonl", &rows);
     let output = dir.path().join(name);
     let args = ["train", "--backend=flex", "--dtype=f32", "--no_cache"];
-    let course = [
-        "--lora_module_name=all-linear",
-        "--train_batch_size=2",
-        "--learning_rate=1e-2",
-    ];
+    let course = ["--train_batch_size=2", "--learning_rate=1e-2"];
     let paths = ["--model_name_or_path", model, "--train_path", &rows];
     let place = ["--output_dir", output.to_str().unwrap()];
     glmtune(&[&args[..], &course, &paths, &place, more].concat()).success();
@@ -105,7 +107,7 @@ fn every_walk_trains_the_output_layer_alike() {
 #[test]
 fn the_output_layer_can_be_named() {
     let (dir, model) = tiny("glm");
-    let output = train(&dir, &model, "out", &["--lora_module_name=lm_head"]);
+    let output = train_modules(&dir, &model, "out", &["--lora_module_name=lm_head"]);
     let found = LoraAdapter::open(Path::new(&adapter(&output))).unwrap();
     assert_eq!(found.pairs().len(), 1);
     assert_eq!(found.pairs()[0].module, "lm_head");
