@@ -96,10 +96,10 @@ fn quick_start_ends_with_commands_that_work() {
     let output = dir.path().join("quick start");
     let args = ["train", "--quick_start", "--backend=flex", "--output_dir"];
     let said = glmtune(&[&args[..], &[output.to_str().unwrap()]].concat()).success();
-    let questions = said
+    let mut questions = said
         .lines()
         .filter_map(|line| line.trim().split_once(" → "));
-    let (question, answer) = questions.last().unwrap();
+    let (question, answer) = questions.next_back().unwrap();
     let chat = said
         .lines()
         .find(|line| line.trim().starts_with("glmtune chat"))
