@@ -30,7 +30,8 @@ const FILES: [(&str, Form); 3] = [
 /// The tokenizer file of a directory.
 pub(super) fn present(dir: &Path) -> Option<(PathBuf, Form)> {
     let mut files = FILES.into_iter().map(|(name, form)| (dir.join(name), form));
-    files.find(|(path, _)| path.exists())
+    // A link that leads nowhere is there: reading it then says so.
+    files.find(|(path, _)| path.symlink_metadata().is_ok())
 }
 
 /// Reads a tokenizer file.

@@ -117,7 +117,7 @@ fn another(value: &Value, random: &mut Random) -> Value {
             Value::Number(number) => {
                 let old = number.as_u64().unwrap_or(1);
                 return match random.below(8) {
-                    0 => json!(old + 1),
+                    0 => json!(old.saturating_add(1)),
                     1 => json!(old.saturating_sub(1)),
                     2 => json!(old.saturating_mul(2)),
                     3 => json!(-1),

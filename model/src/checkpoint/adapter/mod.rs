@@ -47,7 +47,7 @@ impl AdapterKind {
         if !dir.is_dir() {
             return Err(Error::directory(dir, "not a directory; an adapter is one"));
         }
-        if dir.join(ADAPTER_CONFIG).exists() {
+        if dir.join(ADAPTER_CONFIG).symlink_metadata().is_ok() {
             return Ok(Self::Lora);
         }
         let config = dir.join(CONFIG);
