@@ -295,6 +295,10 @@ impl CommonConfig {
             );
         }
         let pad_token_id = keys.optional_token("pad_token_id");
+        if let Some(id) = pad_token_id.filter(|&id| id as usize >= vocab_size) {
+            let expected = format!("an id of the vocabulary: below {vocab_size}");
+            keys.fault("pad_token_id", id, &expected);
+        }
         Self {
             vocab_size,
             hidden_size,
@@ -533,6 +537,14 @@ mod tests {
         for key in ["rmsnorm", "num_layers", "tie_word_embeddings"] {
             assert!(message.contains(&format!("`{key}`")), "{message}");
         }
+    }
+
+    #[test]
+    fn padding_outside_the_vocabulary_is_refused() {
+        assert!(parse(r#", "pad_token_id": 159"#).is_ok());
+        let message = parse(r#", "pad_token_id": 160"#).unwrap_err().to_string();
+        assert!(message.contains("`pad_token_id`"), "{message}");
+        assert!(message.contains("below 160"), "{message}");
     }
 
     #[test]

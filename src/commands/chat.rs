@@ -1,6 +1,6 @@
 //! `glmtune chat`: a conversation in the terminal, streamed.
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -251,6 +251,10 @@ fn read_input(editor: &mut DefaultEditor) -> Result<Input> {
             },
             Err(ReadlineError::Interrupted) => return Ok(Input::Nothing),
             Err(ReadlineError::Eof) => return Ok(Input::Leave),
+            Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                note("error: the line is not UTF-8 and is left out");
+                return Ok(Input::Nothing);
+            }
             Err(error) => return Err(editor_error(error)),
         }
     }

@@ -61,6 +61,9 @@ impl Plan {
             None => asked.or(noted_by_one(&args.adapter)?),
             Some(_) => asked,
         };
+        if let Some(tokenizer) = &tokenizer {
+            tokenizer.check_fits(&config, dir)?;
+        }
         let mode = choose_mode(asked, tokenizer.as_ref(), &config);
         if asked.is_none() && tokenizer.is_none() {
             say_assumed(dir, &config);

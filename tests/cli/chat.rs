@@ -58,3 +58,26 @@ fn control_c_on_a_terminal_stops_the_answer_and_no_more() {
     let (status, screen) = session.end();
     assert_eq!(status, 0, "{screen}");
 }
+
+/// A line that is not UTF-8 is no reason to lose the conversation.
+#[test]
+fn a_line_of_other_bytes_is_left_out() {
+    use std::io::Write;
+    let (dir, model) = tiny("glm3");
+    let args = ["chat", "--backend=flex", "--model_name_or_path", &model];
+    let mut child = crate::command(&args)
+        .env("XDG_STATE_HOME", dir.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"caf\xe9\n/undo\n/exit\n").unwrap();
+    drop(stdin);
+    let run = child.wait_with_output().unwrap();
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(0), "{said}");
+    assert!(said.contains("not UTF-8"), "{said}");
+    assert!(said.contains("nothing to undo"), "{said}");
+}

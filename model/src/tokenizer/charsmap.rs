@@ -2,6 +2,10 @@
 //! replacements. (The rules apply to the longest matching byte string wherever it stands; the
 //! `tokenizers` crate's version works grapheme by grapheme, which gives other ids.)
 
+use std::ops::ControlFlow;
+
+use super::limits;
+
 /// Compiled rules.
 #[derive(Debug, Clone)]
 pub(super) struct Charsmap {
@@ -32,6 +36,13 @@ impl Charsmap {
         let units = units.map(|unit| u32::from_le_bytes([unit[0], unit[1], unit[2], unit[3]]));
         let replacements = std::str::from_utf8(replacements)
             .map_err(|error| format!("the normalization rules' replacements: {error}"))?;
+        let longest = replacements.split('\0').map(str::len).max();
+        if longest > Some(limits::RULE_REPLACEMENT) {
+            return Err(format!(
+                "a normalization rule's replacement has more than {} bytes",
+                limits::RULE_REPLACEMENT
+            ));
+        }
         Ok(Self {
             units: units.collect(),
             replacements: replacements.to_owned(),
@@ -40,9 +51,37 @@ impl Charsmap {
 
     /// The longest rule that `text` begins with: its length and its replacement.
     pub(super) fn longest_prefix(&self, text: &[u8]) -> Option<(usize, &str)> {
-        let mut position = offset(*self.units.first()?);
         let mut longest = None;
-        for (at, &byte) in text.iter().enumerate() {
+        self.walk(text, |length, value| {
+            longest = Some((length, value));
+            ControlFlow::Continue(())
+        });
+        let (length, start) = longest?;
+        Some((length, self.replacement(start)?))
+    }
+
+    /// The replacement of the shortest rule that `text` begins with.
+    pub(super) fn shortest_prefix(&self, text: &[u8]) -> Option<&str> {
+        let mut shortest = None;
+        self.walk(text, |_, value| {
+            shortest = Some(value);
+            ControlFlow::Break(())
+        });
+        self.replacement(shortest?)
+    }
+
+    fn replacement(&self, start: usize) -> Option<&str> {
+        self.replacements.get(start..)?.split('\0').next()
+    }
+
+    /// Tells the lengths and values of the rules that `text` begins with, the shortest first.
+    fn walk(&self, text: &[u8], mut found: impl FnMut(usize, usize) -> ControlFlow<()>) {
+        let Some(&root) = self.units.first() else {
+            return;
+        };
+        let mut position = offset(root);
+        // A trie that leads back into itself goes on as long as the text does.
+        for (at, &byte) in text.iter().take(limits::RULE_LENGTH).enumerate() {
             position ^= usize::from(byte);
             let Some(&unit) = self.units.get(position) else {
                 break;
@@ -56,12 +95,11 @@ impl Charsmap {
                 let Some(&value) = self.units.get(position) else {
                     break;
                 };
-                longest = Some((at + 1, (value & !(1 << 31)) as usize));
+                if found(at + 1, (value & !(1 << 31)) as usize).is_break() {
+                    break;
+                }
             }
         }
-        let (length, start) = longest?;
-        let replacement = self.replacements.get(start..)?;
-        Some((length, replacement.split('\0').next().unwrap_or_default()))
     }
 }
 

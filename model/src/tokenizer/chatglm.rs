@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::engine::{self, Subwords};
+use super::limits;
 use super::mode::Mode;
 use super::sentencepiece::{Algorithm, SentencePiece};
 use super::settings::Settings;
@@ -25,8 +26,8 @@ pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Tok
         return Err(Error::malformed(path, "not a unigram model"));
     }
     let shift = settings.num_image_tokens.unwrap_or(IMAGE_TOKENS);
-    if shift.checked_add(model.pieces.len() as u32).is_none() {
-        let expected = "a number of image tokens that leaves room for the text's";
+    if shift > limits::IMAGE_TOKENS {
+        let expected = format!("at most {} ids before the text's", limits::IMAGE_TOKENS);
         return Err(Error::key(
             &settings.path,
             "num_image_tokens",
@@ -49,6 +50,7 @@ pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Tok
     Ok(Tokenizer {
         engine,
         pad_id: pad_id(&specials, settings),
+        path: path.to_path_buf(),
         specials,
         mode: Mode::Glm,
     })

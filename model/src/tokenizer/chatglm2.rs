@@ -52,6 +52,7 @@ pub(super) fn load(
     Ok(Tokenizer {
         engine,
         pad_id: pad_id(&specials, settings),
+        path: path.to_path_buf(),
         specials,
         mode,
     })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::mode::Mode;
 use super::settings::{self, Settings};
-use super::{Tokenizer, chatglm, chatglm2, glm4, json};
+use super::{Tokenizer, chatglm, chatglm2, glm4, json, limits};
 use crate::checkpoint::own_file;
 use crate::error::{Error, Result};
 use crate::files::{self, Limit};
@@ -19,6 +19,15 @@ pub(super) enum Form {
     Model,
     /// The `tokenizers` crate's own form.
     Json,
+}
+
+impl Form {
+    fn limit(self) -> Limit {
+        match self {
+            Self::IceText | Self::Model => limits::MODEL_FILE,
+            Self::Json => limits::JSON_FILE,
+        }
+    }
 }
 
 const FILES: [(&str, Form); 3] = [
@@ -43,7 +52,7 @@ pub(super) fn load(
 ) -> Result<Tokenizer> {
     settings.refuse_text_changes()?;
     tracing::info!("tokenizer: {}", path.display());
-    let bytes = files::read(path, Limit::TOKENIZER)?;
+    let bytes = files::read(path, form.limit())?;
     match form {
         Form::IceText => chatglm::load(path, &bytes, settings),
         Form::Model if glm4::is_ranks(&bytes) => glm4::load(path, &bytes, settings),
@@ -77,7 +86,7 @@ pub fn copy_tokenizer_files(from: &Path, to: &Path) -> Result<Vec<String>> {
         };
         let target = to.join(name);
         // By contents: a published file may be read-only, the copy need not be.
-        let bytes = files::read(&source, Limit::TOKENIZER)?;
+        let bytes = files::read(&source, limits::JSON_FILE)?;
         fs::write(&target, bytes).map_err(|error| Error::io(&target, error))?;
         copied.push(name.to_string());
     }

@@ -10,9 +10,11 @@ use tokenizers::TokenizerImpl;
 
 use super::decode::Spelling;
 use super::engine::Subwords;
+use super::limits;
 use super::mode::Mode;
 use super::ranked_bpe::RankedBpe;
 use super::settings::Settings;
+use super::shown::shown;
 use super::special::Specials;
 use super::vocabulary::{Kind, Token, Vocabulary};
 use super::words::Words;
@@ -36,8 +38,6 @@ const SPECIALS: [&str; 14] = [
     "<|begin_of_video|>",
     "<|end_of_video|>",
 ];
-/// Ids further than this behind the ranks are a mistake, not a vocabulary.
-const MAX_SPECIALS: usize = 1 << 16;
 
 /// Whether a `tokenizer.model` is a list of ranks: its first line is base64, a space and a number.
 pub(super) fn is_ranks(bytes: &[u8]) -> bool {
@@ -72,6 +72,7 @@ pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Tok
             spelling: Spelling::Bytes,
         },
         pad_id: pad_id(&specials, settings),
+        path: path.to_path_buf(),
         specials,
         mode: Mode::Glm4,
     })
@@ -81,7 +82,11 @@ pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Tok
 fn read_ranks(path: &Path, text: &str) -> Result<Vec<Token>> {
     let mut tokens: Vec<Option<Token>> = Vec::new();
     let mut seen = std::collections::HashSet::new();
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = text.lines().take(limits::TOKENS + 1).collect();
+    if lines.len() > limits::TOKENS {
+        let detail = format!("more than {} lines of ranks", limits::TOKENS);
+        return Err(Error::malformed(path, detail));
+    }
     for (number, line) in lines
         .iter()
         .enumerate()
@@ -98,11 +103,18 @@ fn read_ranks(path: &Path, text: &str) -> Result<Vec<Token>> {
         let rank: usize = rank
             .trim()
             .parse()
-            .map_err(|_| at_line(&format!("the rank `{rank}` is no number")))?;
+            .map_err(|_| at_line(&format!("the rank `{}` is no number", shown(rank))))?;
         // No rank can be higher than the number of lines: nothing is allocated by a rank's word.
         if rank >= lines.len() {
             return Err(at_line(&format!(
                 "rank {rank} leaves ranks below it unused"
+            )));
+        }
+        if token.len() > limits::TOKEN_BYTES {
+            let length = token.len();
+            return Err(at_line(&format!(
+                "the token has {length} bytes, and at most {} can be used",
+                limits::TOKEN_BYTES
             )));
         }
         if token.is_empty() || !seen.insert(token.clone()) {
@@ -150,18 +162,29 @@ fn add_specials(tokens: &mut Vec<Token>, settings: &Settings) -> Result<()> {
             expected,
         ));
     }
+    let mut names = std::collections::HashSet::new();
     for (id, token) in &settings.added_tokens_decoder {
-        let key = format!("added_tokens_decoder.{id}");
+        let key = format!("added_tokens_decoder.{}", shown(id));
+        let fault =
+            |found: String, expected: &str| Error::key(&settings.path, &key, found, expected);
         let expected = "an id after the ranks, the tokens' numbers";
         let id: usize = id
             .parse()
             .ok()
-            .filter(|id| (ranks..ranks + MAX_SPECIALS).contains(id))
-            .ok_or_else(|| Error::key(&settings.path, &key, id, expected))?;
+            .filter(|id| (ranks..ranks + limits::ADDED_TOKENS).contains(id))
+            .ok_or_else(|| fault(shown(id), expected))?;
+        let name = &token.content.0;
+        if !(1..=limits::TOKEN_BYTES).contains(&name.len()) || !names.insert(name) {
+            let found = format!("`{}`", shown(name));
+            return Err(fault(found, "a token's name that no other has"));
+        }
         while tokens.len() <= id {
             tokens.push(Token::new("", Kind::Hidden));
         }
-        tokens[id] = Token::new(token.content.as_str(), Kind::Hidden);
+        if !tokens[id].bytes.is_empty() {
+            return Err(fault("the id again".to_string(), "an id for each token"));
+        }
+        tokens[id] = Token::new(name.as_str(), Kind::Hidden);
     }
     Ok(())
 }

@@ -10,14 +10,18 @@ mod chatglm2;
 mod decode;
 mod engine;
 mod files;
+mod fit;
 mod glm4;
 mod json;
+mod limits;
 mod mode;
 mod normalizer;
+mod pattern;
 pub mod prompt;
 mod ranked_bpe;
 mod sentencepiece;
 mod settings;
+mod shown;
 mod small;
 mod special;
 mod trie;
@@ -26,7 +30,7 @@ mod vocabulary;
 mod whitespace;
 mod words;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use decode::DecodeStream;
 pub use files::{copy_tokenizer_files, tokenizer_files};
@@ -37,6 +41,7 @@ pub use special::SpecialToken;
 
 use self::decode::{Assembler, Spelling};
 use self::engine::Pipeline;
+use self::json::JsonEngine;
 use self::settings::Settings;
 use self::special::Specials;
 use crate::error::{Error, Result};
@@ -48,6 +53,8 @@ pub struct Tokenizer {
     specials: Specials,
     mode: Mode,
     pad_id: u32,
+    /// The file that it was read from.
+    path: PathBuf,
 }
 
 /// What turns text into ids and back.
@@ -59,7 +66,7 @@ enum Engine {
         spelling: Spelling,
     },
     /// From a `tokenizer.json`.
-    Json(Box<tokenizers::Tokenizer>),
+    Json(Box<JsonEngine>),
 }
 
 impl Tokenizer {
@@ -93,14 +100,16 @@ impl Tokenizer {
     /// The ids of a text, without special tokens.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if a `tokenizer.json` cannot express the text.
+    /// [`Error::Malformed`] or [`Error::Key`] if a `tokenizer.json` cannot express the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = match &self.engine {
-            Engine::Published { pipeline, .. } => pipeline.encode_fast(text, false),
-            Engine::Json(tokenizer) => tokenizer.encode_fast(text, false),
-        };
-        let encoding = encoding.map_err(|error| Error::Tokenizer(error.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
+        match &self.engine {
+            Engine::Published { pipeline, .. } => {
+                let encoding = pipeline.encode_fast(text, false);
+                let encoding = encoding.map_err(|error| Error::Tokenizer(error.to_string()))?;
+                Ok(encoding.get_ids().to_vec())
+            }
+            Engine::Json(engine) => engine.encode(text),
+        }
     }
 
     /// The text of some ids; special tokens and ids outside the vocabulary add nothing.
@@ -111,8 +120,7 @@ impl Tokenizer {
                 ids.iter().for_each(|&id| assembler.push(id));
                 assembler.finish()
             }
-            // The crate only fails on decoders that it built itself and never on ids.
-            Engine::Json(tokenizer) => tokenizer.decode(ids, true).unwrap_or_default(),
+            Engine::Json(engine) => engine.decode(ids),
         }
     }
 
@@ -130,7 +138,7 @@ impl Tokenizer {
     pub fn vocab_size(&self) -> usize {
         match &self.engine {
             Engine::Published { pipeline, .. } => pipeline.get_model().vocabulary().size(),
-            Engine::Json(tokenizer) => json::vocab_size(tokenizer),
+            Engine::Json(engine) => engine.size(),
         }
     }
 
@@ -142,14 +150,20 @@ impl Tokenizer {
     /// The id of a special token that must be there.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] naming the token.
+    /// [`Error::Malformed`] naming the token and the tokenizer's file.
     pub fn require(&self, token: SpecialToken) -> Result<u32> {
         self.special(token).ok_or_else(|| {
-            Error::Tokenizer(format!(
+            let detail = format!(
                 "the vocabulary has no {} token, which this mode's prompts need",
                 token.names()[0]
-            ))
+            );
+            Error::malformed(&self.path, detail)
         })
+    }
+
+    /// The file that it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The id that pads a batch.
@@ -160,7 +174,8 @@ impl Tokenizer {
 
 /// The padding token: the one that the settings name, else the family's custom.
 fn pad_id(specials: &Specials, settings: &Settings) -> u32 {
-    let named = settings.pad_token().and_then(|name| specials.by_name(name));
+    let named = settings.pad_token().filter(|name| !name.is_empty());
+    let named = named.and_then(|name| specials.by_name(name));
     let customary = [
         SpecialToken::Pad,
         SpecialToken::Unk,

@@ -4,7 +4,10 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use prost::Message;
+use prost::encoding::{DecodeContext, decode_key, skip_field};
 
+use super::limits;
+use super::shown::shown;
 use super::vocabulary::{Kind, Token};
 use crate::error::{Error, Result};
 
@@ -88,8 +91,14 @@ impl SentencePiece {
     /// [`Error::Malformed`] when the bytes are no such model or use what glmtune does not know.
     pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         let malformed = |detail: String| Error::malformed(path, detail);
-        let model = proto::Model::decode(bytes)
-            .map_err(|error| malformed(format!("not a SentencePiece model: {error}")))?;
+        let no_model = |error| malformed(format!("not a SentencePiece model: {error}"));
+        if count_pieces(bytes).map_err(no_model)? > limits::TOKENS {
+            return Err(malformed(format!(
+                "a vocabulary of more than {} pieces",
+                limits::TOKENS
+            )));
+        }
+        let model = proto::Model::decode(bytes).map_err(no_model)?;
         let trainer = model.trainer.unwrap_or_default();
         let normalizer = model.normalizer.unwrap_or_default();
         let algorithm = match trainer.model_type() {
@@ -111,6 +120,12 @@ impl SentencePiece {
             .is_some_and(|rules| !rules.charsmap.is_empty())
         {
             return Err(malformed("denormalization rules are not supported".into()));
+        }
+        if trainer.unknown_surface().len() > limits::UNKNOWN_SURFACE {
+            return Err(malformed(format!(
+                "the unknown piece is written as more than {} bytes",
+                limits::UNKNOWN_SURFACE
+            )));
         }
         let (pieces, scores) = read_pieces(&model.pieces).map_err(malformed)?;
         let unknown = pieces.iter().position(|piece| piece.kind == Kind::Unknown);
@@ -143,18 +158,34 @@ impl SentencePiece {
     }
 }
 
+/// How many pieces a file has: one takes two bytes there and many more in memory.
+fn count_pieces(mut bytes: &[u8]) -> Result<usize, prost::DecodeError> {
+    let mut count = 0;
+    while !bytes.is_empty() {
+        let (tag, wire_type) = decode_key(&mut bytes)?;
+        count += usize::from(tag == 1);
+        skip_field(wire_type, tag, &mut bytes, DecodeContext::default())?;
+    }
+    Ok(count)
+}
+
 fn read_pieces(pieces: &[proto::Piece]) -> Result<(Vec<Token>, Vec<f32>), String> {
     let mut seen = HashSet::with_capacity(pieces.len());
     let mut tokens = Vec::with_capacity(pieces.len());
     for (id, piece) in pieces.iter().enumerate() {
-        if piece.text.is_empty() {
-            return Err(format!("piece {id} is empty"));
+        let name = shown(&piece.text);
+        if !(1..=limits::TOKEN_BYTES).contains(&piece.text.len()) {
+            let length = piece.text.len();
+            return Err(format!(
+                "piece {id} has {length} bytes, and 1 to {} can be used",
+                limits::TOKEN_BYTES
+            ));
         }
         if !seen.insert(&piece.text) {
-            return Err(format!("piece {id} `{}` is there twice", piece.text));
+            return Err(format!("piece {id} `{name}` is there twice"));
         }
-        if piece.score.is_nan() {
-            return Err(format!("piece {id} `{}` has no score", piece.text));
+        if !piece.score.is_finite() {
+            return Err(format!("piece {id} `{name}` has the score {}", piece.score));
         }
         let kind = match piece.kind() {
             1 => Kind::Normal,
@@ -162,14 +193,12 @@ fn read_pieces(pieces: &[proto::Piece]) -> Result<(Vec<Token>, Vec<f32>), String
             3 => Kind::Hidden,
             4 => Kind::UserDefined,
             5 => Kind::Unused,
-            6 => Kind::Byte(byte_of(&piece.text).ok_or_else(|| {
-                format!("piece {id} `{}` is no byte of the form <0x41>", piece.text)
-            })?),
+            6 => Kind::Byte(
+                byte_of(&piece.text)
+                    .ok_or_else(|| format!("piece {id} `{name}` is no byte of the form <0x41>"))?,
+            ),
             other => {
-                return Err(format!(
-                    "piece {id} `{}` has the unknown type {other}",
-                    piece.text
-                ));
+                return Err(format!("piece {id} `{name}` has the unknown type {other}"));
             }
         };
         tokens.push(Token::new(piece.text.as_str(), kind));

@@ -1,13 +1,16 @@
 //! What `tokenizer_config.json` says, as far as it decides ids.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
+use super::limits;
+use super::shown::shown;
 use crate::error::{Error, Result};
-use crate::files::{self, Limit};
+use crate::files;
 
 pub(super) const FILE: &str = "tokenizer_config.json";
 
@@ -21,16 +24,74 @@ pub(super) struct Settings {
     pub(super) num_image_tokens: Option<u32>,
     do_lower_case: Option<bool>,
     remove_space: Option<bool>,
-    chat_template: Option<Value>,
-    pad_token: Option<Value>,
+    /// Only whether there is one counts.
+    chat_template: Option<IgnoredAny>,
+    pad_token: Option<Name>,
+    #[serde(deserialize_with = "bounded_map")]
     pub(super) added_tokens_decoder: BTreeMap<String, AddedToken>,
-    additional_special_tokens: Vec<Value>,
+    additional_special_tokens: Option<Vec<Name>>,
 }
 
 /// An entry of `added_tokens_decoder`.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct AddedToken {
-    pub(super) content: String,
+    pub(super) content: Name,
+}
+
+/// The name of a token: a string, or an object with its `content`.
+#[derive(Debug, Clone)]
+pub(super) struct Name(pub(super) String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a token: its name, or an object with `content`")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Name, E> {
+        match name.chars().any(char::is_control) || name.len() > limits::TOKEN_BYTES {
+            true => Err(E::custom(format!(
+                "`{}` is no token's name: it is too long or has control characters",
+                shown(name)
+            ))),
+            false => Ok(Name(name.to_string())),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Name, A::Error> {
+        let mut name = None;
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "content" => name = Some(map.next_value::<Name>()?),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        name.ok_or_else(|| A::Error::missing_field("content"))
+    }
+}
+
+fn bounded_map<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, AddedToken>, D::Error> {
+    let tokens = BTreeMap::deserialize(deserializer)?;
+    match tokens.len() <= limits::ADDED_TOKENS {
+        true => Ok(tokens),
+        false => Err(D::Error::custom(format!(
+            "more than {} added tokens",
+            limits::ADDED_TOKENS
+        ))),
+    }
 }
 
 impl Settings {
@@ -41,7 +102,7 @@ impl Settings {
     /// [`Error::Io`] and [`Error::Json`].
     pub(super) fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(FILE);
-        let settings: Self = match files::read_if_present(&path, Limit::SETTINGS)? {
+        let settings: Self = match files::read_if_present(&path, limits::SETTINGS_FILE)? {
             Some(bytes) => files::json(&bytes, &path)?,
             None => Self::default(),
         };
@@ -53,8 +114,9 @@ impl Settings {
         let added = self
             .added_tokens_decoder
             .values()
-            .map(|token| token.content.as_str());
-        let additional = self.additional_special_tokens.iter().filter_map(content);
+            .map(|token| token.content.0.as_str());
+        let additional = self.additional_special_tokens.iter().flatten();
+        let additional = additional.map(|name| name.0.as_str());
         self.chat_template.is_some()
             || added.chain(additional).any(|name| name == "<|user|>")
             || self
@@ -65,7 +127,7 @@ impl Settings {
 
     /// The name of the padding token.
     pub(super) fn pad_token(&self) -> Option<&str> {
-        self.pad_token.as_ref().and_then(content)
+        self.pad_token.as_ref().map(|name| name.0.as_str())
     }
 
     /// # Errors
@@ -82,9 +144,4 @@ impl Settings {
         }
         Ok(())
     }
-}
-
-/// A token is written as its name or as an object with its `content`.
-fn content(token: &Value) -> Option<&str> {
-    token.as_str().or_else(|| token.get("content")?.as_str())
 }
