@@ -71,7 +71,10 @@ impl LinearPattern {
         let engine = meta::Builder::new()
             .configure(config)
             .build_many_from_hir(&trees)
-            .map_err(|error| one_line(&error.to_string()))?;
+            .map_err(|error| match error.size_limit() {
+                Some(limit) => format!("compiled it has a size of more than {limit} bytes"),
+                None => one_line(&error.to_string()),
+            })?;
         Ok(Self {
             engine,
             blanks,
