@@ -29,8 +29,6 @@ impl Limit {
     pub const SETTINGS: Self = Self::new("a settings file", 4 << 20);
     /// The index of a checkpoint in several files; ChatGLM-6B's has 30 KB.
     pub const INDEX: Self = Self::new("an index of weights", 32 << 20);
-    /// A tokenizer's model or vocabulary; the largest published ones have 40 MB.
-    pub const TOKENIZER: Self = Self::new("a tokenizer file", 256 << 20);
     /// The state of a training beside its tensors.
     pub const STATE: Self = Self::new("the state of a training", 4 << 20);
     /// A line per step of a training; a million steps have some 200 MB.

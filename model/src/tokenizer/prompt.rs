@@ -70,7 +70,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`Error::Request`] if the conversation does not end with a question or speaks in a role that the
-    /// family does not know; [`Error::Tokenizer`] if the vocabulary lacks a token of the format.
+    /// family does not know; [`Error::Malformed`] if the vocabulary lacks a token of the format.
     pub fn chat_prompt(&self, mode: Mode, messages: &[Message]) -> Result<ChatPrompt> {
         let asks = |message: &Message| matches!(message.role, Role::User | Role::Observation);
         if !messages.last().is_some_and(asks) {
@@ -93,7 +93,7 @@ impl Tokenizer {
     /// A plain text with the special tokens that every prompt of the family has.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if the vocabulary lacks one of them.
+    /// [`Error::Malformed`] if the vocabulary lacks one of them.
     pub fn raw_prompt(&self, mode: Mode, text: &str) -> Result<Vec<u32>> {
         let opening = self.opening()?;
         let text = self.encode(text)?;
@@ -107,7 +107,7 @@ impl Tokenizer {
     /// [`raw_prompt`](Self::raw_prompt) adds: the template around the question.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if the vocabulary lacks a role's token.
+    /// [`Error::Malformed`] if the vocabulary lacks a role's token.
     pub fn row_source(&self, mode: Mode, question: &str) -> Result<Vec<u32>> {
         match mode {
             Mode::Glm => self.encode(&format!("[Round 1]\n问：{question}\n答：")),
@@ -130,7 +130,7 @@ impl Tokenizer {
     /// `[gMASK] <sop>`.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if the vocabulary lacks one of them.
+    /// [`Error::Malformed`] if the vocabulary lacks one of them.
     pub fn opening(&self) -> Result<Vec<u32>> {
         Ok(vec![
             self.require(SpecialToken::GMask)?,
@@ -141,7 +141,7 @@ impl Tokenizer {
     /// The token that ends an answer in training.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if the vocabulary lacks it.
+    /// [`Error::Malformed`] if the vocabulary lacks it.
     pub fn end_id(&self, mode: Mode) -> Result<u32> {
         self.require(match mode {
             Mode::Glm => SpecialToken::Eop,
