@@ -53,11 +53,11 @@ impl LinearPattern {
             .multi_line(true)
             .case_insensitive(ignores_case)
             .nest_limit(limits::PATTERN_NESTING);
-        let trees = parts
-            .iter()
-            .map(|part| syntax::parse_with(part, &syntax))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| one_line(&error.to_string()))?;
+        let parse = |part| {
+            let parsed = syntax::parse_with(part, &syntax).map_err(Box::new);
+            parsed.map_err(|error| one_line(&error.to_string()))
+        };
+        let trees = parts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         let lengths = trees.iter().map(|tree| tree.properties().minimum_len());
         let shortest = lengths.map(|length| length.unwrap_or(usize::MAX)).min();
         let shortest = shortest.unwrap_or(0);
