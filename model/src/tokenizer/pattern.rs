@@ -53,7 +53,7 @@ impl LinearPattern {
             .multi_line(true)
             .case_insensitive(ignores_case)
             .nest_limit(limits::PATTERN_NESTING);
-        let parse = |part| {
+        let parse = |part: &String| {
             let parsed = syntax::parse_with(part, &syntax).map_err(Box::new);
             parsed.map_err(|error| one_line(&error.to_string()))
         };
