@@ -1,7 +1,13 @@
 //! Tokenizer files that are odd, damaged or hostile: each is refused with its place, or works within bounds of
 //! time and memory; and those that are sound give what the `tokenizers` crate gives.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::print_stderr,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
