@@ -56,7 +56,8 @@ impl Session {
             keyboard: pair.master.take_writer().unwrap(),
             master: pair.master,
             output,
-            screen: vt100::Parser::new(rows, columns, 500),
+            // The parser fails at sizes that real terminals have for a moment.
+            screen: vt100::Parser::new(rows.max(24), columns.max(80), 500),
             transcript: String::new(),
         }
     }
@@ -134,14 +135,25 @@ impl Session {
         self.wait_for(|screen| screen.contains(text))
     }
 
+    /// Waits for the end: the exit status and everything that has come.
+    pub fn end_with_transcript(self) -> (u32, String) {
+        let (status, _, transcript) = self.finish();
+        (status, transcript)
+    }
+
     /// Waits for the end: the exit status and the last screen.
-    pub fn end(mut self) -> (u32, String) {
+    pub fn end(self) -> (u32, String) {
+        let (status, screen, _) = self.finish();
+        (status, screen)
+    }
+
+    fn finish(mut self) -> (u32, String, String) {
         while let Ok(bytes) = self.output.recv_timeout(PATIENCE) {
             self.take(&bytes);
         }
         let status = self.child.wait().unwrap().exit_code();
         assert!(!self.is_alternate(), "the terminal was not given back");
         assert!(!self.screen.screen().hide_cursor(), "no cursor");
-        (status, self.screen())
+        (status, self.screen(), self.transcript)
     }
 }
