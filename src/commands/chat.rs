@@ -42,7 +42,6 @@ pub fn run(args: &ChatArgs) -> Result<()> {
     on_backend!(&selected, |device: B| {
         let session = Session::<B>::load(&plan, &args.model, &selected, &device)?;
         greet(args, &plan, &selected, &session);
-        catch_interrupts()?;
         let mut chat = Chat {
             session: &session,
             plan: &plan,
@@ -131,6 +130,8 @@ struct Chat<'a, B: GlmBackend> {
 impl<B: GlmBackend> Chat<'_, B> {
     fn run(&mut self) -> Result<()> {
         let mut editor = DefaultEditor::new().map_err(editor_error)?;
+        // After the editor, which sets a handler of Ctrl-C of its own that does nothing during an answer.
+        catch_interrupts()?;
         let history = history_file();
         if let Some(path) = &history {
             // A first run has none.

@@ -75,7 +75,8 @@ fn number_after(screen: &str, words: &str) -> usize {
 fn a_run_is_shown_and_leaves_its_summary() {
     let case = Case::new(12);
     let mut session = case.start((80, 24), &[]);
-    let screen = session.wait_for_text("● training");
+    // The last line of a picture.
+    let screen = session.wait_for_text("q stop");
     shows(
         &screen,
         &[
