@@ -16,10 +16,8 @@ use crate::chatglm::ChatGlm;
 use crate::chatglm2::ChatGlm2;
 use crate::config::ModelConfig;
 use crate::error::Result;
-use crate::layers::ops::{HeadAdapter, HeadGradients, unwrap, wrap};
-use crate::layers::projection::to_type;
 use crate::layers::{
-    AttentionMask, DropoutSite, DropoutSource, GlmBackend, KvCache, LayerCache, Projection,
+    self, AttentionMask, DropoutSite, DropoutSource, GlmBackend, KvCache, LayerCache, Projection,
 };
 use crate::peft::{PrefixDropout, PrefixEncoder, PrefixKeyValues, PrefixShape};
 
@@ -173,24 +171,12 @@ impl<B: GlmBackend> CausalLm<B> {
             .final_norm(rows.unsqueeze_dim::<3>(0))
             .squeeze_dim::<2>(0);
         let head = self.architecture().lm_head();
-        let weight = to_type(head.weight.val(), rows.dtype());
         let adapter = head.lora.as_ref().map(|lora| {
             let seed = dropout.map(|source| source.seed(self.num_blocks(), DropoutSite::Head));
             let low = lora.low(rows.clone(), seed).mul_scalar(lora.scaling);
-            HeadAdapter {
-                low: unwrap(low),
-                up: unwrap(to_type(lora.lora_B.weight.val(), rows.dtype())),
-            }
+            (low, lora.lora_B.weight.val())
         });
-        // For a backend without autodiff: nothing is to be differentiated.
-        let wanted = HeadGradients {
-            hidden: false,
-            weight: false,
-            adapter: false,
-            scale,
-        };
-        let targets = targets.into_primitive();
-        wrap(B::glm_head_loss(unwrap(rows), unwrap(weight), adapter, targets, wanted).loss)
+        layers::head_loss(rows, head.weight.val(), adapter, targets, scale)
     }
 
     /// Where the tokens of a batch stand, and those that will follow them.

@@ -14,11 +14,10 @@ use crate::architecture::{Architecture, BuildOptions, SharedInputs};
 use crate::batch::{BatchPositions, RowPositions, TokenBatch};
 use crate::config::ChatGlmConfig;
 use crate::error::{Error, Result};
-use crate::layers::ops::{unwrap, wrap};
 use crate::layers::rotary::{RotaryPrecision, Rounding, inverse_frequencies};
 use crate::layers::{
     AttentionScale, DropoutSite, Embedding, GlmBackend, LayerCache, LayerNorm, Projection,
-    RotaryPairs, RotaryTable, attention,
+    RotaryPairs, RotaryTable, attention, gelu_tanh,
 };
 use crate::peft::PrefixEncoder;
 
@@ -312,11 +311,7 @@ impl<B: GlmBackend> Mlp<B> {
         let seed = |site| shared.dropout_seed(index, site);
         let first = seed(DropoutSite::DenseHTo4h);
         let inner = self.dense_h_to_4h.forward_with_dropout(hidden, first);
-        let [batch, tokens, width] = inner.dims();
-        let rows: Tensor<B, 2> = inner.reshape([batch * tokens, width]);
-        let activated: Tensor<B, 2> = wrap(B::glm_gelu_tanh(unwrap(rows)));
-        let activated = activated.reshape([batch, tokens, width]);
         self.dense_4h_to_h
-            .forward_with_dropout(activated, seed(DropoutSite::Dense4hToH))
+            .forward_with_dropout(gelu_tanh(inner), seed(DropoutSite::Dense4hToH))
     }
 }

@@ -15,11 +15,10 @@ use crate::architecture::{Architecture, BuildOptions, SharedInputs};
 use crate::batch::{BatchPositions, RowPositions, TokenBatch};
 use crate::config::ChatGlm2Config;
 use crate::error::Result;
-use crate::layers::ops::{unwrap, wrap};
 use crate::layers::rotary::{RotaryPrecision, inverse_frequencies};
 use crate::layers::{
     AttentionScale, DropoutSite, Embedding, GlmBackend, LayerCache, Projection, RmsNorm,
-    RotaryPairs, RotaryTable, attention,
+    RotaryPairs, RotaryTable, attention, swiglu,
 };
 use crate::peft::PrefixEncoder;
 use crate::rope_ratio::RopeSettings;
@@ -377,11 +376,7 @@ impl<B: GlmBackend> Mlp<B> {
         let seed = |site| shared.dropout_seed(index, site);
         let first = seed(DropoutSite::DenseHTo4h);
         let inner = self.dense_h_to_4h.forward_with_dropout(hidden, first);
-        let [batch, tokens, width] = inner.dims();
-        let rows: Tensor<B, 2> = inner.reshape([batch * tokens, width]);
-        let activated: Tensor<B, 2> = wrap(B::glm_swiglu(unwrap(rows)));
-        let activated = activated.reshape([batch, tokens, width / 2]);
         self.dense_4h_to_h
-            .forward_with_dropout(activated, seed(DropoutSite::Dense4hToH))
+            .forward_with_dropout(swiglu(inner), seed(DropoutSite::Dense4hToH))
     }
 }

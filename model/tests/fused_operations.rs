@@ -8,9 +8,14 @@ use std::cell::RefCell;
 
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
-use glmtune_model::layers::ops::{AttentionInput, default};
-use glmtune_model::layers::rotary::{Direction, RotaryPairs};
-use glmtune_model::layers::{AttentionMask, AttentionScale, GlmBackend, MaskSpec};
+use glmtune_model::layers::ops::activation::{self, ActivationOps};
+use glmtune_model::layers::ops::attention::{self, AttentionInput, AttentionOps, AttentionScale};
+use glmtune_model::layers::ops::dropout::{self, Dropout, DropoutOps};
+use glmtune_model::layers::ops::head_loss::{self, HeadAdapter, HeadGradients, HeadLossOps};
+use glmtune_model::layers::ops::linear::{self, LinearOps};
+use glmtune_model::layers::ops::norm::{self, NormOps};
+use glmtune_model::layers::ops::rotary::{self, Direction, RotaryOps, RotaryPairs};
+use glmtune_model::layers::{AttentionMask, MaskSpec};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -80,12 +85,13 @@ fn linear() {
             let exact_bias = exact::<1>(&bias);
             let found = Flex::glm_linear(x.clone(), weight.clone(), Some(bias));
             let (x, exact_weight) = (exact::<2>(&x), exact::<2>(&weight));
-            let expected = default::linear::<Flex>(x, exact_weight.clone(), Some(exact_bias));
+            let expected =
+                linear::default::linear::<Flex>(x, exact_weight.clone(), Some(exact_bias));
             assert_close::<2>(&what, dtype, found, expected);
             let grad = random([rows, output], dtype);
             let found = Flex::glm_linear_backward_input(grad.clone(), weight);
             let grad = exact::<2>(&grad);
-            let expected = default::linear_backward_input::<Flex>(grad, exact_weight);
+            let expected = linear::default::linear_backward_input::<Flex>(grad, exact_weight);
             assert_close::<2>(&format!("{what} backward"), dtype, found, expected);
         }
     }
@@ -98,13 +104,13 @@ fn norms() {
             let (x, grad) = (random([rows, width], dtype), random([rows, width], dtype));
             let (weight, bias) = (random([width], dtype), random([width], dtype));
             let found = Flex::glm_rms_norm(x.clone(), weight.clone(), 1e-5);
-            let expected = default::rms_norm::<Flex>(x.clone(), weight.clone(), 1e-5);
+            let expected = norm::default::rms_norm::<Flex>(x.clone(), weight.clone(), 1e-5);
             assert_close::<2>("rms_norm", dtype, found, expected);
             let found = Flex::glm_layer_norm(x.clone(), weight.clone(), bias.clone(), 1e-5);
-            let expected = default::layer_norm::<Flex>(x.clone(), weight.clone(), bias, 1e-5);
+            let expected = norm::default::layer_norm::<Flex>(x.clone(), weight.clone(), bias, 1e-5);
             assert_close::<2>("layer_norm", dtype, found, expected);
             let found = Flex::glm_rms_norm_backward(x.clone(), weight.clone(), 1e-5, grad.clone());
-            let expected = default::rms_norm_backward::<Flex>(x, weight, 1e-5, grad);
+            let expected = norm::default::rms_norm_backward::<Flex>(x, weight, 1e-5, grad);
             assert_close::<2>("rms_norm backward", dtype, found.0, expected.0);
             assert_close::<1>("rms_norm weight's gradient", dtype, found.1, expected.1);
         }
@@ -120,20 +126,25 @@ fn activations() {
                 random([rows, width / 2], dtype),
             );
             let found = Flex::glm_swiglu(x.clone());
-            assert_close::<2>("swiglu", dtype, found, default::swiglu::<Flex>(x.clone()));
+            assert_close::<2>(
+                "swiglu",
+                dtype,
+                found,
+                activation::default::swiglu::<Flex>(x.clone()),
+            );
             let found = Flex::glm_swiglu_backward(x.clone(), half.clone());
-            let expected = default::swiglu_backward::<Flex>(x.clone(), half);
+            let expected = activation::default::swiglu_backward::<Flex>(x.clone(), half);
             assert_close::<2>("swiglu backward", dtype, found, expected);
             let found = Flex::glm_gelu_tanh(x.clone());
             assert_close::<2>(
                 "gelu_tanh",
                 dtype,
                 found,
-                default::gelu_tanh::<Flex>(x.clone()),
+                activation::default::gelu_tanh::<Flex>(x.clone()),
             );
             let grad = random([rows, width], dtype);
             let found = Flex::glm_gelu_tanh_backward(x.clone(), grad.clone());
-            let expected = default::gelu_tanh_backward::<Flex>(x, grad);
+            let expected = activation::default::gelu_tanh_backward::<Flex>(x, grad);
             assert_close::<2>("gelu_tanh backward", dtype, found, expected);
         }
     }
@@ -152,7 +163,7 @@ fn rotary() {
                 for direction in [Direction::Forward, Direction::Inverse] {
                     let found =
                         Flex::glm_rotary(x.clone(), cos.clone(), sin.clone(), pairs, direction);
-                    let expected = default::rotary::<Flex>(
+                    let expected = rotary::default::rotary::<Flex>(
                         x.clone(),
                         cos.clone(),
                         sin.clone(),
@@ -211,15 +222,18 @@ fn attention() {
                 };
                 let what = format!("attention {queries}x{keys}, prefix {prefix}, {heads}/{groups}");
                 let found = Flex::glm_attention(input.clone());
-                let expected = default::attention::<Flex>(exact_input.clone());
+                let expected = attention::default::attention::<Flex>(exact_input.clone());
                 assert_close::<4>(&what, dtype, found.output.clone(), expected.output.clone());
                 let sums = (found.log_sum_exp.clone(), expected.log_sum_exp.clone());
                 assert_close::<3>(&format!("{what}: sums"), dtype, sums.0, sums.1);
                 let grad = random([2, queries, heads, 16], dtype);
                 let exact_grad = exact::<4>(&grad);
                 let found = Flex::glm_attention_backward(input, found, grad);
-                let expected =
-                    default::attention_backward::<Flex>(exact_input, expected, exact_grad);
+                let expected = attention::default::attention_backward::<Flex>(
+                    exact_input,
+                    expected,
+                    exact_grad,
+                );
                 assert_close::<4>(&format!("{what}: queries"), dtype, found.0, expected.0);
                 assert_close::<4>(&format!("{what}: keys"), dtype, found.1, expected.1);
                 assert_close::<4>(&format!("{what}: values"), dtype, found.2, expected.2);
@@ -235,7 +249,6 @@ fn copy(tensor: &FlexTensor) -> FlexTensor {
 
 #[test]
 fn head_loss() {
-    use glmtune_model::layers::ops::{HeadAdapter, HeadGradients};
     let wanted = HeadGradients {
         hidden: true,
         weight: true,
@@ -266,7 +279,8 @@ fn head_loss() {
                 targets.clone(),
                 wanted,
             );
-            let expected = default::head_loss::<Flex>(hidden, weight, adapter(), targets, wanted);
+            let expected =
+                head_loss::default::head_loss::<Flex>(hidden, weight, adapter(), targets, wanted);
             assert_close::<1>("head loss", DType::F32, found.loss, expected.loss);
             let mut pairs = vec![
                 (found.grad_hidden, expected.grad_hidden),
@@ -287,7 +301,6 @@ fn head_loss() {
 
 #[test]
 fn dropout() {
-    use glmtune_model::layers::Dropout;
     let settings = Dropout {
         rate: 0.3,
         seed: 99,
@@ -295,56 +308,7 @@ fn dropout() {
     for dtype in TYPES {
         let x = random([70, 1000], dtype);
         let found = Flex::glm_dropout(x.clone(), settings);
-        let expected = default::dropout::<Flex>(x, settings);
+        let expected = dropout::default::dropout::<Flex>(x, settings);
         assert_close::<2>("dropout", dtype, found, expected);
-    }
-}
-
-#[test]
-fn adamw_and_norm() {
-    use glmtune_model::layers::ops::{AdamMoments, AdamStep};
-    let shape = [300, 257];
-    let mut step = AdamStep {
-        lr: 1e-2,
-        beta1: 0.9,
-        beta2: 0.95,
-        epsilon: 1e-8,
-        weight_decay: 0.1,
-        step: 1,
-        grad_scale: 0.5,
-    };
-    let mut found = random(shape, DType::F32);
-    let mut expected = found.clone();
-    let zeros = || {
-        Tensor::<Flex, 2>::zeros(shape, &FlexDevice)
-            .into_primitive()
-            .tensor()
-    };
-    let moments = || AdamMoments::<Flex> {
-        first: zeros(),
-        second: zeros(),
-    };
-    let (mut ours, mut theirs) = (moments(), moments());
-    for number in 1..=5 {
-        step.step = number;
-        let grad = random(shape, DType::F32);
-        let norm = Flex::glm_sum_of_squares(grad.clone());
-        let expected_norm = default::sum_of_squares::<Flex>(grad.clone());
-        assert_close::<1>("sum of squares", DType::F32, norm, expected_norm);
-        (found, ours) = Flex::glm_adamw(found, grad.clone(), ours, &step);
-        (expected, theirs) = default::adamw::<Flex>(expected, grad, theirs, &step);
-        assert_close::<2>("weight", DType::F32, found.clone(), expected.clone());
-        assert_close::<2>(
-            "first",
-            DType::F32,
-            ours.first.clone(),
-            theirs.first.clone(),
-        );
-        assert_close::<2>(
-            "second",
-            DType::F32,
-            ours.second.clone(),
-            theirs.second.clone(),
-        );
     }
 }

@@ -7,8 +7,9 @@ use burn::backend::Autodiff;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType, Int, Tensor, TensorPrimitive};
 use burn_flex::{Flex, FlexDevice};
-use glmtune_model::GlmBackend;
-use glmtune_model::layers::ops::{HeadAdapter, HeadGradients, HeadLoss, default};
+use glmtune_model::layers::ops::head_loss::{
+    HeadAdapter, HeadGradients, HeadLoss, HeadLossOps, default,
+};
 
 const SCALE: f64 = 65536.0;
 const ROWS: usize = 2048;

@@ -12,6 +12,7 @@ use glmtune_model::{CausalLm, GlmBackend};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::optim::ops::TrainingBackend;
 
 /// Elements of a partial sum.
 const CHUNK: usize = 1 << 15;
@@ -147,7 +148,9 @@ impl<B: GlmBackend> Gradients<B> {
     pub fn contains(&self, path: &str) -> bool {
         self.by_path.contains_key(path)
     }
+}
 
+impl<B: TrainingBackend> Gradients<B> {
     /// The L2 norm over all gradients together; not finite if any element is not.
     ///
     /// # Errors

@@ -31,3 +31,4 @@ pub mod weights;
 pub mod window;
 
 pub use error::{Error, Result};
+pub use optim::ops::TrainingBackend;

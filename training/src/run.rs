@@ -17,6 +17,7 @@ use crate::device_failure::StoppedByDevice;
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
 use crate::observer::{Event, Observer, Request, RunDescription, RunLabels, Split};
+use crate::optim::ops::TrainingBackend;
 use crate::optim::{Optimizer, Update, apply};
 use crate::output::Outputs;
 use crate::parallel::WindowItem;
@@ -76,7 +77,7 @@ pub struct Outcome {
     pub interrupted: bool,
 }
 
-impl<B: GlmBackend> Training<B> {
+impl<B: TrainingBackend> Training<B> {
     /// Trains to the end, to the step limit, or until the observer asks to stop.
     ///
     /// # Errors
@@ -446,7 +447,7 @@ impl<B: GlmBackend> Training<B> {
 }
 
 /// Memory of the device, or of the process where it computes on the CPU.
-fn memory_in_use<B: GlmBackend>(device: &B::Device) -> u64 {
+fn memory_in_use<B: TrainingBackend>(device: &B::Device) -> u64 {
     let process = || memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64);
     B::glm_memory_in_use(device).unwrap_or_else(process)
 }

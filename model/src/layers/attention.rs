@@ -3,7 +3,9 @@
 use burn::tensor::Tensor;
 
 use super::mask::AttentionMask;
-use super::ops::{AttentionInput, AttentionScale, GlmBackend, unwrap, wrap};
+use super::ops::GlmBackend;
+use super::ops::attention::{AttentionInput, AttentionScale};
+use super::ops::primitive::{unwrap, wrap};
 
 /// `softmax(scale · q·kᵀ + mask) · v`, the softmax in float32.
 ///

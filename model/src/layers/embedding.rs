@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
 
-use super::projection::to_type;
+use super::ops::primitive::to_type;
 use super::unset;
 
 /// A table of vectors, one per token.

@@ -2,25 +2,35 @@
 //! the key/value cache. Nothing here keeps state between calls: positions, masks, prefixes and caches
 //! are arguments.
 
+pub mod activation;
 pub mod attention;
 pub mod dropout;
 pub mod embedding;
+pub mod head_loss;
 pub mod kv_cache;
+pub mod linear;
 pub mod mask;
 pub mod norm;
 pub mod ops;
 pub mod projection;
 pub mod rotary;
 
+pub use activation::{gelu_tanh, swiglu};
 pub use attention::attention;
-pub use dropout::{Dropout, DropoutSite, DropoutSource};
+pub use dropout::{DropoutSite, DropoutSource, dropout};
 pub use embedding::Embedding;
+pub use head_loss::head_loss;
 pub use kv_cache::{KvCache, LayerCache};
+pub use linear::linear;
 pub use mask::{AttentionMask, MaskSpec};
 pub use norm::{LayerNorm, RmsNorm};
-pub use ops::{AttentionScale, GlmBackend};
+pub use ops::GlmBackend;
+pub use ops::attention::AttentionScale;
+pub use ops::dropout::Dropout;
+pub(crate) use ops::primitive::to_type;
+pub use ops::rotary::RotaryPairs;
 pub use projection::Projection;
-pub use rotary::{RotaryPairs, RotaryTable};
+pub use rotary::RotaryTable;
 
 use burn::module::Param;
 use burn::tensor::backend::Backend;

@@ -4,7 +4,8 @@ use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
-use super::ops::{GlmBackend, unwrap, wrap};
+use super::ops::GlmBackend;
+use super::ops::primitive::{unwrap, wrap};
 use super::unset;
 
 /// Root-mean-square norm, computed in float32 (ChatGLM2 and later).

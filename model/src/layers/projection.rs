@@ -4,7 +4,8 @@ use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
-use super::ops::{GlmBackend, unwrap, wrap};
+use super::linear::linear;
+use super::ops::GlmBackend;
 use super::unset;
 use crate::peft::Lora;
 
@@ -70,36 +71,5 @@ impl<B: GlmBackend> Projection<B> {
         };
         let out = output.dims()[1];
         output.reshape([batch, tokens, out])
-    }
-}
-
-/// `x·weightᵀ + bias` in the type of `x`.
-///
-/// # Shapes
-/// - `x`: `[rows, in]`, `weight`: `[out, in]`, `bias`: `[out]`; result: `[rows, out]`
-pub(crate) fn linear<B: GlmBackend>(
-    x: Tensor<B, 2>,
-    weight: Tensor<B, 2>,
-    bias: Option<Tensor<B, 1>>,
-) -> Tensor<B, 2> {
-    // A product of mixed types is an error on some backends and garbage on others; a trained weight
-    // is a float32 master under a compute type of 16 bits, and the cast passes its gradient.
-    let dtype = x.dtype();
-    let bias = bias.map(|bias| unwrap(to_type(bias, dtype)));
-    wrap(B::glm_linear(
-        unwrap(x),
-        unwrap(to_type(weight, dtype)),
-        bias,
-    ))
-}
-
-/// `tensor` in another type; no operation if it has that type.
-pub(crate) fn to_type<B: Backend, const D: usize>(
-    tensor: Tensor<B, D>,
-    dtype: DType,
-) -> Tensor<B, D> {
-    match tensor.dtype() == dtype {
-        true => tensor,
-        false => tensor.cast(dtype),
     }
 }

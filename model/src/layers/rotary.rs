@@ -5,36 +5,9 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 use half::{bf16, f16};
 
-use super::ops::{GlmBackend, unwrap, wrap};
-
-/// Which elements of a head form a pair that is rotated together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RotaryPairs {
-    /// `(2i, 2i + 1)` of the first `2·pairs` dimensions, the rest passes (ChatGLM2 and later).
-    Interleaved,
-    /// The head is cut in two halves of `head_dim/2`; in each, `(i, i + head_dim/4)`
-    /// (ChatGLM-6B: the first half turns by the position, the second by the block position).
-    TwoHalves,
-}
-
-/// Which way to turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// By the angle.
-    Forward,
-    /// By minus the angle: the transpose of the rotation, which is its backward pass.
-    Inverse,
-}
-
-impl Direction {
-    /// The other direction.
-    pub fn reversed(self) -> Self {
-        match self {
-            Self::Forward => Self::Inverse,
-            Self::Inverse => Self::Forward,
-        }
-    }
-}
+use super::ops::GlmBackend;
+use super::ops::primitive::{unwrap, wrap};
+use super::ops::rotary::{Direction, RotaryPairs};
 
 /// A type to whose precision values are rounded. The rounding is part of a published model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

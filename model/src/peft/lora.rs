@@ -6,10 +6,7 @@ use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 
-use crate::layers::dropout::Dropout;
-use crate::layers::ops::{unwrap, wrap};
-use crate::layers::projection::linear;
-use crate::layers::{GlmBackend, Projection};
+use crate::layers::{self, Dropout, GlmBackend, Projection, linear};
 use crate::random_weights::uniform;
 
 /// One of the two factors, under the name that PEFT gives it.
@@ -116,7 +113,7 @@ impl<B: GlmBackend> Lora<B> {
         let x = match dropout_seed {
             Some(seed) if self.dropout > 0.0 => {
                 let rate = self.dropout;
-                wrap(B::glm_dropout(unwrap(x), Dropout { rate, seed }))
+                layers::dropout(x, Dropout { rate, seed })
             }
             _ => x,
         };

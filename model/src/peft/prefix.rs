@@ -7,10 +7,7 @@ use burn::nn::Tanh;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 
-use crate::layers::dropout::Dropout;
-use crate::layers::ops::{unwrap, wrap};
-use crate::layers::projection::to_type;
-use crate::layers::{Embedding, GlmBackend, Projection};
+use crate::layers::{self, Dropout, Embedding, GlmBackend, Projection, to_type};
 use crate::random_weights::{normal, uniform};
 
 /// The sizes of a prefix.
@@ -139,7 +136,7 @@ impl<B: GlmBackend> PrefixEncoder<B> {
         let [_, positions, width] = rows.dims();
         let rows = rows.expand([batch, positions, width]);
         let rate = self.dropout;
-        wrap(B::glm_dropout(unwrap(rows), Dropout { rate, seed }))
+        layers::dropout(rows, Dropout { rate, seed })
     }
 }
 

@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
 use crate::host_weights::is_hosted;
-use crate::layers::projection::to_type;
+use crate::layers::to_type;
 use crate::parameters::ModulePath;
 
 /// Makes exactly those parameters trainable whose path is accepted. A trainable parameter gets the type

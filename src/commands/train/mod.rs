@@ -19,6 +19,7 @@ use glmtune_model::parameters::ParameterInfo;
 use glmtune_model::pretrained::{Placement, Pretrained};
 use glmtune_model::tokenizer::{Mode, tokenizer_files};
 use glmtune_model::{CausalLm, GlmBackend};
+use glmtune_training::TrainingBackend;
 use glmtune_training::checkpoint::{
     Checkpoints, Extent, Identity, Progress, Resume, Saved, file_digest,
 };
@@ -160,7 +161,7 @@ struct Request<'a, B: GlmBackend> {
     shard: &'a Shard,
 }
 
-fn train<B: GlmBackend>(request: Request<'_, B>) -> Result<Outcome> {
+fn train<B: TrainingBackend>(request: Request<'_, B>) -> Result<Outcome> {
     let Request { args, plan, .. } = request;
     let dtype = request.dtype()?;
     tracing::info!("mode {}, type {}", plan.mode, type_name(dtype));

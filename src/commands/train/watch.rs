@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use glmtune_model::GlmBackend;
+use glmtune_training::TrainingBackend;
 use glmtune_training::observer::{Observers, Request, StopSignal};
 use glmtune_training::report::{CurveFile, EventLogger, Lines, MetricsFile, StepRecord};
 use glmtune_training::run::Training;
@@ -18,7 +18,10 @@ use crate::dashboard::{Dashboard, close_screen};
 ///
 /// # Errors
 /// If a file cannot be written, or interrupts cannot be caught.
-pub fn observers<B: GlmBackend>(args: &TrainArgs, training: &Training<B>) -> Result<Observers> {
+pub fn observers<B: TrainingBackend>(
+    args: &TrainArgs,
+    training: &Training<B>,
+) -> Result<Observers> {
     let mut observers = Observers::default();
     let is_first = training.shard.is_first();
     let stop = StopSignal::default();
@@ -49,7 +52,7 @@ pub fn observers<B: GlmBackend>(args: &TrainArgs, training: &Training<B>) -> Res
 }
 
 /// A dashboard, where one is wanted and the terminal can show it.
-fn dashboard<B: GlmBackend>(
+fn dashboard<B: TrainingBackend>(
     args: &TrainArgs,
     training: &Training<B>,
     history: &[StepRecord],

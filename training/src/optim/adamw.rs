@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use burn::tensor::TensorMetadata;
 use burn::tensor::ops::FloatTensor;
 use glmtune_model::GlmBackend;
-use glmtune_model::layers::ops::{AdamMoments, AdamStep};
 use serde::Serialize;
 
+use super::ops::{AdamMoments, AdamStep, TrainingBackend};
 use super::{Optimizer, ReadState, StateTensor, Update, Weight, by_parameter};
 use crate::error::{Error, Result};
 use crate::gradients::Gradient;
@@ -92,7 +92,7 @@ impl<B: GlmBackend> AdamW<B> {
     }
 }
 
-impl<B: GlmBackend> Optimizer<B> for AdamW<B> {
+impl<B: TrainingBackend> Optimizer<B> for AdamW<B> {
     fn update(
         &mut self,
         path: &str,

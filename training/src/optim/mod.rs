@@ -6,6 +6,7 @@
 mod adamw;
 mod apply;
 mod offload;
+pub mod ops;
 
 pub use adamw::{AdamW, AdamWSettings};
 pub(crate) use adamw::{FIRST, SECOND};

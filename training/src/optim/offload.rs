@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use burn::tensor::{DType, Shape, TensorMetadata};
 use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::RawTensor;
-use glmtune_model::layers::ops::host_adamw;
 
 use super::adamw::{FIRST, SECOND};
+use super::ops::host_adamw;
 use super::{
     AdamWSettings, Optimizer, ReadState, StateTensor, Update, Weight, by_parameter, foreign,
 };

@@ -9,7 +9,7 @@ mod trainable;
 
 use burn::tensor::DType;
 use glmtune_model::ModelConfig;
-use glmtune_model::layers::ops::head_rows;
+use glmtune_model::layers::ops::head_loss::head_rows;
 use glmtune_model::parameters::ParameterInfo;
 use serde::Serialize;
 

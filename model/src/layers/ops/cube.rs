@@ -1,19 +1,37 @@
-//! GPUs through CubeCL (wgpu and CUDA): the defaults for now; fused kernels belong here.
+//! GPUs through CubeCL (wgpu and CUDA): the operations that are the default there. One with a kernel has a
+//! `cube.rs` in its folder in place of its line here.
 
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 
-use super::GlmBackend;
+use super::activation::ActivationOps;
+use super::attention::AttentionOps;
+use super::dropout::DropoutOps;
+use super::head_loss::HeadLossOps;
+use super::linear::LinearOps;
+use super::norm::NormOps;
+use super::rotary::RotaryOps;
 
-impl<R, F, I, BT> GlmBackend for CubeBackend<R, F, I, BT>
-where
-    R: CubeRuntime,
-    F: FloatElement,
-    I: IntElement,
-    BT: BoolElement,
-{
-    fn glm_memory_in_use(device: &Self::Device) -> Option<u64> {
-        // Reserved, not only in use: what the pools hold, no other program has.
-        let usage = R::client(device).memory_usage();
-        usage.ok().map(|usage| usage.bytes_reserved)
-    }
+macro_rules! default_on_gpus {
+    ($($operation:ident),* $(,)?) => {
+        $(
+            impl<R, F, I, BT> $operation for CubeBackend<R, F, I, BT>
+            where
+                R: CubeRuntime,
+                F: FloatElement,
+                I: IntElement,
+                BT: BoolElement,
+            {
+            }
+        )*
+    };
 }
+
+default_on_gpus!(
+    ActivationOps,
+    AttentionOps,
+    DropoutOps,
+    HeadLossOps,
+    LinearOps,
+    NormOps,
+    RotaryOps,
+);

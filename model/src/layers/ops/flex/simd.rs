@@ -4,6 +4,7 @@
 ///
 /// Everything that the function calls in its loops must be `#[inline(always)]`: what is not inlined is
 /// compiled for the plain instruction set.
+#[macro_export]
 macro_rules! simd {
     ($function:item) => {
         #[multiversion::multiversion(targets(
@@ -13,7 +14,7 @@ macro_rules! simd {
         $function
     };
 }
-pub(super) use simd;
+pub use simd;
 
 /// Independent sums, so that the order of additions leaves room for vectors.
 const LANES: usize = 32;

@@ -1,17 +1,24 @@
 //! Dropout in one pass; the mask is never stored.
 
 use burn::tensor::TensorMetadata;
+use burn_flex::Flex;
 use rayon::prelude::*;
 
-use super::Float;
-use super::simd::simd;
-use super::values::{Values, from_vec};
-use crate::layers::dropout::{Dropout, hash};
+use super::{Dropout, DropoutOps, hash};
+use crate::layers::ops::flex::Float;
+use crate::layers::ops::flex::simd::simd;
+use crate::layers::ops::flex::values::{Values, from_vec};
+
+impl DropoutOps for Flex {
+    fn glm_dropout(x: Float, settings: Dropout) -> Float {
+        dropout(x, settings)
+    }
+}
 
 /// Elements that one task computes.
 const CHUNK: usize = 1 << 14;
 
-/// See [`GlmBackend::glm_dropout`](crate::layers::GlmBackend::glm_dropout).
+/// See [`DropoutOps::glm_dropout`](super::DropoutOps::glm_dropout).
 pub fn dropout(x: Float, dropout: Dropout) -> Float {
     let (shape, dtype) = (x.shape(), x.dtype());
     let x = Values::of(x);

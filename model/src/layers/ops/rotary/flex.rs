@@ -1,14 +1,27 @@
 //! Rotary embedding in one pass over the heads, whatever the strides of its input.
 
 use burn::tensor::{Shape, TensorMetadata};
+use burn_flex::Flex;
 use rayon::prelude::*;
 
-use super::Float;
-use super::simd::simd;
-use super::values::{Values, from_vec};
-use crate::layers::rotary::{Direction, RotaryPairs};
+use super::{Direction, RotaryOps, RotaryPairs};
+use crate::layers::ops::flex::Float;
+use crate::layers::ops::flex::simd::simd;
+use crate::layers::ops::flex::values::{Values, from_vec};
 
-/// See [`GlmBackend::glm_rotary`](crate::layers::GlmBackend::glm_rotary).
+impl RotaryOps for Flex {
+    fn glm_rotary(
+        x: Float,
+        cos: Float,
+        sin: Float,
+        pairs: RotaryPairs,
+        direction: Direction,
+    ) -> Float {
+        rotary(x, cos, sin, pairs, direction)
+    }
+}
+
+/// See [`RotaryOps::glm_rotary`](super::RotaryOps::glm_rotary).
 pub fn rotary(x: Float, cos: Float, sin: Float, pairs: RotaryPairs, direction: Direction) -> Float {
     let (shape, dtype) = (x.shape(), x.dtype());
     let (tokens, heads, head_dim) = (shape[1], shape[2], shape[3]);

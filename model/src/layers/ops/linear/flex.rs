@@ -5,13 +5,24 @@
 //! that no float32 copy of a weight ever exists.
 
 use burn::tensor::{Shape, TensorMetadata};
-use burn_flex::FlexTensor;
+use burn_flex::{Flex, FlexTensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::Float;
-use super::simd::{dot, simd};
-use super::values::{Halves, Shared, Values, from_vec};
+use super::LinearOps;
+use crate::layers::ops::flex::Float;
+use crate::layers::ops::flex::simd::{dot, simd};
+use crate::layers::ops::flex::values::{Halves, Shared, Values, from_vec};
+
+impl LinearOps for Flex {
+    fn glm_linear(x: Float, weight: Float, bias: Option<Float>) -> Float {
+        linear(x, weight, bias)
+    }
+
+    fn glm_linear_backward_input(grad: Float, weight: Float) -> Float {
+        backward_input(grad, weight)
+    }
+}
 
 /// Up to this many rows, scalar products beat packing the weight for a matrix product.
 const FEW_ROWS: usize = 4;
@@ -39,7 +50,7 @@ impl Sizes {
     }
 }
 
-/// See [`GlmBackend::glm_linear`](crate::layers::GlmBackend::glm_linear).
+/// See [`LinearOps::glm_linear`](super::LinearOps::glm_linear).
 pub fn linear(x: Float, weight: Float, bias: Option<Float>) -> Float {
     let dtype = x.dtype();
     let weight = weight.to_contiguous();
@@ -205,7 +216,7 @@ fn scalar_products(
 }
 
 /// `grad · weight`: see
-/// [`GlmBackend::glm_linear_backward_input`](crate::layers::GlmBackend::glm_linear_backward_input).
+/// [`LinearOps::glm_linear_backward_input`](super::LinearOps::glm_linear_backward_input).
 pub fn backward_input(grad: Float, weight: Float) -> Float {
     let dtype = grad.dtype();
     let weight = weight.to_contiguous();

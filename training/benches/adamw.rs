@@ -5,7 +5,7 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use glmtune_model::layers::ops::{AdamStep, host_adamw};
+use glmtune_training::optim::ops::{AdamStep, host_adamw};
 
 /// Elements: far more than any cache holds.
 const ELEMENTS: usize = 50_000_000;

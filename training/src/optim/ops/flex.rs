@@ -2,18 +2,33 @@
 
 use burn::tensor::{DType, Shape};
 use burn_flex::Flex;
+use glmtune_model::layers::ops::flex::Float;
+use glmtune_model::layers::ops::flex::simd::{simd, sum};
+use glmtune_model::layers::ops::flex::values::{Values, from_vec};
 use rayon::prelude::*;
 
-use super::Float;
-use super::simd::{simd, sum};
-use super::values::{Values, from_vec};
-use crate::layers::ops::{AdamMoments, AdamStep, host_adamw};
+use super::{AdamMoments, AdamStep, TrainingBackend, host_adamw};
 
 /// Elements that one task computes. Fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 1 << 15;
 
-/// See [`GlmBackend::glm_sum_of_squares`](crate::layers::GlmBackend::glm_sum_of_squares).
-pub fn sum_of_squares(x: Float) -> Float {
+impl TrainingBackend for Flex {
+    fn glm_sum_of_squares(x: Float) -> Float {
+        sum_of_squares(x)
+    }
+
+    fn glm_adamw(
+        weight: Float,
+        grad: Float,
+        moments: AdamMoments<Flex>,
+        step: &AdamStep,
+    ) -> (Float, AdamMoments<Flex>) {
+        adamw(weight, grad, moments, step)
+    }
+}
+
+/// See [`TrainingBackend::glm_sum_of_squares`](super::TrainingBackend::glm_sum_of_squares).
+fn sum_of_squares(x: Float) -> Float {
     let x = Values::of(x);
     let sums: Vec<f64> = x.par_chunks(CHUNK).map(squares).collect();
     let total: f64 = sums.iter().sum();
@@ -26,8 +41,8 @@ fn squares(values: &[f32]) -> f64 {
 }
 }
 
-/// See [`GlmBackend::glm_adamw`](crate::layers::GlmBackend::glm_adamw).
-pub fn adamw(
+/// See [`TrainingBackend::glm_adamw`](super::TrainingBackend::glm_adamw).
+fn adamw(
     weight: Float,
     grad: Float,
     moments: AdamMoments<Flex>,

@@ -1,11 +1,31 @@
 //! Gated activation and GELU, one pass each.
 
 use burn::tensor::{Shape, TensorMetadata};
+use burn_flex::Flex;
 use rayon::prelude::*;
 
-use super::Float;
-use super::simd::{sigmoid, simd, tanh};
-use super::values::{Values, from_vec};
+use super::ActivationOps;
+use crate::layers::ops::flex::Float;
+use crate::layers::ops::flex::simd::{sigmoid, simd, tanh};
+use crate::layers::ops::flex::values::{Values, from_vec};
+
+impl ActivationOps for Flex {
+    fn glm_swiglu(x: Float) -> Float {
+        swiglu(x)
+    }
+
+    fn glm_swiglu_backward(x: Float, grad: Float) -> Float {
+        swiglu_backward(x, grad)
+    }
+
+    fn glm_gelu_tanh(x: Float) -> Float {
+        gelu_tanh(x)
+    }
+
+    fn glm_gelu_tanh_backward(x: Float, grad: Float) -> Float {
+        gelu_tanh_backward(x, grad)
+    }
+}
 
 /// Elements that one task computes.
 const CHUNK: usize = 1 << 13;

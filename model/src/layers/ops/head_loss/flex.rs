@@ -1,18 +1,31 @@
 //! Output layer and loss over a few rows at a time: the logits are computed, turned into their
 //! gradient in place, and dropped.
 
+use burn::tensor::ops::IntTensor;
 use burn::tensor::{DType, Shape, Tensor, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
-use super::simd::{exp, maximum, simd, sum};
-use super::values::{Values, from_vec};
-use super::{Float, IntTensor, linear};
-use crate::layers::ops::{
-    HeadAdapter, HeadFactors, HeadGradients, HeadLoss, head_rows, unwrap, wrap,
-};
+use super::{HeadAdapter, HeadFactors, HeadGradients, HeadLoss, HeadLossOps, head_rows};
+use crate::layers::ops::flex::Float;
+use crate::layers::ops::flex::simd::{exp, maximum, simd, sum};
+use crate::layers::ops::flex::values::{Values, from_vec};
+use crate::layers::ops::linear::flex as linear;
+use crate::layers::ops::primitive::{unwrap, wrap};
 
-/// See [`GlmBackend::glm_head_loss`](crate::layers::GlmBackend::glm_head_loss).
+impl HeadLossOps for Flex {
+    fn glm_head_loss(
+        hidden: Float,
+        weight: Float,
+        adapter: Option<HeadAdapter<Flex>>,
+        targets: IntTensor<Flex>,
+        wanted: HeadGradients,
+    ) -> HeadLoss<Flex> {
+        head_loss(hidden, weight, adapter, targets, wanted)
+    }
+}
+
+/// See [`HeadLossOps::glm_head_loss`](super::HeadLossOps::glm_head_loss).
 pub fn head_loss(
     hidden: Float,
     weight: Float,

@@ -1,16 +1,32 @@
 //! Norms, one pass per row.
 
 use burn::tensor::{Shape, TensorMetadata};
+use burn_flex::Flex;
 use rayon::prelude::*;
 
-use super::Float;
-use super::simd::{simd, sum};
-use super::values::{Values, from_vec};
+use super::NormOps;
+use crate::layers::ops::flex::Float;
+use crate::layers::ops::flex::simd::{simd, sum};
+use crate::layers::ops::flex::values::{Values, from_vec};
+
+impl NormOps for Flex {
+    fn glm_rms_norm(x: Float, weight: Float, epsilon: f64) -> Float {
+        rms_norm(x, weight, epsilon)
+    }
+
+    fn glm_rms_norm_backward(x: Float, weight: Float, epsilon: f64, grad: Float) -> (Float, Float) {
+        rms_norm_backward(x, weight, epsilon, grad)
+    }
+
+    fn glm_layer_norm(x: Float, weight: Float, bias: Float, epsilon: f64) -> Float {
+        layer_norm(x, weight, bias, epsilon)
+    }
+}
 
 /// Rows that one task of a backward pass works on; each task sums the weight's gradient on its own.
 const ROWS: usize = 64;
 
-/// See [`GlmBackend::glm_rms_norm`](crate::layers::GlmBackend::glm_rms_norm).
+/// See [`NormOps::glm_rms_norm`](super::NormOps::glm_rms_norm).
 pub fn rms_norm(x: Float, weight: Float, epsilon: f64) -> Float {
     let (shape, dtype) = (x.shape(), x.dtype());
     let width = shape[1];
@@ -72,7 +88,7 @@ fn inverse_rms(x: &[f32], epsilon: f64) -> f32 {
     1.0 / (mean + epsilon as f32).sqrt()
 }
 
-/// See [`GlmBackend::glm_rms_norm_backward`](crate::layers::GlmBackend::glm_rms_norm_backward).
+/// See [`NormOps::glm_rms_norm_backward`](super::NormOps::glm_rms_norm_backward).
 pub fn rms_norm_backward(x: Float, weight: Float, epsilon: f64, grad: Float) -> (Float, Float) {
     let (shape, dtype, weight_dtype) = (x.shape(), x.dtype(), weight.dtype());
     let width = shape[1];
@@ -109,7 +125,7 @@ pub fn rms_norm_backward(x: Float, weight: Float, epsilon: f64, grad: Float) -> 
     )
 }
 
-/// See [`GlmBackend::glm_layer_norm`](crate::layers::GlmBackend::glm_layer_norm).
+/// See [`NormOps::glm_layer_norm`](super::NormOps::glm_layer_norm).
 pub fn layer_norm(x: Float, weight: Float, bias: Float, epsilon: f64) -> Float {
     let (shape, dtype) = (x.shape(), x.dtype());
     let width = shape[1];

@@ -3,15 +3,29 @@
 //! probabilities from the kept logarithms of their sums (after Dao et al. 2022).
 
 use burn::tensor::{DType, Shape, TensorMetadata};
+use burn_flex::Flex;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::Float;
-use super::simd::{dot, exp, maximum, simd};
-use super::values::{Shared, Values, from_vec};
+use super::{AttentionInput, AttentionOps, AttentionOutput};
 use crate::layers::mask::MaskSpec;
-use crate::layers::ops::{AttentionInput, AttentionOutput};
-use burn_flex::Flex;
+use crate::layers::ops::flex::Float;
+use crate::layers::ops::flex::simd::{dot, exp, maximum, simd, sum};
+use crate::layers::ops::flex::values::{Shared, Values, from_vec};
+
+impl AttentionOps for Flex {
+    fn glm_attention(input: AttentionInput<Flex>) -> AttentionOutput<Flex> {
+        attention(input)
+    }
+
+    fn glm_attention_backward(
+        input: AttentionInput<Flex>,
+        output: AttentionOutput<Flex>,
+        grad: Float,
+    ) -> (Float, Float, Float) {
+        attention_backward(input, output, grad)
+    }
+}
 
 /// Queries whose scores are computed together.
 const BLOCK: usize = 64;
@@ -239,7 +253,7 @@ fn softmax_row(scores: &mut [f32], from: usize, prefix: usize, (low, high): (usi
             *score = exp(*score - top);
         }
         let part = &*part;
-        total += super::simd::sum(part.len(), |i| part[i]);
+        total += sum(part.len(), |i| part[i]);
     }
     scores[prefix..low].fill(0.0);
     scores[high..].fill(0.0);
@@ -259,7 +273,7 @@ fn for_each_group(sizes: &Sizes, task: impl Fn(usize, usize) + Sync + Send) {
         .for_each(|index| task(index / groups, index % groups));
 }
 
-/// See [`GlmBackend::glm_attention`](crate::layers::GlmBackend::glm_attention).
+/// See [`AttentionOps::glm_attention`](super::AttentionOps::glm_attention).
 pub fn attention(input: AttentionInput<Flex>) -> AttentionOutput<Flex> {
     let sizes = Sizes::of(&input);
     let (shape, dtype) = (input.query.shape(), input.query.dtype());
@@ -334,7 +348,7 @@ pub fn attention(input: AttentionInput<Flex>) -> AttentionOutput<Flex> {
     }
 }
 
-/// See [`GlmBackend::glm_attention_backward`](crate::layers::GlmBackend::glm_attention_backward).
+/// See [`AttentionOps::glm_attention_backward`](super::AttentionOps::glm_attention_backward).
 pub fn attention_backward(
     input: AttentionInput<Flex>,
     output: AttentionOutput<Flex>,

@@ -1,0 +1,78 @@
+//! The backward passes of the norms, which keep their input and their weight.
+
+use burn::backend::autodiff::Autodiff;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::tensor::ops::FloatTensor;
+
+use super::NormOps;
+use crate::layers::ops::autodiff::{finish, register};
+
+#[derive(Debug)]
+struct RmsNorm;
+
+impl<B: NormOps> Backward<B, 2> for RmsNorm {
+    type State = (FloatTensor<B>, FloatTensor<B>, f64);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        let (x, weight, epsilon) = ops.state;
+        let (grad_x, grad_weight) = B::glm_rms_norm_backward(x, weight, epsilon, grad);
+        register::<B, 2>(
+            grads,
+            ops.parents.map(|node| node.map(|n| n.id)),
+            [grad_x, grad_weight],
+        );
+    }
+}
+
+#[derive(Debug)]
+struct LayerNorm;
+
+impl<B: NormOps> Backward<B, 3> for LayerNorm {
+    type State = (FloatTensor<B>, FloatTensor<B>, f64);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        let (x, weight, epsilon) = ops.state;
+        let (grad_x, grad_weight, grad_bias) = B::glm_layer_norm_backward(x, weight, epsilon, grad);
+        let nodes = ops.parents.map(|node| node.map(|n| n.id));
+        register::<B, 3>(grads, nodes, [grad_x, grad_weight, grad_bias]);
+    }
+}
+
+impl<B: NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
+    fn glm_rms_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        let output = B::glm_rms_norm(x.primitive.clone(), weight.primitive.clone(), epsilon);
+        let state = (x.primitive, weight.primitive, epsilon);
+        finish!(RmsNorm, C, [x.node, weight.node], state, output)
+    }
+
+    fn glm_layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        let output = B::glm_layer_norm(
+            x.primitive.clone(),
+            weight.primitive.clone(),
+            bias.primitive,
+            epsilon,
+        );
+        let state = (x.primitive, weight.primitive, epsilon);
+        finish!(
+            LayerNorm,
+            C,
+            [x.node, weight.node, bias.node],
+            state,
+            output
+        )
+    }
+}

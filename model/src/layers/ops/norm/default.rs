@@ -1,0 +1,104 @@
+//! Norms of Burn's operations.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
+
+use crate::layers::ops::primitive::{from_f32, to_f32};
+
+/// `1 / sqrt(mean(x²) + epsilon)` per row.
+fn inverse_rms<B: Backend>(x: Tensor<B, 2>, epsilon: f64) -> Tensor<B, 2> {
+    (x.clone() * x)
+        .mean_dim(1)
+        .add_scalar(epsilon)
+        .sqrt()
+        .recip()
+}
+
+/// See [`NormOps::glm_rms_norm`](super::NormOps::glm_rms_norm).
+pub fn rms_norm<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    epsilon: f64,
+) -> FloatTensor<B> {
+    let (x, dtype) = to_f32::<B, 2>(x);
+    let (weight, _) = to_f32::<B, 1>(weight);
+    let normalized = x.clone() * inverse_rms(x, epsilon);
+    from_f32(normalized * weight.unsqueeze::<2>(), dtype)
+}
+
+/// See [`NormOps::glm_rms_norm_backward`](super::NormOps::glm_rms_norm_backward).
+pub fn rms_norm_backward<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    epsilon: f64,
+    grad: FloatTensor<B>,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let (x, x_dtype) = to_f32::<B, 2>(x);
+    let (weight, weight_dtype) = to_f32::<B, 1>(weight);
+    let (grad, _) = to_f32::<B, 2>(grad);
+
+    let inverse = inverse_rms(x.clone(), epsilon);
+    let normalized = x * inverse.clone();
+    let grad_weight = (grad.clone() * normalized.clone())
+        .sum_dim(0)
+        .squeeze_dim::<1>(0);
+    let scaled = grad * weight.unsqueeze::<2>();
+    let along = (scaled.clone() * normalized.clone()).mean_dim(1);
+    let grad_x = (scaled - normalized * along) * inverse;
+    (
+        from_f32(grad_x, x_dtype),
+        from_f32(grad_weight, weight_dtype),
+    )
+}
+
+/// The standardised rows and the inverse of their standard deviations.
+fn standardize<B: Backend>(x: Tensor<B, 2>, epsilon: f64) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    let centered = x.clone() - x.mean_dim(1);
+    let inverse = inverse_rms(centered.clone(), epsilon);
+    (centered * inverse.clone(), inverse)
+}
+
+/// See [`NormOps::glm_layer_norm`](super::NormOps::glm_layer_norm).
+pub fn layer_norm<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    epsilon: f64,
+) -> FloatTensor<B> {
+    let (x, dtype) = to_f32::<B, 2>(x);
+    let (weight, _) = to_f32::<B, 1>(weight);
+    let (bias, _) = to_f32::<B, 1>(bias);
+    let (normalized, _) = standardize(x, epsilon);
+    from_f32(
+        normalized * weight.unsqueeze::<2>() + bias.unsqueeze::<2>(),
+        dtype,
+    )
+}
+
+/// See [`NormOps::glm_layer_norm_backward`](super::NormOps::glm_layer_norm_backward).
+pub fn layer_norm_backward<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    epsilon: f64,
+    grad: FloatTensor<B>,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let (x, x_dtype) = to_f32::<B, 2>(x);
+    let (weight, weight_dtype) = to_f32::<B, 1>(weight);
+    let (grad, _) = to_f32::<B, 2>(grad);
+
+    let (normalized, inverse) = standardize(x, epsilon);
+    let grad_bias = grad.clone().sum_dim(0).squeeze_dim::<1>(0);
+    let grad_weight = (grad.clone() * normalized.clone())
+        .sum_dim(0)
+        .squeeze_dim::<1>(0);
+    let scaled = grad * weight.unsqueeze::<2>();
+    let mean = scaled.clone().mean_dim(1);
+    let along = (scaled.clone() * normalized.clone()).mean_dim(1);
+    let grad_x = (scaled - mean - normalized * along) * inverse;
+    (
+        from_f32(grad_x, x_dtype),
+        from_f32(grad_weight, weight_dtype),
+        from_f32(grad_bias, weight_dtype),
+    )
+}

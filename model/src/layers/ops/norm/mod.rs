@@ -1,0 +1,65 @@
+//! The norms of the family, computed in float32 whatever the type.
+
+mod autodiff;
+pub mod default;
+#[cfg(feature = "flex")]
+mod flex;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
+
+/// Root-mean-square norm and layer norm.
+pub trait NormOps: Backend {
+    /// `x / sqrt(mean(x²) + epsilon) · weight` over the last axis (Zhang and Sennrich 2019).
+    ///
+    /// # Shapes
+    /// - `x` and result: `[rows, width]`, `weight`: `[width]`
+    fn glm_rms_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        default::rms_norm::<Self>(x, weight, epsilon)
+    }
+
+    /// Gradients of [`glm_rms_norm`](Self::glm_rms_norm): of `x`, then of `weight`.
+    ///
+    /// # Shapes
+    /// - `x`, `grad` and the gradient of `x`: `[rows, width]`
+    /// - `weight` and its gradient: `[width]`
+    fn glm_rms_norm_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        default::rms_norm_backward::<Self>(x, weight, epsilon, grad)
+    }
+
+    /// `(x - mean) / sqrt(variance + epsilon) · weight + bias` over the last axis (Ba et al. 2016).
+    ///
+    /// # Shapes
+    /// - `x` and result: `[rows, width]`, `weight` and `bias`: `[width]`
+    fn glm_layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        default::layer_norm::<Self>(x, weight, bias, epsilon)
+    }
+
+    /// Gradients of [`glm_layer_norm`](Self::glm_layer_norm): of `x`, `weight` and `bias`.
+    ///
+    /// # Shapes
+    /// - `x`, `grad` and the gradient of `x`: `[rows, width]`
+    /// - `weight` and the gradients of `weight` and `bias`: `[width]`
+    fn glm_layer_norm_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        default::layer_norm_backward::<Self>(x, weight, epsilon, grad)
+    }
+}
