@@ -10,10 +10,12 @@ use serde::Serialize;
 use crate::backend::BackendChoice;
 
 mod plan;
+mod rows;
 mod tips;
 mod train;
 
 pub use plan::PlanArgs;
+pub use rows::{LayoutArgs, PromptArgs};
 pub use tips::parse;
 pub use train::{NanPolicy, TrainArgs, TrainType};
 
@@ -95,6 +97,10 @@ pub struct ModelArgs {
     /// device lacks it.
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<Precision>,
+    /// Use an adapter on other weights than those that it was trained on.
+    #[arg(long)]
+    #[serde(skip)]
+    pub force: bool,
 }
 
 /// A compute type.
@@ -165,6 +171,9 @@ pub struct GenerateArgs {
     /// Take the prompt as plain text, without chat format.
     #[arg(long)]
     pub raw: bool,
+    /// The chat format.
+    #[command(flatten)]
+    pub prompting: PromptArgs,
     /// Continuations of the prompt.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub num_return_sequences: usize,
@@ -188,6 +197,9 @@ pub struct ChatArgs {
     /// Go on with a conversation that `/save` wrote.
     #[arg(long, value_name = "FILE")]
     pub load: Option<PathBuf>,
+    /// The chat format.
+    #[command(flatten)]
+    pub prompting: PromptArgs,
     /// Always take the likeliest token.
     #[arg(long)]
     pub greedy: bool,
@@ -196,27 +208,14 @@ pub struct ChatArgs {
     pub sampling: SamplingArgs,
 }
 
-/// Limits of the row layout.
-#[derive(Debug, Clone, Args, Serialize)]
-pub struct LayoutArgs {
-    /// Most tokens of a row.
-    #[arg(long, default_value_t = 1024, value_name = "N")]
-    pub max_len: usize,
-    /// Most tokens of a row's source.
-    #[arg(long, default_value_t = 256, value_name = "N")]
-    pub max_src_len: usize,
-    /// Drop rows that would be truncated.
-    #[arg(long)]
-    pub is_skip: bool,
-}
-
 /// `glmtune score`.
 #[derive(Debug, Clone, Args)]
 pub struct ScoreArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Rows: {"instruction", "input", "output"} or {"input_ids", "labels"}, one JSON object per line.
+    /// Rows: {"instruction", "input", "output"}, {"text", "answer"} or {"input_ids", "labels"}, one JSON object
+    /// per line.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// Write the float32 logits: tensors `logits.0`, `logits.1`, …, each [tokens, vocabulary].
@@ -283,6 +282,9 @@ pub struct MergeArgs {
     /// Type of the weights to write; by default the type that they have in the base.
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<Precision>,
+    /// Merge adapters that were trained on other weights, too.
+    #[arg(long)]
+    pub force: bool,
     /// Prompt format that the adapters must have been trained with; by default the base tells.
     #[arg(long, value_parser = parse_mode, value_name = "glm|glm2|glm3|glm4")]
     pub mode: Option<Mode>,

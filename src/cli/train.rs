@@ -14,8 +14,8 @@ pub struct TrainArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub model: ModelArgs,
-    /// Rows: {"instruction", "input", "output"} or {"input_ids", "labels"}, one JSON object per line or one
-    /// JSON array.
+    /// Rows: {"instruction", "input", "output"}, {"text", "answer"} or {"input_ids", "labels"}, one JSON object
+    /// per line or one JSON array.
     #[arg(long, value_name = "FILE")]
     pub train_path: PathBuf,
     /// The row layout.
@@ -50,34 +50,26 @@ pub struct TrainArgs {
     /// What is trained.
     #[arg(long, value_enum, default_value_t = TrainType::Lora, help_heading = "Method")]
     pub train_type: TrainType,
-    /// lora: rank.
-    #[arg(
-        long,
-        alias = "lora-r",
-        default_value_t = 8,
-        value_name = "N",
-        help_heading = "Method"
-    )]
-    pub lora_dim: usize,
-    /// lora: the adapter's output is scaled by alpha / rank.
-    #[arg(
-        long,
-        default_value_t = 30.0,
-        value_name = "X",
-        help_heading = "Method"
-    )]
-    pub lora_alpha: f64,
-    /// lora: share of the adapter's input that is dropped.
-    #[arg(long, default_value_t = 0.1, value_name = "X", help_heading = "Method")]
-    pub lora_dropout: f64,
-    /// lora: linear layers that get an adapter, or all-linear.
+    /// lora: rank [default: 8, or the --adapter's].
+    #[arg(long, alias = "lora-r", value_name = "N", help_heading = "Method")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_dim: Option<usize>,
+    /// lora: the adapter's output is scaled by alpha / rank [default: 30, or the --adapter's].
+    #[arg(long, value_name = "X", help_heading = "Method")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_alpha: Option<f64>,
+    /// lora: share of the adapter's input that is dropped [default: 0.1, or the --adapter's].
+    #[arg(long, value_name = "X", help_heading = "Method")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_dropout: Option<f64>,
+    /// lora: linear layers that get an adapter, or all-linear [default: query_key_value, or the --adapter's].
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "query_key_value",
         value_name = "NAME,NAME",
         help_heading = "Method"
     )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lora_module_name: Vec<String>,
     /// freeze: parts of the names of those parameters that are trained.
     #[arg(
@@ -88,19 +80,19 @@ pub struct TrainArgs {
         help_heading = "Method"
     )]
     pub freeze_module_name: Vec<String>,
-    /// ptuning: prefix positions.
-    #[arg(long, default_value_t = 16, value_name = "N", help_heading = "Method")]
-    pub pre_seq_len: usize,
-    /// ptuning: whether an MLP follows the prefix's embedding (P-Tuning v2).
+    /// ptuning: prefix positions [default: 16, or the --adapter's].
+    #[arg(long, value_name = "N", help_heading = "Method")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pre_seq_len: Option<usize>,
+    /// ptuning: whether an MLP follows the prefix's embedding (P-Tuning v2) [default: true, or the --adapter's].
     #[arg(
         long,
-        default_value = "true",
         value_parser = parse_bool,
-        action = clap::ArgAction::Set,
         value_name = "true|false",
         help_heading = "Method"
     )]
-    pub prefix_projection: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix_projection: Option<bool>,
     /// ptuning: share of the prefix that is dropped.
     #[arg(long, default_value_t = 0.1, value_name = "X", help_heading = "Method")]
     pub prefix_dropout: f64,

@@ -8,6 +8,7 @@ use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::AtomicFile;
 use glmtune_model::files::{self, Limit};
 use glmtune_model::generation::{GenerationOptions, generate};
+use glmtune_model::rows::Prompting;
 use glmtune_model::tokenizer::{Message, Role, Tokenizer};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
@@ -16,7 +17,7 @@ use super::error::{Error, Result};
 use super::generate::{Speed, Stream, generation_options};
 use super::leftovers::tidy_beside;
 use super::output::{catch_interrupts, clear_interrupt, interrupted, note};
-use super::session::{Plan, Session, type_name};
+use super::session::{Plan, Session, say_prompting, type_name};
 use crate::backend::{Selected, select};
 use crate::cli::ChatArgs;
 use crate::on_backend;
@@ -44,7 +45,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
         greet(args, &plan, &selected, &session);
         let mut chat = Chat {
             session: &session,
-            plan: &plan,
+            prompting: plan.prompting(args.prompting.prompt_format),
             tokenizer,
             options,
             conversation,
@@ -72,6 +73,7 @@ fn greet<B: GlmBackend>(args: &ChatArgs, plan: &Plan, selected: &Selected, sessi
         type_name(session.dtype),
         session.load_time.as_secs_f64()
     ));
+    say_prompting(&plan.prompting(args.prompting.prompt_format));
 }
 
 /// What was said so far.
@@ -121,7 +123,7 @@ enum Input {
 
 struct Chat<'a, B: GlmBackend> {
     session: &'a Session<B>,
-    plan: &'a Plan,
+    prompting: Prompting,
     tokenizer: &'a Tokenizer,
     options: GenerationOptions,
     conversation: Conversation,
@@ -213,7 +215,7 @@ impl<B: GlmBackend> Chat<'_, B> {
 
     fn generate(&self) -> Result<String> {
         let messages = self.conversation.messages();
-        let prompt = self.tokenizer.chat_prompt(self.plan.mode, &messages)?.ids;
+        let prompt = self.prompting.prompt(self.tokenizer, &messages)?.ids;
         clear_interrupt();
         let mut speed = Speed::start(prompt.len());
         let mut stream = Stream::new(Some(self.tokenizer));

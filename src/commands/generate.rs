@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::error::{Error, Result};
 use super::output::{catch_interrupts, interrupted, json_line, note, open_input};
-use super::session::{Plan, Session, type_name};
+use super::session::{Plan, Session, say_prompting, type_name};
 use crate::backend::{Selected, select};
 use crate::cli::{GenerateArgs, SamplingArgs};
 use crate::on_backend;
@@ -114,7 +114,9 @@ fn encode_prompt(args: &GenerateArgs, plan: &Plan, text: String) -> Result<Vec<u
         .into_iter()
         .chain([Message::new(Role::User, text)])
         .collect();
-    Ok(tokenizer.chat_prompt(plan.mode, &messages)?.ids)
+    let prompting = plan.prompting(args.prompting.prompt_format);
+    say_prompting(&prompting);
+    Ok(prompting.prompt(tokenizer, &messages)?.ids)
 }
 
 /// One line of `--json`.

@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 use super::error::{Error, Result};
 use super::leftovers::tidy_beside;
 use super::output::{grouped, human_bytes, note, progress_bar};
+use super::session::check_tokenizer;
 use crate::backend::AnyBackend;
 use crate::cli::{InitArgs, PresetName};
 
@@ -65,6 +66,9 @@ fn write_tokenizer(args: &InitArgs, dir: &Path) -> Result<(Tokenizer, Mode)> {
         .or(implied)
         .or(given.as_ref().map(Tokenizer::mode))
         .unwrap_or(Mode::Glm2);
+    if let (Some(tokenizer), Some(dir)) = (&given, &args.tokenizer) {
+        check_tokenizer(dir, mode, Some(tokenizer))?;
+    }
     if let Some(implied) = implied.filter(|&implied| implied != mode) {
         return Err(Error::Request(format!(
             "--preset {:?} is of mode {implied}, not {mode}",

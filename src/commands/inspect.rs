@@ -1,10 +1,8 @@
 //! `glmtune inspect`: what is in a model or adapter directory, and what memory its tuning takes.
 
-use std::path::Path;
-
 use burn::tensor::DType;
 use glmtune_model::checkpoint::{
-    AdapterKind, AdapterMeta, Checkpoint, LoraAdapter, PrefixAdapter, TensorInfo,
+    AdapterKind, AdapterMeta, Checkpoint, LoraAdapter, PrefixAdapter, TensorInfo, holds_whole_model,
 };
 use glmtune_model::parameters::{ParameterInfo, parameters};
 use glmtune_model::tokenizer::{Mode, Tokenizer};
@@ -38,15 +36,6 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         _ => model_report(args)?,
     };
     report.write(&mut std::io::stdout().lock(), args.json)
-}
-
-/// A model directory may carry its prefix; a prefix directory holds nothing else.
-fn holds_whole_model(dir: &Path) -> bool {
-    Checkpoint::open(dir).is_ok_and(|checkpoint| {
-        checkpoint
-            .entries()
-            .any(|info| info.name.contains("word_embeddings"))
-    })
 }
 
 /// A sum of sizes that files claim; the largest number there is, should it overflow.

@@ -7,21 +7,23 @@ use glmtune_model::checkpoint::{AdapterMeta, AtomicDir, DType, Existing, ShardPl
 use glmtune_model::merge::Merge;
 use glmtune_model::tokenizer::{Mode, Tokenizer};
 
+use super::base::{check_bases, require_directory, require_model};
 use super::error::{Error, Result};
 use super::leftovers::tidy_beside;
 use super::output::{catch_interrupts, human_bytes, interrupted, note, progress_bar};
-use super::session::{noted_mode, require_directory};
+use super::session::noted_mode;
 use crate::cli::MergeArgs;
 
 /// Runs the command.
 pub fn run(args: &MergeArgs) -> Result<()> {
     let max_shard_size = parse_size(&args.max_shard_size)?;
-    require_directory(&args.model_name_or_path)?;
+    require_model(&args.model_name_or_path)?;
     for adapter in &args.adapter {
         require_directory(adapter)?;
     }
     let output_dir = output_dir(args)?;
     let meta = result_meta(args)?;
+    check_bases(&args.model_name_or_path, &args.adapter, args.force)?;
     let dtype = args.dtype.map(DType::from);
     let merge = Merge::open(&args.model_name_or_path, &args.adapter, dtype)?;
     let plan = merge.plan(max_shard_size)?;
@@ -91,7 +93,12 @@ fn result_meta(args: &MergeArgs) -> Result<Option<AdapterMeta>> {
     if metas.is_empty() {
         return Ok(None);
     }
+    let texts: Vec<_> = metas.iter().map(|(_, meta)| &meta.prompt_text).collect();
+    // A model has one prompt; where its adapters had several, none is right for all of them.
+    let is_shared = texts.windows(2).all(|pair| pair[0] == pair[1]);
+    let prompt_text = texts.first().filter(|_| is_shared).copied().cloned();
     Ok(Some(AdapterMeta {
+        prompt_text: prompt_text.flatten(),
         mode: modes.into_iter().next().map(|(_, mode)| mode),
         base_model: metas.into_iter().find_map(|(_, meta)| meta.base_model),
         ..AdapterMeta::default()

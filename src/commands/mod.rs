@@ -1,5 +1,6 @@
 //! The commands: each checks its flags, runs library code, and prints.
 
+mod base;
 mod chat;
 mod doctor;
 mod error;

@@ -44,9 +44,9 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
 
 /// The rows laid out, none skipped: a score belongs to every row of the file.
 fn training_rows(args: &ScoreArgs, plan: &Plan) -> Result<Vec<TrainingRow>> {
-    let limits = LayoutLimits::from(&args.layout);
+    let limits = LayoutLimits::new(plan.mode, args.layout.max_len, args.layout.max_src_len);
     limits.validate(plan.mode)?;
-    let rows = read_rows(&args.data)?;
+    let rows = read_rows(&args.data, &args.layout.format())?.rows;
     if rows.is_empty() {
         return Err(Error::Request(format!("{}: no rows", args.data.display())));
     }

@@ -8,9 +8,11 @@ use glmtune_model::checkpoint::{self, AdapterMeta};
 use glmtune_model::config::ChatGlm2Config;
 use glmtune_model::device_health::settle;
 use glmtune_model::pretrained::Pretrained;
-use glmtune_model::tokenizer::{Mode, Tokenizer};
+use glmtune_model::rows::Prompting;
+use glmtune_model::tokenizer::{Mode, PromptFormat, Tokenizer};
 use glmtune_model::{CausalLm, GlmBackend, ModelConfig};
 
+use super::base::{check_bases, require_directory, require_model};
 use super::error::{Error, Result};
 use super::output::{note, progress_bar};
 use crate::backend::types::Devices;
@@ -47,13 +49,15 @@ pub struct Plan {
     pub tokenizer: Option<Tokenizer>,
     /// Prompt and row format.
     pub mode: Mode,
+    /// glmtune's notes in the adapters' directories, then in the model's.
+    notes: Vec<AdapterMeta>,
 }
 
 impl Plan {
     /// Reads configuration and tokenizer and checks the adapters' prompt mode.
     pub fn new(args: &ModelArgs) -> Result<Self> {
         let dir = &args.model_name_or_path;
-        require_directory(dir)?;
+        require_model(dir)?;
         let config = ModelConfig::from_dir(dir)?;
         let asked = args.mode.or(noted_mode(dir)?);
         let tokenizer = Tokenizer::find(dir, asked)?;
@@ -69,15 +73,22 @@ impl Plan {
             say_assumed(dir, &config);
         }
         check_architecture(dir, mode, &config)?;
+        check_tokenizer(dir, mode, tokenizer.as_ref())?;
         check_trained_mode(dir, mode)?;
         for adapter in &args.adapter {
             require_directory(adapter)?;
             check_trained_mode(adapter, mode)?;
         }
+        check_bases(dir, &args.adapter, args.force)?;
+        let noted = args.adapter.iter().chain([dir]);
+        let notes: Vec<_> = noted
+            .map(|dir| AdapterMeta::read(dir))
+            .collect::<std::result::Result<_, _>>()?;
         Ok(Self {
             config,
             tokenizer,
             mode,
+            notes: notes.into_iter().flatten().collect(),
         })
     }
 
@@ -93,6 +104,12 @@ impl Plan {
                 dir.display()
             ))
         })
+    }
+
+    /// How questions become prompts: as in the training if the model was tuned here, else as published, and
+    /// whatever it is as `asked`.
+    pub fn prompting(&self, asked: Option<PromptFormat>) -> Prompting {
+        Prompting::of(self.mode, &self.notes, asked)
     }
 
     /// Ids that end a generation: those of the configuration and those of the prompt mode.
@@ -117,17 +134,6 @@ pub fn noted_mode(dir: &Path) -> Result<Option<Mode>> {
 fn noted_by_one(adapters: &[PathBuf]) -> Result<Option<Mode>> {
     let noted = adapters.iter().map(|dir| noted_mode(dir));
     noted.filter_map(Result::transpose).next().transpose()
-}
-
-/// Refuses a path that is no directory.
-pub fn require_directory(dir: &Path) -> Result<()> {
-    match dir.is_dir() {
-        true => Ok(()),
-        false => Err(Error::Request(format!(
-            "{}: no such directory (glmtune reads local directories and downloads nothing)",
-            dir.display()
-        ))),
-    }
 }
 
 /// Words of GLM-4's vocabulary, by which its configuration differs from ChatGLM3's.
@@ -189,6 +195,28 @@ fn check_architecture(dir: &Path, mode: Mode, config: &ModelConfig) -> Result<()
             dir.display()
         ))),
     }
+}
+
+/// A mode's prompts and rows need its tokens.
+pub fn check_tokenizer(dir: &Path, mode: Mode, tokenizer: Option<&Tokenizer>) -> Result<()> {
+    match tokenizer {
+        Some(tokenizer) => Ok(tokenizer.check_mode(dir, mode)?),
+        None => Ok(()),
+    }
+}
+
+/// Says how questions become prompts where it is not as published.
+pub fn say_prompting(prompting: &Prompting) {
+    if !prompting.is_unlike_published() {
+        return;
+    }
+    let before = match prompting.prompt_text() {
+        "" => String::new(),
+        text => format!(", after the text that stood before every row: {text}"),
+    };
+    note(format!(
+        "prompts as in the training{before} (--prompt_format published for those of the published chat)"
+    ));
 }
 
 /// An adapter or a tuned model speaks the prompt format that it was trained with, and no other.

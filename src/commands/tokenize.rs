@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
 use super::output::{json_line, note, open_input};
-use crate::cli::{LayoutArgs, TokenizeArgs};
+use super::session::check_tokenizer;
+use crate::cli::TokenizeArgs;
 
 #[derive(Deserialize)]
 struct TextRow {
@@ -20,15 +21,6 @@ struct TextRow {
 struct IdsRow<'a> {
     ids: &'a [u32],
     decoded: String,
-}
-
-impl From<&LayoutArgs> for LayoutLimits {
-    fn from(args: &LayoutArgs) -> Self {
-        Self {
-            max_len: args.max_len,
-            max_src_len: args.max_src_len,
-        }
-    }
 }
 
 /// Runs the command.
@@ -78,9 +70,11 @@ fn training_rows(args: &TokenizeArgs, path: &Path, tokenizer: Option<&Tokenizer>
         .ok_or_else(|| {
             Error::Request("the model directory has no tokenizer; give --mode".to_string())
         })?;
-    let rows = read_rows(path)?;
+    check_tokenizer(&args.model_name_or_path, mode, tokenizer)?;
+    let limits = LayoutLimits::new(mode, args.layout.max_len, args.layout.max_src_len);
+    limits.validate(mode)?;
+    let rows = read_rows(path, &args.layout.format())?.rows;
     let rows = rows.iter().map(|numbered| &numbered.row);
-    let limits = LayoutLimits::from(&args.layout);
     let (rows, skipped) = lay_out_all(rows, tokenizer, mode, limits, args.layout.is_skip)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     for row in &rows {

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bases;
 mod chat;
 mod device_failure;
 mod errors;
@@ -19,8 +20,10 @@ mod outputs;
 mod plan;
 #[cfg(target_os = "linux")]
 mod printing;
+mod prompts;
 #[cfg(unix)]
 mod pty;
+mod rows;
 mod score;
 mod tokenize;
 mod train;

@@ -83,7 +83,7 @@ fn names_of_the_first_release_mean_what_they_meant() {
     assert_eq!(args.model.model_name_or_path, Path::new("M"));
     assert_eq!(args.per_device_train_batch_size, 2);
     assert_eq!(args.show_loss_step, 7);
-    assert_eq!(args.lora_dim, 4);
+    assert_eq!(args.lora_dim, Some(4));
     let args = training(
         "deepspeed train_pipeline.py --model_name_or_path M --train_path r --output_dir o --num_stages 4",
     );

@@ -11,7 +11,7 @@ use glmtune::model::checkpoint::{
 use glmtune::model::merge::Merge;
 use glmtune::model::parameters::parameters;
 use glmtune::model::pretrained::Pretrained;
-use glmtune::model::rows::read_rows;
+use glmtune::model::rows::{RowFormat, read_rows};
 use glmtune::model::tokenizer::Tokenizer;
 use glmtune::model::{BuildOptions, CausalLm, ModelConfig, Padding, TokenBatch};
 use glmtune::training::deepspeed::DeepSpeedConfig;
@@ -353,7 +353,8 @@ fn merge(dir: &Path) -> Reading {
 fn rows(dir: &Path) -> Reading {
     let mut found = String::new();
     for name in ["rows.jsonl", "rows.json"] {
-        let rows = read_rows(&dir.join(name)).map_err(|error| error.to_string())?;
+        let rows =
+            read_rows(&dir.join(name), &RowFormat::default()).map_err(|error| error.to_string())?;
         found += &format!("{rows:?}");
     }
     Ok(digest(&found))

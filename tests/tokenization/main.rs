@@ -9,8 +9,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use glmtune::model::rows::{LayoutLimits, lay_out_all, read_rows};
-use glmtune::model::tokenizer::{Message, Mode, Role, Tokenizer};
+use glmtune::model::rows::{LayoutLimits, RowFormat, lay_out_all, read_rows};
+use glmtune::model::tokenizer::{Message, Mode, PromptFormat, Role, Tokenizer};
 use serde_json::Value;
 
 mod malformed;
@@ -135,7 +135,9 @@ fn prompts() {
                 messages.push(Message::new(Role::Assistant, text(&turn[1])));
             }
             messages.push(Message::new(Role::User, text(&case["query"])));
-            let prompt = tokenizer.chat_prompt(mode, &messages).unwrap();
+            let prompt = tokenizer
+                .chat_prompt(mode, PromptFormat::Published, &messages)
+                .unwrap();
             assert_eq!(prompt.ids, ids(&case[family]["ids"]), "{family}");
             if let Some(expected) = case[family].get("prompt") {
                 assert_eq!(prompt.text.as_deref(), expected.as_str(), "{family}");
@@ -162,7 +164,8 @@ fn training_rows() {
                 max_len: values[0].parse().unwrap(),
                 max_src_len: values[1].parse().unwrap(),
             };
-            let rows = read_rows(&shared(&format!("data/{file}.json"))).unwrap();
+            let path = shared(&format!("data/{file}.json"));
+            let rows = read_rows(&path, &RowFormat::default()).unwrap().rows;
             let rows = rows.iter().take(400).map(|numbered| &numbered.row);
             let skip = values[2] == "True";
             let (found, _) = lay_out_all(rows, Some(&tokenizer), *mode, limits, skip).unwrap();

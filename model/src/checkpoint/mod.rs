@@ -11,6 +11,7 @@
 mod adapter;
 mod atomic;
 mod dtype;
+mod fingerprint;
 mod index;
 mod lock;
 mod natural;
@@ -29,10 +30,11 @@ mod zip_writer;
 pub(crate) use adapter::write_json;
 pub use adapter::{
     AdapterKind, AdapterMeta, FileFormat, LoraAdapter, LoraConfig, LoraPair, Patterns,
-    PrefixAdapter, TargetModules, write_lora_adapter, write_prefix_adapter,
+    PrefixAdapter, TargetModules, holds_whole_model, write_lora_adapter, write_prefix_adapter,
 };
 pub use atomic::{AtomicDir, AtomicFile, Existing, remove_stale};
 pub use dtype::DType;
+pub use fingerprint::{Fingerprint, Likeness};
 pub use lock::DirLock;
 pub use natural::natural_order;
 pub use reader::{Checkpoint, Layout};

@@ -189,6 +189,16 @@ impl Checkpoint {
         file.read_as(slot, target)
     }
 
+    /// Some elements of a tensor of floats as float32, in row-major order from `first` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read_as`].
+    pub(crate) fn floats(&self, name: &str, first: usize, count: usize) -> Result<Vec<f32>> {
+        let (file, slot) = self.find(name)?;
+        file.floats(slot, first, count)
+    }
+
     fn find(&self, name: &str) -> Result<(&WeightFile, &Slot)> {
         match self.by_name.get(name) {
             Some(&place) => Ok(self.slot(place)),

@@ -185,15 +185,7 @@ impl WeightFile {
         if target == info.dtype {
             return self.read(slot);
         }
-        let Some(mut converter) = Converter::new(info.dtype, target) else {
-            return Err(Error::Weights {
-                path: self.path.clone(),
-                faults: vec![WeightFault::Type {
-                    key: info.name.clone(),
-                    found: info.dtype.to_string(),
-                }],
-            });
-        };
+        let mut converter = self.converter(info, target)?;
         let mut bytes = self.allocate(info, target)?;
         if let Some(strides) = &slot.strides {
             for chunk in self.gather(slot, strides)?.chunks(CHUNK) {
@@ -214,6 +206,37 @@ impl WeightFile {
             dtype: target,
             shape: info.shape.clone(),
             bytes,
+        })
+    }
+
+    /// Reads some elements of a tensor of floats as float32, in row-major order from `first` on; whoever asks
+    /// has checked that the tensor has them.
+    pub(crate) fn floats(&self, slot: &Slot, first: usize, count: usize) -> Result<Vec<f32>> {
+        let info = &slot.info;
+        let size = info.dtype.size();
+        let mut converter = self.converter(info, DType::F32)?;
+        let mut bytes = vec![0; count * size];
+        match &slot.strides {
+            None => self.fill(info, slot.start + (first * size) as u64, &mut bytes)?,
+            Some(strides) => {
+                for (index, element) in (first..first + count).zip(bytes.chunks_exact_mut(size)) {
+                    let place = place(index, &info.shape, strides);
+                    self.fill(info, slot.start + (place * size) as u64, element)?;
+                }
+            }
+        }
+        let mut converted = Vec::with_capacity(count * DType::F32.size());
+        converter.append(&bytes, &mut converted);
+        Ok(bytemuck::pod_collect_to_vec(&converted))
+    }
+
+    fn converter(&self, info: &TensorInfo, target: DType) -> Result<Converter> {
+        Converter::new(info.dtype, target).ok_or_else(|| Error::Weights {
+            path: self.path.clone(),
+            faults: vec![WeightFault::Type {
+                key: info.name.clone(),
+                found: info.dtype.to_string(),
+            }],
         })
     }
 
@@ -277,6 +300,17 @@ impl WeightFile {
             _ => Error::io(&self.path, error),
         })
     }
+}
+
+/// Where an element, by its row-major number, stands among the elements of a tensor with strides.
+fn place(index: usize, shape: &[usize], strides: &[usize]) -> usize {
+    let mut rest = index;
+    let mut at = 0;
+    for (dim, stride) in shape.iter().zip(strides).rev() {
+        at += (rest % dim) * stride;
+        rest /= dim;
+    }
+    at
 }
 
 fn reserve(len: usize) -> Option<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! The row layouts of the four families: what is kept under truncation, and which tokens are targets.
+//! The row layouts of the four families: where the special tokens stand, and which tokens are targets.
 //!
 //! The rules are those of the Python ancestor, so that a row gives the same ids; special tokens are never
 //! cut off.
@@ -6,47 +6,10 @@
 use serde::Serialize;
 
 use super::IGNORED;
-use super::read::Row;
+use super::limits::LayoutLimits;
+use super::row::Row;
 use crate::error::{Error, Result};
 use crate::tokenizer::{Mode, Tokenizer};
-
-/// Tokens that every row has beside source and target: `[gMASK]`, `<sop>` and the end.
-const SPECIALS: usize = 3;
-/// What the role layouts keep free of a row's length instead.
-const ROLE_RESERVE: usize = 6;
-
-/// Limits of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct LayoutLimits {
-    /// Most tokens of a row.
-    pub max_len: usize,
-    /// Most tokens of its source.
-    pub max_src_len: usize,
-}
-
-impl LayoutLimits {
-    /// Checks the limits for a mode.
-    ///
-    /// # Errors
-    /// [`Error::Request`] if they leave no room for the special tokens.
-    pub fn validate(&self, mode: Mode) -> Result<()> {
-        let tail = tail(mode);
-        let faults: Vec<String> = [
-            ("max_len", self.max_len, reserve(mode) + 1),
-            ("max_src_len", self.max_src_len, tail + 1),
-        ]
-        .into_iter()
-        .filter(|(_, value, least)| value < least)
-        .map(|(name, value, least)| {
-            format!("{name} is {value}, mode {mode} needs at least {least}")
-        })
-        .collect();
-        match faults.is_empty() {
-            true => Ok(()),
-            false => Err(Error::Request(faults.join("; "))),
-        }
-    }
-}
 
 /// A row as the model is trained on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,30 +20,15 @@ pub struct TrainingRow {
     pub labels: Vec<i64>,
 }
 
-/// A row and whether anything of it was cut off.
+/// A row and what became of its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaidOut {
     /// The row.
     pub row: TrainingRow,
     /// Whether source or target was truncated.
     pub truncated: bool,
-}
-
-/// Tokens of the source's end that survive truncation: those of `答：` with what surrounds it.
-fn tail(mode: Mode) -> usize {
-    match mode {
-        Mode::Glm => 3,
-        Mode::Glm2 => 4,
-        Mode::Glm3 | Mode::Glm4 => 0,
-    }
-}
-
-/// Tokens of `max_len` that neither source nor target may use.
-fn reserve(mode: Mode) -> usize {
-    match mode.has_roles() {
-        true => ROLE_RESERVE,
-        false => SPECIALS,
-    }
+    /// Whether nothing of an answer is among the targets: an empty one trains the end token alone.
+    pub without_answer: bool,
 }
 
 /// Lays out one row; a row of ids is taken as it is.
@@ -100,6 +48,7 @@ pub fn lay_out(
                 labels: labels.clone(),
             },
             truncated: false,
+            without_answer: false,
         }),
         Row::Text { question, answer } => {
             let tokenizer = tokenizer.ok_or_else(|| {
@@ -121,12 +70,9 @@ fn lay_out_text(
 ) -> Result<LaidOut> {
     let mut source = tokenizer.row_source(mode, question)?;
     let mut target = tokenizer.row_target(mode, answer)?;
-    // A source limit beyond the row's is bounded by it; the ancestor failed on such rows.
-    let room = limits.max_len - reserve(mode);
-    let cut_source = truncate_source(&mut source, limits.max_src_len.min(room), tail(mode));
-    let room = room - source.len();
-    let cut_target = target.len() > room;
-    target.truncate(room);
+    let cut_source = limits.cut_source(mode, &mut source);
+    let cut_target = limits.cut_target(mode, source.len(), &mut target);
+    let without_answer = answer.is_empty() || target.is_empty();
 
     let opening = tokenizer.opening()?;
     let end = tokenizer.end_id(mode)?;
@@ -149,18 +95,8 @@ fn lay_out_text(
             labels,
         },
         truncated: cut_source || cut_target,
+        without_answer,
     })
-}
-
-/// Cuts a source to a length and keeps its last tokens; tells whether it was longer.
-fn truncate_source(source: &mut Vec<u32>, limit: usize, tail: usize) -> bool {
-    if source.len() <= limit {
-        return false;
-    }
-    let kept_tail = source.split_off(source.len() - tail.min(limit));
-    source.truncate(limit - kept_tail.len());
-    source.extend(kept_tail);
-    true
 }
 
 /// Lays out many rows in parallel, in their order; with `skip`, truncated rows are left out.
@@ -192,34 +128,4 @@ pub fn lay_out_all<'a>(
         .collect();
     let skipped = total - kept.len();
     Ok((kept, skipped))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn truncation_keeps_the_tail() {
-        let mut source: Vec<u32> = (0..10).collect();
-        assert!(truncate_source(&mut source, 6, 3));
-        assert_eq!(source, [0, 1, 2, 7, 8, 9]);
-        assert!(!truncate_source(&mut source, 6, 3));
-        let mut source: Vec<u32> = (0..10).collect();
-        assert!(truncate_source(&mut source, 4, 0));
-        assert_eq!(source, [0, 1, 2, 3]);
-        let mut source: Vec<u32> = (0..10).collect();
-        assert!(truncate_source(&mut source, 2, 3));
-        assert_eq!(source, [8, 9]);
-    }
-
-    #[test]
-    fn limits_without_room_are_refused() {
-        let limits = LayoutLimits {
-            max_len: 3,
-            max_src_len: 2,
-        };
-        for mode in Mode::ALL {
-            assert!(limits.validate(mode).is_err());
-        }
-    }
 }

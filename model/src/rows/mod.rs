@@ -1,13 +1,27 @@
 //! Rows as users have them, and as a model sees them: from a file to token ids and their targets.
 //!
-//! Training, prediction, scoring and serving need the same rows, so that they are the model's.
+//! Training, prediction, scoring and serving need the same rows, so that they are the model's. A form of
+//! rows is a file here ([`RowFormat`] chooses), their layout is [`lay_out`], what is cut off from a row is decided in
+//! [`LayoutLimits`], and [`Prompting`] turns questions into the prompts that a model was trained on.
 
+mod columns;
+mod conversation;
+mod format;
+mod ids;
 mod layout;
+mod limits;
+mod object;
+mod prompting;
 mod read;
+mod row;
 mod row_file;
 
-pub use layout::{LaidOut, LayoutLimits, TrainingRow, lay_out, lay_out_all};
-pub use read::{NumberedRow, Row, read_rows};
+pub use format::RowFormat;
+pub use layout::{LaidOut, TrainingRow, lay_out, lay_out_all};
+pub use limits::LayoutLimits;
+pub use prompting::Prompting;
+pub use read::{Rows, read_rows};
+pub use row::{NumberedRow, Row};
 
 /// Label of a position that has no target.
 pub const IGNORED: i64 = -100;

@@ -1,51 +1,25 @@
-//! Rows as users have them: one JSON object per line, or one JSON array.
+//! A file of rows: one JSON object per line, or one JSON array.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::Value;
-
-use super::IGNORED;
+use super::format::RowFormat;
+use super::object::Object;
+use super::row::{NumberedRow, Row};
 use super::row_file::RowFile;
 use crate::error::{Error, MANY, Result};
 
-/// One row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Row {
-    /// Text, to be laid out and encoded.
-    Text {
-        /// `instruction` and `input`, joined.
-        question: String,
-        /// `output`.
-        answer: String,
-    },
-    /// Ids, taken as they are.
-    Ids {
-        /// The tokens.
-        input_ids: Vec<u32>,
-        /// The target of each, -100 where there is none.
-        labels: Vec<i64>,
-    },
-}
+/// Unused keys that are counted by name.
+const COUNTED_KEYS: usize = 32;
 
-/// A row with its place in the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NumberedRow {
-    /// The line, counted from 1; in a JSON array, the row's number.
-    pub line: usize,
-    /// The row.
-    pub row: Row,
-}
-
-/// The keys of both forms; others are ignored.
-#[derive(Deserialize)]
-struct Keys {
-    instruction: Option<Value>,
-    input: Option<Value>,
-    output: Option<Value>,
-    input_ids: Option<Vec<i64>>,
-    labels: Option<Vec<i64>>,
+/// The rows of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rows {
+    /// The rows, in their order.
+    pub rows: Vec<NumberedRow>,
+    /// Keys that no form of rows has, such as an `id`, with the number of rows that have them.
+    pub unused_keys: BTreeMap<String, usize>,
 }
 
 /// Reads a file of rows, or a pipe.
@@ -53,29 +27,54 @@ struct Keys {
 /// # Errors
 /// If the file cannot be read or a row is broken: the first broken row is named with line, column or key,
 /// and the others are counted.
-pub fn read_rows(path: &Path) -> Result<Vec<NumberedRow>> {
+pub fn read_rows(path: &Path, format: &RowFormat) -> Result<Rows> {
     let mut file = RowFile::open(path)?;
-    let mut found = Found::default();
+    let mut found = Found::new(format);
     match file.is_array()? {
-        true => file.elements(|line, value| found.add(line, parse_value(value)))?,
+        true => file.elements(|line, value| found.add(line, Object::of(value)))?,
         false => file.lines(|line, text| found.add(line, parse_line(text)))?,
     }
     found.finish(path)
 }
 
+fn parse_line(line: &[u8]) -> Result<Object, String> {
+    let text = std::str::from_utf8(line)
+        .map_err(|error| format!("byte {}: not UTF-8", error.valid_up_to() + 1))?;
+    serde_json::from_str(text)
+        .map_err(|error| format!("column {}: {}", error.column(), without_position(&error)))
+}
+
+/// The parser's message; its own line number counts within the row.
+fn without_position(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    match message.rfind(" at line ") {
+        Some(end) => message[..end].to_string(),
+        None => message,
+    }
+}
+
 /// The rows read so far.
-#[derive(Default)]
-struct Found {
-    rows: Vec<NumberedRow>,
+struct Found<'a> {
+    format: &'a RowFormat,
+    rows: Rows,
     /// The first broken row: its line and what is wrong.
     broken: Option<(usize, String)>,
     others: usize,
 }
 
-impl Found {
-    fn add(&mut self, line: usize, row: std::result::Result<Row, String>) -> ControlFlow<()> {
-        match row {
-            Ok(row) => self.rows.push(NumberedRow { line, row }),
+impl<'a> Found<'a> {
+    fn new(format: &'a RowFormat) -> Self {
+        Self {
+            format,
+            rows: Rows::default(),
+            broken: None,
+            others: 0,
+        }
+    }
+
+    fn add(&mut self, line: usize, object: Result<Object, String>) -> ControlFlow<()> {
+        match object.and_then(|object| self.read(object)) {
+            Ok(row) => self.rows.rows.push(NumberedRow { line, row }),
             Err(detail) if self.broken.is_none() => self.broken = Some((line, detail)),
             Err(_) => self.others += 1,
         }
@@ -85,7 +84,18 @@ impl Found {
         }
     }
 
-    fn finish(self, path: &Path) -> Result<Vec<NumberedRow>> {
+    fn read(&mut self, mut object: Object) -> Result<Row, String> {
+        let row = self.format.read(&mut object)?;
+        let counts = &mut self.rows.unused_keys;
+        for key in object.keys() {
+            if counts.contains_key(key) || counts.len() < COUNTED_KEYS {
+                *counts.entry(key.to_string()).or_default() += 1;
+            }
+        }
+        Ok(row)
+    }
+
+    fn finish(self, path: &Path) -> Result<Rows> {
         match self.broken {
             None => Ok(self.rows),
             Some((line, detail)) => Err(Error::Row {
@@ -98,136 +108,54 @@ impl Found {
     }
 }
 
-fn parse_value(value: Value) -> std::result::Result<Row, String> {
-    let keys: Keys = serde_json::from_value(value).map_err(|error| error.to_string())?;
-    Row::from_keys(keys)
-}
-
-fn parse_line(line: &[u8]) -> std::result::Result<Row, String> {
-    let text = std::str::from_utf8(line)
-        .map_err(|error| format!("byte {}: not UTF-8", error.valid_up_to() + 1))?;
-    let keys: Keys = serde_json::from_str(text)
-        .map_err(|error| format!("column {}: {}", error.column(), without_position(&error)))?;
-    Row::from_keys(keys)
-}
-
-/// The parser's message; its own line number counts within the row.
-fn without_position(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    match message.rfind(" at line ") {
-        Some(end) => message[..end].to_string(),
-        None => message,
-    }
-}
-
-impl Row {
-    fn from_keys(keys: Keys) -> std::result::Result<Self, String> {
-        if let Some(input_ids) = keys.input_ids {
-            return Self::from_ids(input_ids, keys.labels);
-        }
-        let instruction = text("instruction", keys.instruction)?;
-        // Rows without an input are common where the instruction says it all.
-        let input = match keys.input {
-            None => String::new(),
-            found => text("input", found)?,
-        };
-        Ok(Self::Text {
-            question: instruction + &input,
-            answer: text("output", keys.output)?,
-        })
-    }
-
-    fn from_ids(
-        input_ids: Vec<i64>,
-        labels: Option<Vec<i64>>,
-    ) -> std::result::Result<Self, String> {
-        let labels = labels.ok_or("key `labels` is missing beside `input_ids`")?;
-        if labels.len() != input_ids.len() {
-            return Err(format!(
-                "key `labels` has {} entries, `input_ids` has {}; both must be of one length",
-                labels.len(),
-                input_ids.len()
-            ));
-        }
-        let is_label =
-            |label: &&i64| **label == IGNORED || i32::try_from(**label).is_ok_and(|id| id >= 0);
-        if let Some(label) = labels.iter().find(|label| !is_label(label)) {
-            return Err(format!(
-                "key `labels`: {label} is neither a token id nor -100"
-            ));
-        }
-        let ids = input_ids.into_iter().map(|id| {
-            let fits = i32::try_from(id).ok().and_then(|id| u32::try_from(id).ok());
-            fits.ok_or_else(|| format!("key `input_ids`: {id} is no token id"))
-        });
-        Ok(Self::Ids {
-            input_ids: ids.collect::<std::result::Result<_, _>>()?,
-            labels,
-        })
-    }
-}
-
-fn text(key: &str, value: Option<Value>) -> std::result::Result<String, String> {
-    match value {
-        Some(Value::String(text)) => Ok(text),
-        Some(other) => Err(format!(
-            "key `{key}`: found {}, expected a text",
-            shortened(&other)
-        )),
-        None => Err(format!(
-            "key `{key}` is missing; a row has `instruction`, `input` and `output`, or `input_ids` and \
-             `labels`"
-        )),
-    }
-}
-
-/// A value for a message.
-fn shortened(value: &Value) -> String {
-    const SHOWN: usize = 60;
-    let text = value.to_string();
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use std::fs;
 
-    fn read(text: &str) -> Result<Vec<NumberedRow>> {
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    fn read_as(text: &str, format: &RowFormat) -> Result<Rows> {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), text).unwrap();
-        read_rows(file.path())
+        read_rows(file.path(), format)
+    }
+
+    fn read(text: &str) -> Result<Rows> {
+        read_as(text, &RowFormat::default())
+    }
+
+    fn text_row(question: &str, answer: &str) -> Row {
+        Row::Text {
+            question: question.to_string(),
+            answer: answer.to_string(),
+        }
     }
 
     #[test]
     fn lines_arrays_and_ids() {
         let line = r#"{"instruction": "a", "input": "b", "output": "c", "id": 7}"#;
-        let expected = Row::Text {
-            question: "ab".to_string(),
-            answer: "c".to_string(),
-        };
-        let rows = read(&format!("\u{feff}{line}\r\n\n{line}")).unwrap();
+        let expected = text_row("ab", "c");
+        let found = read(&format!("\u{feff}{line}\r\n\n{line}")).unwrap();
         assert_eq!(
-            rows[1],
+            found.rows[1],
             NumberedRow {
                 line: 3,
                 row: expected.clone()
             }
         );
-        assert_eq!(
-            read(&format!(" [{line}, {line}]")).unwrap()[1].row,
-            expected
-        );
-        let rows = read(r#"{"input_ids": [1, 2], "labels": [-100, 2]}"#).unwrap();
+        assert_eq!(found.unused_keys, BTreeMap::from([("id".to_string(), 2)]));
+        let found = read(&format!(" [{line}, {line}]")).unwrap();
+        assert_eq!(found.rows[1].row, expected);
+        let found = read(r#"{"input_ids": [1, 2], "labels": [-100, 2]}"#).unwrap();
         let expected = Row::Ids {
             input_ids: vec![1, 2],
             labels: vec![-100, 2],
         };
-        assert_eq!(rows[0].row, expected);
+        assert_eq!(found.rows[0].row, expected);
     }
 
     #[test]
@@ -242,6 +170,77 @@ mod tests {
         assert!(message("{\"instruction\": 5, \"output\": \"\"}").contains("key `instruction`"));
         assert!(message("{\"input_ids\": [1], \"labels\": []}").contains("one length"));
         assert!(message("{\"input_ids\": [-1], \"labels\": [0]}").contains("no token id"));
+        assert!(message("{\"output\": \"a\", \"output\": \"b\"}").contains("comes twice"));
+        assert!(message("[3]").contains("expected an object"));
+    }
+
+    #[test]
+    fn rows_of_the_first_release() {
+        let line = r#"{"text": "a", "answer": "c"}"#;
+        assert_eq!(read(line).unwrap().rows[0].row, text_row("a", "c"));
+        let format = RowFormat {
+            prompt_text: "p: ".to_string(),
+            ..RowFormat::default()
+        };
+        let found = read_as(line, &format).unwrap();
+        assert_eq!(found.rows[0].row, text_row("p: a", "c"));
+        // Where both are there, the row is of the later form.
+        let both = r#"{"text": "x", "instruction": "a", "output": "c"}"#;
+        let found = read_as(both, &format).unwrap();
+        assert_eq!(found.rows[0].row, text_row("p: a", "c"));
+        assert!(found.unused_keys.contains_key("text"));
+        let ids = r#"{"input_ids": [1, 2], "labels": [-100, 2]}"#;
+        let error = read_as(ids, &format).unwrap_err().to_string();
+        assert!(error.contains("--prompt_text"), "{error}");
+    }
+
+    fn columns(prompt: &str, query: Option<&str>, response: &str) -> RowFormat {
+        RowFormat {
+            prompt_column: Some(prompt.to_string()),
+            query_column: query.map(str::to_string),
+            response_column: Some(response.to_string()),
+            ..RowFormat::default()
+        }
+    }
+
+    #[test]
+    fn columns_by_name() {
+        let line = r#"{"content": "a", "summary": "c"}"#;
+        let error = read(line).unwrap_err().to_string();
+        assert!(error.contains("`content`, `summary`") && error.contains("--prompt_column"));
+        let found = read_as(line, &columns("content", None, "summary")).unwrap();
+        assert_eq!(found.rows[0].row, text_row("a", "c"));
+        let format = columns("content", Some("more"), "summary");
+        let error = read_as(line, &format).unwrap_err().to_string();
+        assert!(error.contains(":1: key `more` is missing"), "{error}");
+        let line = r#"{"content": "a", "more": "b", "summary": "c"}"#;
+        let found = read_as(line, &format).unwrap();
+        assert_eq!(found.rows[0].row, text_row("ab", "c"));
+        let line = r#"{"content": "a", "more": null, "summary": "c"}"#;
+        let found = read_as(line, &format).unwrap();
+        assert_eq!(found.rows[0].row, text_row("a", "c"));
+    }
+
+    #[test]
+    fn a_near_name_of_the_input_is_not_left_out() {
+        for near in ["Input", "inputs", "input "] {
+            let line = json!({"instruction": "a", near: "b", "output": "c"}).to_string();
+            let error = read(&line).unwrap_err().to_string();
+            assert!(error.contains("did you mean `input`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_history_column_is_no_place_to_lose_text() {
+        let format = RowFormat {
+            history_column: Some("before".to_string()),
+            ..columns("q", None, "a")
+        };
+        let empty = r#"{"q": "a", "a": "c", "before": []}"#;
+        assert!(read_as(empty, &format).is_ok());
+        let full = r#"{"q": "a", "a": "c", "before": [["b", "d"]]}"#;
+        let error = read_as(full, &format).unwrap_err().to_string();
+        assert!(error.contains(":1: key `before`"), "{error}");
     }
 
     #[test]
@@ -261,7 +260,7 @@ mod tests {
             );
         }
         #[cfg(unix)]
-        assert!(read_rows(Path::new("/dev/zero")).is_err());
+        assert!(read_rows(Path::new("/dev/zero"), &RowFormat::default()).is_err());
     }
 
     #[test]
@@ -270,8 +269,8 @@ mod tests {
             r#"{{"instruction": "{}", "output": "c"}}"#,
             "a".repeat(9 << 20)
         );
-        assert_eq!(read(&format!("{row}\n{row}")).unwrap().len(), 2);
-        assert_eq!(read(&format!("[{row},{row}]")).unwrap().len(), 2);
+        assert_eq!(read(&format!("{row}\n{row}")).unwrap().rows.len(), 2);
+        assert_eq!(read(&format!("[{row},{row}]")).unwrap().rows.len(), 2);
     }
 
     #[test]
@@ -286,7 +285,57 @@ mod tests {
         let message = read("[1, 2, x]").unwrap_err().to_string();
         assert!(message.contains("line 1 column 8"), "{message}");
         let folder = tempfile::tempdir().unwrap();
-        let message = read_rows(folder.path()).unwrap_err().to_string();
+        let message = read_rows(folder.path(), &RowFormat::default())
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("a directory"), "{message}");
+    }
+    /// Something that a row can say in a key.
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            "[a-z]{1,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(2, 8, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 1..3).prop_map(Value::from),
+                inner.prop_map(|value| json!({"k": value})),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_part_of_a_conversation_is_never_left_out(
+            key in prop::sample::select(vec![
+                "history", "system", "conversations", "conversation", "messages", "tools",
+            ]),
+            value in values(),
+            first in any::<bool>(),
+            form in 0..2,
+        ) {
+            let (question, answer) = [("instruction", "output"), ("text", "answer")][form as usize];
+            let mut row = Map::new();
+            if first {
+                row.insert(key.to_string(), value.clone());
+            }
+            row.insert(question.to_string(), "a".into());
+            row.insert(answer.to_string(), "c".into());
+            row.insert(key.to_string(), value);
+            let text = format!("{{\"instruction\": \"a\", \"output\": \"c\"}}\n{}", Value::Object(row));
+            let error = read(&text).unwrap_err().to_string();
+            let named = format!(":2: key `{key}`");
+            prop_assert!(error.contains(&named), "{}", error);
+        }
+
+        #[test]
+        fn an_empty_part_of_a_conversation_is_fine(
+            key in prop::sample::select(vec!["history", "system", "messages", "tools"]),
+            value in prop::sample::select(vec![json!(null), json!(""), json!([]), json!({}), json!(" ")]),
+        ) {
+            let row = json!({"instruction": "a", "output": "c", key: value});
+            prop_assert!(read(&row.to_string()).is_ok());
+        }
     }
 }

@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 pub use decode::DecodeStream;
 pub use files::{copy_tokenizer_files, tokenizer_files};
 pub use mode::Mode;
-pub use prompt::{ChatPrompt, Message, Role};
+pub use prompt::{ChatPrompt, Message, PromptFormat, Role};
 pub use small::small_tokenizer;
 pub use special::SpecialToken;
 

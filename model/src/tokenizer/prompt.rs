@@ -1,10 +1,13 @@
 //! Prompts of the families: conversations as the published code builds them, and the source side of a
 //! training row, which prediction must repeat to the letter.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::Tokenizer;
 use super::mode::Mode;
+use super::settings::Settings;
 use super::special::SpecialToken;
 use crate::error::{Error, Result};
 
@@ -56,6 +59,33 @@ impl Message {
     }
 }
 
+/// Whose form the prompts of a conversation have. They differ in ChatGLM-6B: its published chat takes a first
+/// question as it is and counts rounds from 0, while training rows ask in a round, the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PromptFormat {
+    /// That of the training rows, which a tuned model answers to.
+    Training,
+    /// That of the published code.
+    Published,
+}
+
+impl std::str::FromStr for PromptFormat {
+    type Err = Error;
+
+    /// # Errors
+    ///
+    /// [`Error::Request`] for anything but the two names.
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "training" => Ok(Self::Training),
+            "published" => Ok(Self::Published),
+            _ => Err(Error::Request(format!(
+                "prompt format `{name}`: expected training or published"
+            ))),
+        }
+    }
+}
+
 /// A conversation that waits for its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatPrompt {
@@ -71,7 +101,12 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Request`] if the conversation does not end with a question or speaks in a role that the
     /// family does not know; [`Error::Malformed`] if the vocabulary lacks a token of the format.
-    pub fn chat_prompt(&self, mode: Mode, messages: &[Message]) -> Result<ChatPrompt> {
+    pub fn chat_prompt(
+        &self,
+        mode: Mode,
+        format: PromptFormat,
+        messages: &[Message],
+    ) -> Result<ChatPrompt> {
         let asks = |message: &Message| matches!(message.role, Role::User | Role::Observation);
         if !messages.last().is_some_and(asks) {
             return Err(Error::Request(
@@ -82,7 +117,7 @@ impl Tokenizer {
             let ids = self.roles_prompt(messages)?;
             return Ok(ChatPrompt { text: None, ids });
         }
-        let text = rounds_text(mode, messages)?;
+        let text = rounds_text(mode, format, messages)?;
         let ids = self.raw_prompt(mode, &text)?;
         Ok(ChatPrompt {
             text: Some(text),
@@ -110,8 +145,10 @@ impl Tokenizer {
     /// [`Error::Malformed`] if the vocabulary lacks a role's token.
     pub fn row_source(&self, mode: Mode, question: &str) -> Result<Vec<u32>> {
         match mode {
-            Mode::Glm => self.encode(&format!("[Round 1]\n问：{question}\n答：")),
-            Mode::Glm2 => self.encode(&format!("[Round 1]\n\n问：{question}\n\n答：")),
+            Mode::Glm | Mode::Glm2 => {
+                let asks = [Message::new(Role::User, question)];
+                self.encode(&rounds_text(mode, PromptFormat::Training, &asks)?)
+            }
             Mode::Glm3 | Mode::Glm4 => self.turn(&Message::new(Role::User, question)),
         }
     }
@@ -143,11 +180,35 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Malformed`] if the vocabulary lacks it.
     pub fn end_id(&self, mode: Mode) -> Result<u32> {
-        self.require(match mode {
-            Mode::Glm => SpecialToken::Eop,
-            Mode::Glm2 | Mode::Glm3 => SpecialToken::Eos,
-            Mode::Glm4 => SpecialToken::EndOfText,
-        })
+        self.require(end(mode))
+    }
+
+    /// Checks that the tokenizer, which is that of a directory, has the tokens of a mode's prompts and answers.
+    ///
+    /// # Errors
+    /// [`Error::Request`] that names those it lacks; as [`Self::from_dir`] if its settings cannot be read.
+    pub fn check_mode(&self, dir: &Path, mode: Mode) -> Result<()> {
+        // The file of the published ChatGLM2 is ChatGLM3's, but no role was ever trained on it.
+        let is_chatglm2 = Settings::read(dir)?.names_chatglm2();
+        let own = if is_chatglm2 { Mode::Glm2 } else { self.mode() };
+        let lacking: Vec<&str> = needed(mode)
+            .into_iter()
+            .filter(|token| self.special(*token).is_none() || (is_chatglm2 && token.is_role()))
+            .map(|token| token.names()[0])
+            .collect();
+        // ChatGLM2 and later have tokens by the names of ChatGLM-6B's, and its text is not theirs.
+        let is_foreign = (mode == Mode::Glm) != (own == Mode::Glm);
+        if lacking.is_empty() && !is_foreign {
+            return Ok(());
+        }
+        let reason = match lacking.is_empty() {
+            true => String::new(),
+            false => format!(", without {}", lacking.join(", ")),
+        };
+        Err(Error::Request(format!(
+            "{}: the tokenizer is one of mode {own}{reason}: it does not fit mode {mode}",
+            dir.display()
+        )))
     }
 
     /// Tokens at which an answer ends.
@@ -176,11 +237,28 @@ impl Tokenizer {
     }
 }
 
+/// The special tokens of a mode's prompts and answers.
+fn needed(mode: Mode) -> Vec<SpecialToken> {
+    let roles = [SpecialToken::User, SpecialToken::Assistant];
+    let roles: &[SpecialToken] = if mode.has_roles() { &roles } else { &[] };
+    [&[SpecialToken::GMask, SpecialToken::Sop, end(mode)], roles].concat()
+}
+
+/// The token that ends an answer in training.
+fn end(mode: Mode) -> SpecialToken {
+    match mode {
+        Mode::Glm => SpecialToken::Eop,
+        Mode::Glm2 | Mode::Glm3 => SpecialToken::Eos,
+        Mode::Glm4 => SpecialToken::EndOfText,
+    }
+}
+
 /// The rounds of ChatGLM-6B and ChatGLM2, as text. A system message, which these families do not know,
 /// stands before the first round.
-fn rounds_text(mode: Mode, messages: &[Message]) -> Result<String> {
-    let (first, gap) = match mode {
-        Mode::Glm => (0, "\n"),
+fn rounds_text(mode: Mode, format: PromptFormat, messages: &[Message]) -> Result<String> {
+    let (first, gap) = match (mode, format) {
+        (Mode::Glm, PromptFormat::Published) => (0, "\n"),
+        (Mode::Glm, PromptFormat::Training) => (1, "\n"),
         _ => (1, "\n\n"),
     };
     let mut text = String::new();
@@ -188,8 +266,8 @@ fn rounds_text(mode: Mode, messages: &[Message]) -> Result<String> {
         .iter()
         .filter(|message| message.role == Role::User)
         .count();
-    // ChatGLM-6B takes a first question as it is.
-    let plain = mode == Mode::Glm && questions == 1;
+    // The published ChatGLM-6B takes a first question as it is.
+    let plain = mode == Mode::Glm && format == PromptFormat::Published && questions == 1;
     let mut round = first;
     for message in messages {
         let content = &message.content;
@@ -226,20 +304,29 @@ mod tests {
 
     #[test]
     fn rounds() {
-        let text = rounds_text(Mode::Glm, &conversation()).unwrap();
+        use PromptFormat::{Published, Training};
+        let text = rounds_text(Mode::Glm, Published, &conversation()).unwrap();
         assert_eq!(text, "[Round 0]\n问：a\n答：b\n[Round 1]\n问：c\n答：");
-        let text = rounds_text(Mode::Glm2, &conversation()).unwrap();
+        let text = rounds_text(Mode::Glm, Training, &conversation()).unwrap();
+        assert_eq!(text, "[Round 1]\n问：a\n答：b\n[Round 2]\n问：c\n答：");
+        let text = rounds_text(Mode::Glm2, Published, &conversation()).unwrap();
+        assert_eq!(
+            text,
+            rounds_text(Mode::Glm2, Training, &conversation()).unwrap()
+        );
         assert_eq!(
             text,
             "[Round 1]\n\n问：a\n\n答：b\n\n[Round 2]\n\n问：c\n\n答："
         );
-        let text = rounds_text(Mode::Glm, &conversation()[..1]).unwrap();
+        let text = rounds_text(Mode::Glm, Published, &conversation()[..1]).unwrap();
         assert_eq!(text, "a");
+        let text = rounds_text(Mode::Glm, Training, &conversation()[..1]).unwrap();
+        assert_eq!(text, "[Round 1]\n问：a\n答：");
     }
 
     #[test]
     fn tools_need_roles() {
         let messages = [Message::new(Role::Observation, "42")];
-        assert!(rounds_text(Mode::Glm2, &messages).is_err());
+        assert!(rounds_text(Mode::Glm2, PromptFormat::Training, &messages).is_err());
     }
 }

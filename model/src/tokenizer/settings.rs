@@ -125,6 +125,13 @@ impl Settings {
                 .is_some_and(|name| name.contains("chatglm3"))
     }
 
+    /// Whether the file is the published ChatGLM2's, by the name that it gives. ChatGLM3's, saved anew, may
+    /// give none.
+    pub(super) fn names_chatglm2(&self) -> bool {
+        let names = |name: &String| name.to_lowercase().contains("chatglm2");
+        !self.has_roles() && self.name_or_path.as_ref().is_some_and(names)
+    }
+
     /// The name of the padding token.
     pub(super) fn pad_token(&self) -> Option<&str> {
         self.pad_token.as_ref().map(|name| name.0.as_str())

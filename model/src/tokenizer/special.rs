@@ -51,6 +51,14 @@ impl SpecialToken {
         Self::EndOfText,
     ];
 
+    /// Whether it opens a turn of a conversation.
+    pub fn is_role(self) -> bool {
+        matches!(
+            self,
+            Self::System | Self::User | Self::Assistant | Self::Observation
+        )
+    }
+
     /// The names under which the families publish this token; the first is the usual one.
     pub fn names(self) -> &'static [&'static str] {
         match self {

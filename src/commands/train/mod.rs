@@ -1,5 +1,6 @@
 //! `glmtune train`: fine-tune a model on a file of rows.
 
+mod continued;
 mod devices;
 mod dry_run;
 mod labels;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 
 use burn::backend::Autodiff;
 use burn::tensor::DType;
-use glmtune_model::checkpoint::{AdapterMeta, FileFormat, parse_size};
+use glmtune_model::checkpoint::{AdapterMeta, FileFormat, Fingerprint, parse_size};
 use glmtune_model::device_health::{self, settle};
 use glmtune_model::parameters::ParameterInfo;
 use glmtune_model::pretrained::{Placement, Pretrained};
@@ -69,6 +70,7 @@ fn run_rank(args: &TrainArgs, shard: &Shard) -> Result<()> {
         quick_start::make(args)?;
     }
     let plan = Plan::new(&args.model)?;
+    let args = &continued::resolve(args)?;
     let file = args.deepspeed_file().map(DeepSpeedConfig::read);
     let file = file.transpose()?;
     let selected = devices::select(args, shard)?;
@@ -228,7 +230,7 @@ fn train<B: TrainingBackend>(request: Request<'_, B>) -> Result<Outcome> {
     if request.shard.is_first() {
         output_dir::save_settings(args, plan.mode, &settings)?;
     }
-    let meta = adapter_meta(args, plan, &settings);
+    let meta = adapter_meta(args, plan, &settings)?;
     let labels = labels::labels(
         args,
         (&settings.method, &prepared.output),
@@ -350,6 +352,7 @@ impl<B: GlmBackend> Request<'_, B> {
         let data = DataSettings {
             path: &args.train_path,
             mode: settings.mode,
+            format: args.layout.format(),
             limits: settings.limits,
             is_skip: settings.is_skip,
             vocabulary: self.plan.config.common().vocab_size,
@@ -424,14 +427,19 @@ fn trainable_lines<B: GlmBackend>(prepared: &Prepared<B>) -> String {
 }
 
 /// The settings and the prompt mode travel with every output.
-fn adapter_meta(args: &TrainArgs, plan: &Plan, settings: &TrainSettings) -> AdapterMeta {
-    let base = args.model.model_name_or_path.display().to_string();
+fn adapter_meta(args: &TrainArgs, plan: &Plan, settings: &TrainSettings) -> Result<AdapterMeta> {
+    let base = &args.model.model_name_or_path;
     let training = serde_json::Value::Object(settings.to_map());
-    AdapterMeta {
+    // A whole model needs no other one.
+    let fingerprint = settings.method.is_adapter().then(|| Fingerprint::of(base));
+    let prompt_text = args.layout.prompt_text.clone();
+    Ok(AdapterMeta {
         mode: Some(plan.mode.to_string()),
-        base_model: Some(base),
+        base_model: Some(base.display().to_string()),
+        base: fingerprint.transpose()?,
+        prompt_text: prompt_text.filter(|text| !text.is_empty()),
         other: [("training".to_string(), training)].into_iter().collect(),
-    }
+    })
 }
 
 fn stopped(outcome: &Outcome) -> String {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use glmtune_model::checkpoint::{AtomicFile, DirLock};
 use glmtune_model::tokenizer::Mode;
 use glmtune_training::output::folder::{named_outputs, set_aside};
-use glmtune_training::settings::TrainSettings;
+use glmtune_training::settings::{Method, TrainSettings};
 use serde_json::Value;
 
 use crate::cli::TrainArgs;
@@ -199,6 +199,8 @@ pub fn save_settings(args: &TrainArgs, mode: Mode, settings: &TrainSettings) -> 
     resolved.adam_beta2 = Some(settings.optimizer.beta2);
     resolved.adam_epsilon = Some(settings.optimizer.epsilon);
     resolved.max_grad_norm = Some(settings.max_grad_norm.unwrap_or(0.0));
+    resolved.layout.max_src_len = Some(settings.limits.max_src_len);
+    resolve_method(&mut resolved, &settings.method);
     let text = settings_text(&resolved)?;
     let head = "# Settings of this run; `glmtune train --config` takes them back.\n";
     AtomicFile::write(
@@ -206,4 +208,29 @@ pub fn save_settings(args: &TrainArgs, mode: Mode, settings: &TrainSettings) -> 
         format!("{head}{text}").as_bytes(),
     )?;
     Ok(())
+}
+
+fn resolve_method(args: &mut TrainArgs, method: &Method) {
+    match method {
+        Method::Lora {
+            lora_dim,
+            lora_alpha,
+            lora_dropout,
+            lora_module_name,
+        } => {
+            args.lora_dim = Some(*lora_dim);
+            args.lora_alpha = Some(*lora_alpha);
+            args.lora_dropout = Some(*lora_dropout);
+            args.lora_module_name.clone_from(lora_module_name);
+        }
+        Method::Ptuning {
+            pre_seq_len,
+            prefix_projection,
+            ..
+        } => {
+            args.pre_seq_len = Some(*pre_seq_len);
+            args.prefix_projection = Some(*prefix_projection);
+        }
+        Method::Freeze { .. } | Method::All => {}
+    }
 }

@@ -8,7 +8,7 @@ use clap::Parser;
 use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::AtomicFile;
 use glmtune_model::generation::{GenerationOptions, generate};
-use glmtune_model::rows::{Row, read_rows};
+use glmtune_model::rows::{Row, RowFormat, read_rows};
 use glmtune_model::tokenizer::{Message, Role, Tokenizer};
 use glmtune_training::run::Outcome;
 
@@ -137,7 +137,7 @@ fn ask<B: GlmBackend>(
     let session = Session::<B>::load(plan, args, selected, device)?;
     let (mut right, mut asked) = (0, 0);
     say("\nWhat the model answers now:");
-    let mut rows = read_rows(rows)?;
+    let mut rows = read_rows(rows, &RowFormat::default())?.rows;
     rows.truncate(rows.len() / REPEATS);
     for row in rows {
         let Row::Text { question, answer } = row.row else {
@@ -161,7 +161,7 @@ fn answer_to<B: GlmBackend>(
     question: &str,
 ) -> Result<String> {
     let message = Message::new(Role::User, question.to_string());
-    let prompt = tokenizer.chat_prompt(plan.mode, &[message])?.ids;
+    let prompt = plan.prompting(None).prompt(tokenizer, &[message])?.ids;
     let options = GenerationOptions {
         max_new_tokens: MAX_NEW_TOKENS,
         stop_ids: plan.stop_ids(),

@@ -14,6 +14,12 @@ use crate::commands::session::type_name;
 
 /// The default of `--learning_rate`, as the Python ancestor's.
 const LEARNING_RATE: f64 = 1e-3;
+/// The defaults of the methods' flags, as the Python ancestor's.
+const LORA_DIM: usize = 8;
+const LORA_ALPHA: f64 = 30.0;
+const LORA_DROPOUT: f64 = 0.1;
+const LORA_MODULE_NAME: &str = "query_key_value";
+const PRE_SEQ_LEN: usize = 16;
 /// The default of `--max_grad_norm`.
 const MAX_GRAD_NORM: f64 = 1.0;
 
@@ -51,7 +57,7 @@ pub fn settings(
     TrainSettings {
         mode,
         method,
-        limits: LayoutLimits::from(&args.layout),
+        limits: LayoutLimits::new(mode, args.layout.max_len, args.layout.max_src_len),
         is_skip: args.layout.is_skip,
         per_device_train_batch_size: args.per_device_train_batch_size,
         gradient_accumulation_steps: args.gradient_accumulation_steps,
@@ -129,15 +135,18 @@ fn method(args: &TrainArgs) -> Method {
             freeze_module_name: parts(&args.freeze_module_name),
         },
         TrainType::Ptuning => Method::Ptuning {
-            pre_seq_len: args.pre_seq_len,
-            prefix_projection: args.prefix_projection,
+            pre_seq_len: args.pre_seq_len.unwrap_or(PRE_SEQ_LEN),
+            prefix_projection: args.prefix_projection.unwrap_or(true),
             prefix_dropout: args.prefix_dropout,
         },
         TrainType::Lora => Method::Lora {
-            lora_dim: args.lora_dim,
-            lora_alpha: args.lora_alpha,
-            lora_dropout: args.lora_dropout,
-            lora_module_name: parts(&args.lora_module_name),
+            lora_dim: args.lora_dim.unwrap_or(LORA_DIM),
+            lora_alpha: args.lora_alpha.unwrap_or(LORA_ALPHA),
+            lora_dropout: args.lora_dropout.unwrap_or(LORA_DROPOUT),
+            lora_module_name: match args.lora_module_name.is_empty() {
+                true => vec![LORA_MODULE_NAME.to_string()],
+                false => parts(&args.lora_module_name),
+            },
         },
         TrainType::All => Method::All,
     }

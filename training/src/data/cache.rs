@@ -20,7 +20,7 @@ use crate::checkpoint::hex;
 use crate::error::Result;
 
 /// First bytes of the file, version included.
-const MAGIC: &[u8; 16] = b"glmtune-tokens-1";
+const MAGIC: &[u8; 16] = b"glmtune-tokens-2";
 /// Bytes of a SHA-256.
 const DIGEST: usize = 32;
 /// Largest header that is read.
@@ -53,8 +53,9 @@ impl TokenCache {
         digest.update(MAGIC);
         let limits = settings.limits;
         digest.update(format!(
-            "{} {} {} {} {}",
+            "{} {:?} {} {} {} {}",
             settings.mode,
+            settings.format,
             limits.max_len,
             limits.max_src_len,
             settings.is_skip,

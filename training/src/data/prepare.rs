@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use glmtune_model::rows::{LaidOut, NumberedRow, Row, TrainingRow, lay_out, read_rows};
+use glmtune_model::rows::{LaidOut, NumberedRow, Row, Rows, TrainingRow, lay_out, read_rows};
 use glmtune_model::tokenizer::Tokenizer;
 use rayon::prelude::*;
 
@@ -34,9 +34,10 @@ pub fn prepare(
         tracing::info!("rows: encoded before, taken from the cache");
         return Ok(dataset);
     }
-    let rows = read_rows(settings.path)?;
+    let Rows { rows, unused_keys } = read_rows(settings.path, &settings.format)?;
     let is_text = rows.iter().any(|row| matches!(row.row, Row::Text { .. }));
-    let dataset = encode(settings, tokenizer, rows, progress)?;
+    let mut dataset = encode(settings, tokenizer, rows, progress)?;
+    dataset.summary.unused_keys = unused_keys;
     if let Some(cache) = cache.filter(|_| is_text) {
         cache.write(&dataset);
     }
@@ -51,7 +52,7 @@ fn encode(
 ) -> Result<Dataset> {
     let (total, done) = (rows.len(), AtomicUsize::new(0));
     let mut packed = Packed::default();
-    let (mut skipped, mut truncated) = (0, 0);
+    let mut summary = Summary::default();
     let mut faults = Faults::default();
     rows.reverse();
     while !rows.is_empty() {
@@ -71,6 +72,7 @@ fn encode(
             LaidOut {
                 row,
                 truncated: cut,
+                without_answer,
             },
         ) in laid_out
         {
@@ -79,13 +81,14 @@ fn encode(
                     "{}: line {line}: skipped, too long",
                     settings.path.display()
                 );
-                skipped += 1;
+                summary.skipped += 1;
                 continue;
             }
             if cut {
                 tracing::info!("{}: line {line}: truncated", settings.path.display());
             }
-            truncated += usize::from(cut);
+            summary.truncated += usize::from(cut);
+            summary.without_answer += usize::from(without_answer);
             match fault(&row, settings.vocabulary) {
                 Some(detail) => faults.add(line, detail),
                 None => packed.push(line, &row),
@@ -94,16 +97,18 @@ fn encode(
     }
     faults.check(settings.path)?;
     if packed.ends.is_empty() {
-        let reason = match skipped {
+        let reason = match summary.skipped {
             0 => "no rows".to_string(),
-            _ => format!("all {skipped} rows would be truncated, and --is_skip leaves them out"),
+            skipped => {
+                format!("all {skipped} rows would be truncated, and --is_skip leaves them out")
+            }
         };
         return Err(Error::Request(format!(
             "{}: {reason}",
             settings.path.display()
         )));
     }
-    let summary = Summary::of(&packed, skipped, truncated);
+    summary.measure(&packed);
     Ok(Dataset::new(packed, summary))
 }
 
@@ -158,7 +163,7 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
-    use glmtune_model::rows::LayoutLimits;
+    use glmtune_model::rows::{LayoutLimits, RowFormat};
     use glmtune_model::tokenizer::{Mode, small_tokenizer};
 
     use super::*;
@@ -184,6 +189,7 @@ mod tests {
             let settings = DataSettings {
                 path: &path,
                 mode: Mode::Glm2,
+                format: RowFormat::default(),
                 limits: LayoutLimits {
                     max_len,
                     max_src_len: 40,

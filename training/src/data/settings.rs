@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use glmtune_model::rows::LayoutLimits;
+use glmtune_model::rows::{LayoutLimits, RowFormat};
 use glmtune_model::tokenizer::Mode;
 
 /// What makes up a data set.
@@ -12,6 +12,8 @@ pub struct DataSettings<'a> {
     pub path: &'a Path,
     /// Row format.
     pub mode: Mode,
+    /// How the rows are read.
+    pub format: RowFormat,
     /// Limits of a row.
     pub limits: LayoutLimits,
     /// Whether rows that would be truncated are left out.

@@ -1,5 +1,6 @@
 //! What is said of the rows before a training.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use glmtune_model::rows::IGNORED;
@@ -21,6 +22,10 @@ pub struct Summary {
     pub skipped: usize,
     /// Rows of which something was cut off.
     pub truncated: usize,
+    /// Rows with an empty answer, which train the end token alone.
+    pub without_answer: usize,
+    /// Keys that no row form has, with the number of rows that have them.
+    pub unused_keys: BTreeMap<String, usize>,
     /// Tokens of all rows.
     pub tokens: usize,
     /// Tokens that are to be predicted.
@@ -41,8 +46,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The numbers of packed rows.
-    pub(super) fn of(packed: &Packed, skipped: usize, truncated: usize) -> Self {
+    /// Takes down the numbers of packed rows.
+    pub(super) fn measure(&mut self, packed: &Packed) {
         let mut lengths: Vec<usize> = Vec::with_capacity(packed.ends.len());
         let (mut start, mut targets) = (0, 0);
         for &end in &packed.ends {
@@ -56,19 +61,14 @@ impl Summary {
             let index = (lengths.len() as f64 * share).ceil() as usize;
             lengths.get(index.saturating_sub(1)).copied().unwrap_or(0)
         };
-        Self {
-            rows: lengths.len(),
-            skipped,
-            truncated,
-            tokens: packed.ids.len(),
-            targets,
-            shortest: lengths.first().copied().unwrap_or(0),
-            median: at(0.5),
-            percentile_95: at(0.95),
-            longest: lengths.last().copied().unwrap_or(0),
-            histogram: histogram(&lengths),
-            from_cache: false,
-        }
+        self.rows = lengths.len();
+        self.tokens = packed.ids.len();
+        self.targets = targets;
+        self.shortest = lengths.first().copied().unwrap_or(0);
+        self.median = at(0.5);
+        self.percentile_95 = at(0.95);
+        self.longest = lengths.last().copied().unwrap_or(0);
+        self.histogram = histogram(&lengths);
     }
 }
 
@@ -107,6 +107,18 @@ impl fmt::Display for Summary {
             "rows: {}, skipped: {}, truncated: {}{cached}",
             self.rows, self.skipped, self.truncated
         )?;
+        if self.without_answer > 0 {
+            writeln!(
+                f,
+                "rows without an answer: {} (they train the end token alone)",
+                self.without_answer
+            )?;
+        }
+        if !self.unused_keys.is_empty() {
+            let keys = self.unused_keys.iter();
+            let keys = keys.map(|(key, rows)| format!("`{}` ({rows} rows)", key.escape_debug()));
+            writeln!(f, "keys not used: {}", keys.collect::<Vec<_>>().join(", "))?;
+        }
         writeln!(
             f,
             "tokens: {}, targets: {} ({share:.1} %), ignored: {}",
@@ -146,7 +158,12 @@ mod tests {
             };
             packed.push(1, &row);
         }
-        let summary = Summary::of(&packed, 3, 1);
+        let mut summary = Summary {
+            skipped: 3,
+            truncated: 1,
+            ..Summary::default()
+        };
+        summary.measure(&packed);
         assert_eq!(
             (summary.rows, summary.skipped, summary.truncated),
             (4, 3, 1)

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::super::fingerprint::Fingerprint;
 use super::write_json;
 use crate::error::{Error, Result};
 use crate::files::{self, Limit};
@@ -21,6 +22,12 @@ pub struct AdapterMeta {
     /// The base model, as it was named for the training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_model: Option<String>,
+    /// What tells that model from others of its shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Fingerprint>,
+    /// The text that stood before every row of the training, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_text: Option<String>,
     /// What a later version of glmtune noted; kept when the note is written again.
     #[serde(flatten)]
     pub other: Map<String, Value>,

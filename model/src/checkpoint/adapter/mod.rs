@@ -12,6 +12,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::atomic::AtomicFile;
+use super::reader::Checkpoint;
 use crate::error::{Error, Result};
 use crate::files::{self, Limit};
 
@@ -63,6 +64,16 @@ impl AdapterKind {
                       `pre_seq_len` in `config.json` (P-Tuning v2)";
         Err(Error::directory(dir, detail))
     }
+}
+
+/// Whether a directory holds a whole model: one may carry its prefix or lie beside a LoRA, while an adapter's
+/// own directory holds nothing else.
+pub fn holds_whole_model(dir: &Path) -> bool {
+    dir.join(CONFIG).is_file()
+        && Checkpoint::open(dir).is_ok_and(|checkpoint| {
+            let mut names = checkpoint.entries().map(|info| info.name.as_str());
+            names.any(|name| name.contains("word_embeddings"))
+        })
 }
 
 /// Writes a JSON file, indented as Python's tools write theirs.
