@@ -1,1 +1,21 @@
-//! Predictions to numbers.
+//! Predictions to numbers: what a tuned model answered, row by row, becomes scores that can be compared.
+//!
+//! A [`Task`] scores a row and sums up all rows; [`predictions`] reads the rows that `glmtune predict` writes;
+//! [`bootstrap`] says whether a difference between two models is more than noise. Models are no concern of
+//! this crate: it sees text and numbers only.
+
+pub mod bootstrap;
+pub mod error;
+pub mod perplexity;
+pub mod predictions;
+pub mod questions;
+pub mod report;
+pub mod scores;
+pub mod task;
+pub mod text;
+pub mod triples;
+
+pub use error::{Error, Result};
+pub use predictions::Prediction;
+pub use scores::Scores;
+pub use task::Task;
