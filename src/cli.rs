@@ -9,11 +9,13 @@ use serde::Serialize;
 
 use crate::backend::BackendChoice;
 
+mod eval;
 mod plan;
 mod rows;
 mod tips;
 mod train;
 
+pub use eval::{EvalArgs, TaskChoice};
 pub use plan::PlanArgs;
 pub use rows::{LayoutArgs, PromptArgs};
 pub use tips::parse;
@@ -53,6 +55,8 @@ pub enum Command {
     Chat(ChatArgs),
     /// Loss, perplexity and token count of each row.
     Score(ScoreArgs),
+    /// Scores of answers: triples, text, questions, perplexity.
+    Eval(EvalArgs),
     /// Texts to token ids, or rows to training rows.
     Tokenize(TokenizeArgs),
     /// What is in a model or adapter directory, and what memory its tuning takes.

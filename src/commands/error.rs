@@ -14,6 +14,9 @@ pub enum Error {
     /// From the training library.
     #[error(transparent)]
     Training(#[from] glmtune_training::Error),
+    /// From the evaluation library.
+    #[error(transparent)]
+    Eval(#[from] glmtune_eval::Error),
     /// Standard output or input failed.
     #[error("{0}")]
     Stream(#[from] io::Error),
@@ -31,6 +34,7 @@ impl Error {
         let is_request = match self {
             Self::Model(error) => error.is_request(),
             Self::Training(error) => error.is_request(),
+            Self::Eval(error) => error.is_request(),
             Self::Stream(_) | Self::Interrupted(_) => false,
             Self::Request(_) => true,
         };

@@ -4,6 +4,7 @@ mod base;
 mod chat;
 mod doctor;
 mod error;
+mod eval;
 mod generate;
 mod init;
 mod inspect;
@@ -46,6 +47,7 @@ fn start(command: Command) -> Result<()> {
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
         Command::Score(args) => score::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Merge(args) => merge::run(&args),

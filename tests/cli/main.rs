@@ -10,6 +10,7 @@ mod bases;
 mod chat;
 mod device_failure;
 mod errors;
+mod eval;
 mod generate;
 mod init;
 mod machine;
