@@ -2,6 +2,7 @@
 //! people. The files are for development; a stranger's clone has none of them, and the tests say so.
 
 use std::path::{Path, PathBuf};
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use glmtune_eval::questions::Questions;
 use glmtune_eval::task::score_all;
