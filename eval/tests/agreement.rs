@@ -1,8 +1,8 @@
 //! The scores agree with values that were not made here: those of the official scripts' libraries, and those of
 //! people. The files are for development; a stranger's clone has none of them, and the tests say so.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::path::{Path, PathBuf};
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use glmtune_eval::questions::Questions;
 use glmtune_eval::task::score_all;
