@@ -145,7 +145,10 @@ mod tests {
         let format = |notes: &[AdapterMeta], asked| Prompting::of(Mode::Glm, notes, asked).format();
         let (note, foreign) = (tuned(""), AdapterMeta::default());
         assert_eq!(format(&[], None), PromptFormat::Published);
-        assert_eq!(format(&[foreign.clone()], None), PromptFormat::Published);
+        assert_eq!(
+            format(std::slice::from_ref(&foreign), None),
+            PromptFormat::Published
+        );
         assert_eq!(
             format(&[foreign, note.clone()], None),
             PromptFormat::Training
