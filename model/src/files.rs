@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 
 /// Bytes that are asked for at a time where a file is read whole.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 1 << 16;
 
 /// The most that is read of a kind of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -154,6 +154,14 @@ impl Session {
         let status = self.child.wait().unwrap().exit_code();
         assert!(!self.is_alternate(), "the terminal was not given back");
         assert!(!self.screen.screen().hide_cursor(), "no cursor");
-        (status, self.screen(), self.transcript)
+        let transcript = std::mem::take(&mut self.transcript);
+        (status, self.screen(), transcript)
+    }
+}
+
+impl Drop for Session {
+    /// A test that fails leaves no program behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
     }
 }

@@ -165,6 +165,10 @@ fn complete_outputs(output: &str) -> BTreeSet<String> {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_string();
         let files = ["adapter_model.safetensors", "glmtune.json"];
+        if name.starts_with('.') {
+            // Half written: it was never an output.
+            continue;
+        }
         if name.starts_with("earlier-") {
             found.extend(complete_outputs(path.to_str().unwrap()));
         } else if files.iter().all(|file| path.join(file).exists()) {
