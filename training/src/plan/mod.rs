@@ -381,11 +381,20 @@ impl<'a> Planner<'a> {
             }
             false => chunk * vocabulary * 4,
         };
+        // What an adapter adds to the logits stands beside them.
+        let added = match self.shares.head.adapters {
+            0 => 0,
+            _ => chunk * vocabulary * self.size,
+        };
         // Selected, normalised, and their gradients.
         let states = 4 * rows * hidden * self.size;
         // Summed in float32.
         let trained = self.shares.head.trained.saturating_sub(hidden);
-        logits + states + 4 * (trained + self.shares.head.adapters) + self.casts(self.shares.head)
+        logits
+            + added
+            + states
+            + 4 * (trained + self.shares.head.adapters)
+            + self.casts(self.shares.head)
     }
 
     /// The backward pass at the activation of a block: of its weights, only the second layer of the MLP
