@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use burn::tensor::{DType, Distribution, Tensor, TensorPrimitive};
+use burn::tensor::{DType, Distribution, Tensor};
+use glmtune_model::layers::linear;
 use glmtune_model::parameters::{ParameterInfo, parameters};
 use glmtune_model::rows::IGNORED;
 use glmtune_model::tokenizer::{SpecialToken, Tokenizer};
@@ -202,10 +203,8 @@ fn products_per_second<B: GlmBackend>(device: &B::Device, dtype: DType, width: u
     };
     let (x, weight) = (random([TRIAL_ROWS, width]), random([4 * width, width]));
     let product = || {
-        let primitive = |tensor: &Tensor<B, 2>| tensor.clone().into_primitive().tensor();
-        let output = B::glm_linear(primitive(&x), primitive(&weight), None);
         // Reading a number back waits for the device.
-        Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(output))
+        linear(x.clone(), weight.clone(), None)
             .narrow(0, 0, 1)
             .into_data()
     };
