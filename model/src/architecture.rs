@@ -14,6 +14,7 @@ use crate::layers::{
 };
 use crate::peft::{PrefixEncoder, PrefixKeyValues};
 use crate::rope_ratio::RopeRatio;
+use crate::segment::SegmentPaths;
 
 /// What every block of a walk reads beside the hidden state.
 #[derive(Debug, Clone)]
@@ -133,6 +134,8 @@ impl BuildOptions {
 pub(crate) trait Architecture<B: GlmBackend> {
     fn embed(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3>;
     fn num_blocks(&self) -> usize;
+    /// Which parameters belong to which segment.
+    fn segments(&self) -> &'static SegmentPaths;
     fn block(
         &self,
         index: usize,

@@ -12,14 +12,15 @@ use burn::tensor::{DType, Int, Tensor};
 
 use crate::architecture::{Architecture, BuildOptions, SharedInputs};
 use crate::batch::{BatchPositions, TokenBatch};
-use crate::chatglm::ChatGlm;
-use crate::chatglm2::ChatGlm2;
+use crate::chatglm::{self, ChatGlm};
+use crate::chatglm2::{self, ChatGlm2};
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::layers::{
     self, AttentionMask, DropoutSite, DropoutSource, GlmBackend, KvCache, LayerCache, Projection,
 };
 use crate::peft::{PrefixDropout, PrefixEncoder, PrefixKeyValues, PrefixShape};
+use crate::segment::SegmentPaths;
 
 /// A causal language model of either architecture.
 // One model exists per process; the difference in size of the variants is nothing to it.
@@ -64,6 +65,14 @@ impl<B: Backend> CausalLm<B> {
             Self::ChatGlm(model) => model.projections_mut(),
             Self::ChatGlm2(model) => model.projections_mut(),
         }
+    }
+}
+
+/// Which parameters belong to which segment in the architecture of a configuration.
+pub fn segment_paths(config: &ModelConfig) -> &'static SegmentPaths {
+    match config {
+        ModelConfig::ChatGlm(_) => &chatglm::SEGMENTS,
+        ModelConfig::ChatGlm2(_) => &chatglm2::SEGMENTS,
     }
 }
 
@@ -114,6 +123,11 @@ impl<B: GlmBackend> CausalLm<B> {
     /// Number of blocks.
     pub fn num_blocks(&self) -> usize {
         self.architecture().num_blocks()
+    }
+
+    /// Which parameters belong to which segment.
+    pub fn segments(&self) -> &'static SegmentPaths {
+        self.architecture().segments()
     }
 
     /// Segment `index + 1`: one block. With a cache, the tokens are appended to those that it holds.

@@ -20,6 +20,15 @@ use crate::layers::{
     RotaryPairs, RotaryTable, attention, gelu_tanh,
 };
 use crate::peft::PrefixEncoder;
+use crate::segment::SegmentPaths;
+
+/// Which parameters belong to which segment.
+pub(crate) const SEGMENTS: SegmentPaths = SegmentPaths {
+    embeddings: "transformer.word_embeddings",
+    prefix: "transformer.prefix_encoder",
+    blocks: "transformer.layers",
+    head: &["transformer.final_layernorm", "lm_head"],
+};
 
 /// The published code never hands its number of layers down to the blocks: whatever `num_layers` says,
 /// the residual is scaled by `sqrt(2 · 28)`.
@@ -138,6 +147,10 @@ impl<B: GlmBackend> Architecture<B> for ChatGlm<B> {
 
     fn num_blocks(&self) -> usize {
         self.transformer.layers.len()
+    }
+
+    fn segments(&self) -> &'static SegmentPaths {
+        &SEGMENTS
     }
 
     fn block(

@@ -22,6 +22,18 @@ use crate::layers::{
 };
 use crate::peft::PrefixEncoder;
 use crate::rope_ratio::RopeSettings;
+use crate::segment::SegmentPaths;
+
+/// Which parameters belong to which segment.
+pub(crate) const SEGMENTS: SegmentPaths = SegmentPaths {
+    embeddings: "transformer.embedding.word_embeddings",
+    prefix: "transformer.prefix_encoder",
+    blocks: "transformer.encoder.layers",
+    head: &[
+        "transformer.encoder.final_layernorm",
+        "transformer.output_layer",
+    ],
+};
 
 /// The whole model.
 #[derive(Module, Debug)]
@@ -134,6 +146,10 @@ impl<B: GlmBackend> Architecture<B> for ChatGlm2<B> {
 
     fn num_blocks(&self) -> usize {
         self.transformer.encoder.layers.len()
+    }
+
+    fn segments(&self) -> &'static SegmentPaths {
+        &SEGMENTS
     }
 
     fn block(

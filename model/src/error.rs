@@ -31,6 +31,10 @@ pub enum Error {
         source: serde_json::Error,
     },
 
+    /// A parameter that no segment of the architecture declares.
+    #[error("`{}` is no parameter of this architecture: none of its segments has it", Shown(.0))]
+    UnknownParameter(String),
+
     /// A key of a JSON file has a value that glmtune cannot use.
     #[error(
         "{}: key `{}`: found {}, expected {expected}",
@@ -226,6 +230,7 @@ impl Error {
             | Self::Weights { .. }
             | Self::Tokenizer(_)
             | Self::Compute(_)
+            | Self::UnknownParameter(_)
             | Self::Device(_) => false,
         }
     }

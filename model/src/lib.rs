@@ -27,6 +27,7 @@ pub mod process;
 pub mod random_weights;
 pub mod rope_ratio;
 pub mod rows;
+pub mod segment;
 pub mod tokenizer;
 
 pub use architecture::BuildOptions;
@@ -35,3 +36,4 @@ pub use causal_lm::CausalLm;
 pub use config::ModelConfig;
 pub use error::{Error, Result};
 pub use layers::GlmBackend;
+pub use segment::Segment;

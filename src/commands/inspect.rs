@@ -187,13 +187,13 @@ fn with_trainings(
     };
     let case = Case::of(&settings, dtype, limits.max_len, targets);
     if args.plan {
-        if planned.plan(&case, true).trained == 0 {
+        if planned.plan(&case, true)?.trained == 0 {
             return Err(Error::Request(format!(
                 "nothing would be trained: no parameter of this model is meant by the flags of --train_type {}",
                 settings.method.name()
             )));
         }
-        return Ok(report.with(format!("plan of {}", case.title()), planned.details(&case)));
+        return Ok(report.with(format!("plan of {}", case.title()), planned.details(&case)?));
     }
     let methods = methods(args, &settings, planned.config);
     let of = |method: &Method, dtype| Case {
@@ -203,10 +203,10 @@ fn with_trainings(
     };
     let (mut trained, mut memory) = (Report::new(), Report::new());
     for (name, method) in &methods {
-        trained.add(*name, planned.trained(&of(method, DType::F32)));
+        trained.add(*name, planned.trained(&of(method, DType::F32))?);
         for dtype in dtypes(args) {
             let case = of(method, dtype);
-            memory.add(case.title(), planned.brief(&case));
+            memory.add(case.title(), planned.brief(&case)?);
         }
     }
     let workload = format!("(batch {}, length {})", case.batch, case.length);

@@ -6,6 +6,7 @@ use glmtune_model::parameters::ParameterInfo;
 use glmtune_training::plan::{Parts, Plan, Saving, Workload, plan};
 use glmtune_training::settings::{Method, TrainSettings};
 
+use super::error::Result;
 use super::report::Report;
 use super::session::type_name;
 
@@ -73,8 +74,8 @@ impl Case {
 
 impl Planned<'_> {
     /// The memory that a training takes.
-    pub fn plan(&self, case: &Case, on_cpu: bool) -> Plan {
-        plan(&Workload {
+    pub fn plan(&self, case: &Case, on_cpu: bool) -> Result<Plan> {
+        Ok(plan(&Workload {
             config: self.config,
             parameters: self.parameters,
             method: &case.method,
@@ -85,39 +86,39 @@ impl Planned<'_> {
             accumulates: case.accumulates,
             on_cpu,
             saving: case.saving,
-        })
+        })?)
     }
 
     /// Trained parameters and their share.
-    pub fn trained(&self, case: &Case) -> Report {
-        let found = self.plan(case, true);
-        Report::Share(found.trained, found.parameters)
+    pub fn trained(&self, case: &Case) -> Result<Report> {
+        let found = self.plan(case, true)?;
+        Ok(Report::Share(found.trained, found.parameters))
     }
 
     /// On a GPU the memories of device and host, and that of a CPU.
-    pub fn brief(&self, case: &Case) -> Report {
-        let (gpu, cpu) = (self.plan(case, false), self.plan(case, true));
-        Report::new()
+    pub fn brief(&self, case: &Case) -> Result<Report> {
+        let (gpu, cpu) = (self.plan(case, false)?, self.plan(case, true)?);
+        Ok(Report::new()
             .with("device", Report::Bytes(gpu.device.total()))
             .with("host", Report::Bytes(gpu.host.total() + gpu.program))
-            .with("on the CPU", Report::Bytes(cpu.total() + cpu.program))
+            .with("on the CPU", Report::Bytes(cpu.total() + cpu.program)))
     }
 
     /// Every part, and what would lower it.
-    pub fn details(&self, case: &Case) -> Report {
-        let (gpu, cpu) = (self.plan(case, false), self.plan(case, true));
-        Report::new()
+    pub fn details(&self, case: &Case) -> Result<Report> {
+        let (gpu, cpu) = (self.plan(case, false)?, self.plan(case, true)?);
+        Ok(Report::new()
             .with("batch", case.batch)
             .with("longest row", case.length)
-            .with("trained parameters", self.trained(case))
+            .with("trained parameters", self.trained(case)?)
             .with("device", parts(&gpu.device, 0))
             .with("host", parts(&gpu.host, gpu.program))
             .with("on the CPU", parts(&cpu.device.plus(cpu.host), cpu.program))
-            .with("what would lower the device's", self.advice(case, &gpu))
+            .with("what would lower the device's", self.advice(case, &gpu)?))
     }
 
     /// Flags that lower the device's memory, each by itself.
-    fn advice(&self, case: &Case, now: &Plan) -> Report {
+    fn advice(&self, case: &Case, now: &Plan) -> Result<Report> {
         let saving = case.saving;
         let mut others: Vec<(&str, Case)> = Vec::new();
         let mut offer = |is_new: bool, flag: &'static str, change: &dyn Fn(&mut Case)| {
@@ -146,7 +147,7 @@ impl Planned<'_> {
         let before = now.device.total();
         let mut told = Report::new();
         for (flag, other) in others {
-            let after = self.plan(&other, false);
+            let after = self.plan(&other, false)?;
             let saved = 1.0 - after.device.total() as f64 / before as f64;
             if saved >= WORTH_NAMING {
                 let sizes = Report::new()
@@ -155,7 +156,7 @@ impl Planned<'_> {
                 told.add(flag, sizes);
             }
         }
-        told
+        Ok(told)
     }
 }
 

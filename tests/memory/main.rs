@@ -121,7 +121,7 @@ fn gradients_of(prepared: &Prepared<Flex>, batch: &MicroBatch, walk: Walk) -> Gr
 fn walk_of(prepared: &Prepared<Flex>, checkpointed: bool) -> Walk {
     let paths = prepared.trainable.iter().map(|info| info.path.as_str());
     match checkpointed {
-        true => Walk::Checkpointed(BackwardReach::of(paths)),
+        true => Walk::Checkpointed(BackwardReach::of(prepared.model.segments(), paths).unwrap()),
         false => Walk::Plain,
     }
 }

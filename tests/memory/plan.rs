@@ -57,6 +57,7 @@ impl Case {
             on_cpu: true,
             saving: self.saving,
         })
+        .unwrap()
     }
 
     fn item(&self) -> WindowItem {
@@ -94,7 +95,8 @@ impl Case {
             false => Masters::InModel,
         };
         let prepared = prepared_as(self.config(), &self.method, self.dtype, masters);
-        let reach = BackwardReach::of(prepared.trainable.iter().map(|info| info.path.as_str()));
+        let trained = prepared.trainable.iter().map(|info| info.path.as_str());
+        let reach = BackwardReach::of(prepared.model.segments(), trained).unwrap();
         let settings = AdamWSettings::default();
         let mut optimizer: Box<dyn Optimizer<Flex>> = match offloads {
             true => Box::new(OffloadedAdamW::new(settings, Shard::default())),

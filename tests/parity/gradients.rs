@@ -5,6 +5,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use glmtune::model::GlmBackend;
 use glmtune::model::parameters::parameters;
 use glmtune::model::peft::{Lora, set_trainable};
+use glmtune::model::segment::SegmentPaths;
 use glmtune::training::gradients::Gradients;
 use glmtune::training::loss::{Targets, negative_log_likelihood};
 use glmtune::training::walk::{BackwardReach, MicroBatch, Walk, loss_and_gradients};
@@ -15,19 +16,20 @@ use crate::fixtures::{ADAPTERS, Fixtures, assert_close, model_of_run};
 parity_tests!(gradients, checkpointed_gradients, output_layer_adapter);
 
 fn gradients<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
-    every_run(backend, family, |_| Walk::Plain);
+    every_run(backend, family, |_, _| Walk::Plain);
 }
 
 fn checkpointed_gradients<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
-    every_run(backend, family, |trained| {
-        Walk::Checkpointed(BackwardReach::of(trained.iter().map(String::as_str)))
+    every_run(backend, family, |segments, trained| {
+        let trained = trained.iter().map(String::as_str);
+        Walk::Checkpointed(BackwardReach::of(segments, trained).unwrap())
     });
 }
 
 fn every_run<B: GlmBackend>(
     backend: &TestBackend<B>,
     family: &str,
-    walk: impl Fn(&[String]) -> Walk,
+    walk: impl Fn(&SegmentPaths, &[String]) -> Walk,
 ) {
     let fixtures = Fixtures::of(family);
     for run in ["base", "freeze"].into_iter().chain(ADAPTERS) {
@@ -56,7 +58,7 @@ fn gradients_of_run<B: GlmBackend>(
     run: &str,
     fixtures: &Fixtures,
     device: &B::Device,
-    walk: impl Fn(&[String]) -> Walk,
+    walk: impl Fn(&SegmentPaths, &[String]) -> Walk,
 ) -> Vec<(String, Vec<f32>)> {
     let frozen = fixtures.meta["freeze_module_name"].as_str().unwrap();
     let part = match run {
@@ -77,7 +79,15 @@ fn gradients_of_run<B: GlmBackend>(
     };
     let mut sum = Gradients::<B>::default();
     let mut sink = |grads: Gradients<B>| sum.add(grads);
-    loss_and_gradients(&model, &batch, None, walk(&trained), 1.0, &mut sink).unwrap();
+    loss_and_gradients(
+        &model,
+        &batch,
+        None,
+        walk(model.segments(), &trained),
+        1.0,
+        &mut sink,
+    )
+    .unwrap();
     sum.iter()
         .map(|(path, grad)| {
             let path = path.replace(".lora.", ".");
@@ -121,7 +131,7 @@ fn output_layer_adapter<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
     let trained = trained.filter(|path| path.contains(".lora."));
     for walk in [
         Walk::Plain,
-        Walk::Checkpointed(BackwardReach::of(trained.clone())),
+        Walk::Checkpointed(BackwardReach::of(model.segments(), trained).unwrap()),
     ] {
         let mut sum = Gradients::<B>::default();
         let mut sink = |grads: Gradients<B>| sum.add(grads);

@@ -6,7 +6,7 @@ use glmtune::model::GlmBackend;
 use glmtune::model::peft::set_trainable;
 use glmtune::model::pretrained::Pretrained;
 use glmtune::training::gradients::Gradients;
-use glmtune::training::walk::{BackwardReach, MicroBatch, Walk, loss_and_gradients};
+use glmtune::training::walk::{BackwardEnd, BackwardReach, MicroBatch, Walk, loss_and_gradients};
 
 use crate::backends::{TestBackend, parity_tests};
 use crate::common::golden;
@@ -23,7 +23,10 @@ fn half_precision_with_a_loss_scale<B: GlmBackend>(backend: &TestBackend<B>, fam
         return;
     }
     let fixtures = Fixtures::of(family);
-    let reach = BackwardReach::of(["transformer.word_embeddings.weight"].into_iter());
+    let reach = BackwardReach {
+        end: BackwardEnd::Embeddings,
+        prefix: false,
+    };
     for walk in [Walk::Plain, Walk::Checkpointed(reach)] {
         let found = gradients::<B>(&fixtures, family, walk, &backend.device);
         for (path, grad) in &found {

@@ -240,7 +240,7 @@ impl<B: TrainingBackend> Training<B> {
         let items = self.items(dataset, window);
         let tokens = items.iter().map(|item| item.batch.real_tokens()).sum();
         let own = self.shard.own(items);
-        let sum = window_sum(&model, &own, &self.plan())?;
+        let sum = window_sum(&model, &own, &self.plan(&model)?)?;
         if self.progress.step == 0 && !own.is_empty() {
             self.check_gradients(&sum.gradients)?;
         }
@@ -300,9 +300,10 @@ impl<B: TrainingBackend> Training<B> {
         items.collect()
     }
 
-    fn plan(&self) -> WindowPlan<'_, B> {
-        let reach = BackwardReach::of(self.trainable.keys().map(String::as_str));
-        WindowPlan {
+    fn plan(&self, model: &CausalLm<Autodiff<B>>) -> Result<WindowPlan<'_, B>> {
+        let trained = self.trainable.keys().map(String::as_str);
+        let reach = BackwardReach::of(model.segments(), trained)?;
+        Ok(WindowPlan {
             share: Share {
                 // The graph of a plain walk would hold the visiting weights of all blocks at once.
                 walk: match self.settings.gradient_checkpointing || self.settings.offload_param {
@@ -316,7 +317,7 @@ impl<B: TrainingBackend> Training<B> {
             stages: self.stages.as_ref(),
             reach,
             host: &self.host,
-        }
+        })
     }
 
     /// What the loss is multiplied with before the backward pass.

@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use burn::tensor::{DType, Distribution, Tensor};
+use glmtune_model::causal_lm::segment_paths;
 use glmtune_model::layers::linear;
 use glmtune_model::parameters::{ParameterInfo, parameters};
 use glmtune_model::rows::IGNORED;
 use glmtune_model::tokenizer::{SpecialToken, Tokenizer};
-use glmtune_model::{BuildOptions, CausalLm, GlmBackend};
+use glmtune_model::{BuildOptions, CausalLm, GlmBackend, ModelConfig, Segment};
 use glmtune_training::data::Dataset;
 use glmtune_training::settings::TrainSettings;
 
@@ -49,17 +50,17 @@ pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
     let case = Case::of(&settings, dtype, length, targets);
     let memory = Report::new().with(
         format!("memory of {}", case.title()),
-        planned.details(&case),
+        planned.details(&case)?,
     );
     request.say(memory.to_string().trim_end());
     let prepared = request.model(&settings, dtype)?;
     request.say(trainable_lines(&prepared));
-    let trained = planned.plan(&case, true).trained;
+    let trained = planned.plan(&case, true)?.trained;
     let course = Course {
         settings: &settings,
         dataset: &dataset,
-        blocks: block_weights(&infos),
-        head: head_weights(&infos),
+        blocks: block_weights(&plan.config, &infos),
+        head: head_weights(&plan.config, &infos),
         trained,
     };
     let speed = products_per_second::<B>(request.device, dtype, plan.config.common().hidden_size);
@@ -179,20 +180,26 @@ impl Course<'_> {
     }
 }
 
-fn block_weights(infos: &[ParameterInfo]) -> f64 {
-    elements(infos, |path| path.contains("layers."))
-}
-
-fn head_weights(infos: &[ParameterInfo]) -> f64 {
-    elements(infos, |path| {
-        path.contains("output_layer") || path.contains("lm_head")
+fn block_weights(config: &ModelConfig, infos: &[ParameterInfo]) -> f64 {
+    elements(config, infos, |segment| {
+        matches!(segment, Segment::Block(_))
     })
 }
 
-fn elements(infos: &[ParameterInfo], is_meant: impl Fn(&str) -> bool) -> f64 {
+fn head_weights(config: &ModelConfig, infos: &[ParameterInfo]) -> f64 {
+    elements(config, infos, |segment| segment == Segment::Head)
+}
+
+/// Elements of the matrices of some segments.
+fn elements(
+    config: &ModelConfig,
+    infos: &[ParameterInfo],
+    is_meant: impl Fn(Segment) -> bool,
+) -> f64 {
+    let segments = segment_paths(config);
     let matrices = infos
         .iter()
-        .filter(|info| info.shape.len() == 2 && is_meant(&info.path));
+        .filter(|info| info.shape.len() == 2 && segments.of(&info.path).is_ok_and(&is_meant));
     matrices.map(ParameterInfo::elements).sum::<usize>() as f64
 }
 

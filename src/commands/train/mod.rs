@@ -225,7 +225,7 @@ fn train<B: TrainingBackend>(request: Request<'_, B>) -> Result<Outcome> {
     }
     let stages = request.stages(&model);
     if let Some(stages) = &stages {
-        model = stages.place(model, &host);
+        model = stages.place(model, &host)?;
     }
     if request.shard.is_first() {
         output_dir::save_settings(args, plan.mode, &settings)?;

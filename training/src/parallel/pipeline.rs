@@ -5,7 +5,7 @@
 //! there are stages after it, then goes back and forth, so that it never keeps the inputs of more than
 //! one micro-batch per stage. Blocks run again in the backward pass, as in the checkpointed walk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -16,8 +16,8 @@ use burn::tensor::Tensor;
 use glmtune_model::architecture::through_host;
 use glmtune_model::device_health::settle;
 use glmtune_model::host_weights::HostWeights;
-use glmtune_model::parameters::ModulePath;
-use glmtune_model::{CausalLm, GlmBackend};
+use glmtune_model::parameters::{ModulePath, parameters};
+use glmtune_model::{CausalLm, GlmBackend, Segment};
 
 use super::data::Share;
 use super::{WindowItem, WindowSum, fresh_leaves, leaf_on};
@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::gradients::Gradients;
 use crate::threads::spawn;
 use crate::walk::segments::{Inputs, PrefixGradients, Segments};
-use crate::walk::{BackwardEnd, BackwardReach, Segment};
+use crate::walk::{BackwardEnd, BackwardReach};
 
 /// Which device walks which blocks.
 #[derive(Debug, Clone)]
@@ -49,9 +49,9 @@ impl<B: GlmBackend> Stages<B> {
         start(stage)..start(stage + 1)
     }
 
-    /// The stage that owns a parameter.
-    fn stage_of(&self, path: &str) -> usize {
-        match Segment::of(path) {
+    /// The stage that owns a segment.
+    fn stage_of(&self, segment: Segment) -> usize {
+        match segment {
             Segment::Block(block) => self.stage_of_block(block),
             Segment::Embeddings | Segment::Prefix => 0,
             Segment::Head => self.count() - 1,
@@ -64,18 +64,36 @@ impl<B: GlmBackend> Stages<B> {
             .unwrap_or(0)
     }
 
+    /// The device of every parameter.
+    fn homes(&self, model: &CausalLm<Autodiff<B>>) -> Result<BTreeMap<String, B::Device>> {
+        let infos = parameters(model).into_iter();
+        let homes = infos.map(|info| {
+            let stage = self.stage_of(model.segments().of(&info.path)?);
+            Ok((info.path, self.devices[stage].clone()))
+        });
+        homes.collect()
+    }
+
     /// The model with every parameter on the device of its stage, or on its way there.
-    pub fn place(&self, model: CausalLm<Autodiff<B>>, host: &HostWeights) -> CausalLm<Autodiff<B>> {
-        let placed = model.map(&mut Placement {
-            stages: self,
+    ///
+    /// # Errors
+    /// If no segment has one of its parameters.
+    pub fn place(
+        &self,
+        model: CausalLm<Autodiff<B>>,
+        host: &HostWeights,
+    ) -> Result<CausalLm<Autodiff<B>>> {
+        let homes = self.homes(&model)?;
+        let placed = model.map(&mut Placement::<B> {
+            homes: &homes,
             path: ModulePath::default(),
         });
-        host.bind(placed, &|path| self.devices[self.stage_of(path)].clone())
+        Ok(host.bind(placed, &|path| homes[path].clone()))
     }
 }
 
 struct Placement<'a, B: GlmBackend> {
-    stages: &'a Stages<B>,
+    homes: &'a BTreeMap<String, B::Device>,
     path: ModulePath,
 }
 
@@ -92,8 +110,7 @@ impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for Placement<'_, B> {
         &mut self,
         param: Param<Tensor<Autodiff<B>, D>>,
     ) -> Param<Tensor<Autodiff<B>, D>> {
-        let device = &self.stages.devices[self.stages.stage_of(&self.path.to_string())];
-        leaf_on(param, device)
+        leaf_on(param, &self.homes[&self.path.to_string()])
     }
 }
 
@@ -239,7 +256,7 @@ impl<B: GlmBackend> Stage<'_, B> {
     fn forward(&mut self, item: &WindowItem) -> Result<()> {
         let segments = Self::segments(&self.model, item, self.reach, self.device())?;
         let hidden = match &self.links.hidden_in {
-            None => segments.embed(),
+            None => segments.embed()?,
             Some(link) => link.recv().map_err(|_| broken())?,
         };
         let hidden = through_host(&hidden, self.device());

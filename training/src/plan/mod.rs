@@ -13,6 +13,7 @@ use glmtune_model::layers::ops::head_loss::head_rows;
 use glmtune_model::parameters::ParameterInfo;
 use serde::Serialize;
 
+use crate::error::Result;
 use crate::settings::Method;
 use block::{Block, Kept, Widths};
 use trainable::{Elements, Shares};
@@ -120,8 +121,11 @@ impl Plan {
 }
 
 /// Plans a training.
-pub fn plan(workload: &Workload<'_>) -> Plan {
-    Planner::new(workload).plan()
+///
+/// # Errors
+/// If the parameters are not those of the configuration's architecture.
+pub fn plan(workload: &Workload<'_>) -> Result<Plan> {
+    Ok(Planner::new(workload)?.plan())
 }
 
 /// Tokens of a micro-batch; no more than keeps every sum over a model's activations within 64 bits: what
@@ -159,11 +163,11 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(workload: &'a Workload<'a>) -> Self {
-        let shares = Shares::new(workload.config, workload.parameters, workload.method);
+    fn new(workload: &'a Workload<'a>) -> Result<Self> {
+        let shares = Shares::new(workload.config, workload.parameters, workload.method)?;
         let saving = workload.saving;
         let tokens = bounded_tokens(workload);
-        Self {
+        Ok(Self {
             total: shares.total(),
             shares,
             block: Block::new(workload.config, tokens, workload.dtype, workload.on_cpu),
@@ -172,7 +176,7 @@ impl<'a> Planner<'a> {
                 || (saving.offload_param && !workload.method.is_adapter()),
             checkpointed: saving.gradient_checkpointing || saving.offload_param,
             workload,
-        }
+        })
     }
 
     fn plan(&self) -> Plan {

@@ -1,13 +1,13 @@
 //! How many parameters a method trains, segment by segment, without a model.
 
-use glmtune_model::ModelConfig;
-use glmtune_model::causal_lm::prefix_shape;
+use glmtune_model::causal_lm::{prefix_shape, segment_paths};
 use glmtune_model::host_weights::may_leave;
 use glmtune_model::parameters::ParameterInfo;
+use glmtune_model::{ModelConfig, Segment};
 
+use crate::error::Result;
 use crate::method::targets;
 use crate::settings::Method;
-use crate::walk::Segment;
 
 /// Elements of a segment's parameters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,7 +52,15 @@ pub(super) struct Shares {
 
 impl Shares {
     /// Deals parameters out to segments.
-    pub fn new(config: &ModelConfig, parameters: &[ParameterInfo], method: &Method) -> Self {
+    ///
+    /// # Errors
+    /// If they are not those of the configuration's architecture.
+    pub fn new(
+        config: &ModelConfig,
+        parameters: &[ParameterInfo],
+        method: &Method,
+    ) -> Result<Self> {
+        let segments = segment_paths(config);
         let mut shares = Self {
             embeddings: Elements::default(),
             blocks: vec![Elements::default(); config.common().num_layers],
@@ -60,8 +68,9 @@ impl Shares {
             prefix: Elements::default(),
         };
         for info in parameters {
-            let own = elements(info, method);
-            let segment = match Segment::of(&info.path) {
+            let segment = segments.of(&info.path)?;
+            let own = elements(info, segment, method);
+            let share = match segment {
                 Segment::Embeddings => &mut shares.embeddings,
                 Segment::Head => &mut shares.head,
                 Segment::Prefix => &mut shares.prefix,
@@ -70,7 +79,7 @@ impl Shares {
                     None => continue,
                 },
             };
-            *segment = segment.plus(own);
+            *share = share.plus(own);
         }
         if let Method::Ptuning {
             pre_seq_len,
@@ -80,7 +89,7 @@ impl Shares {
         {
             shares.prefix = prefix(config, *pre_seq_len, *prefix_projection);
         }
-        shares
+        Ok(shares)
     }
 
     /// All segments together.
@@ -103,7 +112,7 @@ impl Shares {
     }
 }
 
-fn elements(info: &ParameterInfo, method: &Method) -> Elements {
+fn elements(info: &ParameterInfo, segment: Segment, method: &Method) -> Elements {
     let count = info.elements() as u64;
     let is_trained = match method {
         Method::All => true,
@@ -118,7 +127,7 @@ fn elements(info: &ParameterInfo, method: &Method) -> Elements {
             lora_dim,
             lora_module_name,
             ..
-        } if is_adapted(info, lora_module_name) => {
+        } if is_adapted(info, segment, lora_module_name) => {
             (bounded(*lora_dim) * info.shape.iter().sum::<usize>()) as u64
         }
         _ => 0,
@@ -137,8 +146,8 @@ fn elements(info: &ParameterInfo, method: &Method) -> Elements {
 }
 
 /// Whether LoRA goes to the linear layer that this is the weight of.
-fn is_adapted(info: &ParameterInfo, names: &[String]) -> bool {
-    if !matches!(Segment::of(&info.path), Segment::Block(_) | Segment::Head) {
+fn is_adapted(info: &ParameterInfo, segment: Segment, names: &[String]) -> bool {
+    if !matches!(segment, Segment::Block(_) | Segment::Head) {
         return false;
     }
     let Some(path) = info.path.strip_suffix(".weight") else {

@@ -11,9 +11,9 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use glmtune_model::host_weights::is_hosted;
 use glmtune_model::parameters::ModulePath;
-use glmtune_model::{CausalLm, GlmBackend};
+use glmtune_model::segment::SegmentPaths;
+use glmtune_model::{CausalLm, GlmBackend, Segment};
 
-use super::Segment;
 use crate::error::Result;
 use crate::threads::spawn;
 
@@ -21,16 +21,28 @@ use crate::threads::spawn;
 pub(crate) type Lent<'a, B> = Cow<'a, CausalLm<Autodiff<B>>>;
 
 /// The model with a segment's weights on the device, until it is dropped.
-pub(crate) fn lend<B: GlmBackend>(model: &CausalLm<Autodiff<B>>, segment: Segment) -> Lent<'_, B> {
+///
+/// # Errors
+/// If no segment has one of the model's weights.
+pub(crate) fn lend<B: GlmBackend>(
+    model: &CausalLm<Autodiff<B>>,
+    segment: Segment,
+) -> Result<Lent<'_, B>> {
     if !has_hosted(model) {
-        return Cow::Borrowed(model);
+        return Ok(Cow::Borrowed(model));
     }
     let copy = model.clone();
-    copy.visit(&mut Reader {
+    let mut reader = Reader {
         path: ModulePath::default(),
+        segments: model.segments(),
         segment,
-    });
-    Cow::Owned(copy)
+        fault: None,
+    };
+    copy.visit(&mut reader);
+    match reader.fault {
+        Some(fault) => Err(fault.into()),
+        None => Ok(Cow::Owned(copy)),
+    }
 }
 
 /// Lends the model for one block after the other; while one is at work, the next one's weights are on their
@@ -56,7 +68,7 @@ pub(crate) fn lend_each<B: GlmBackend>(
             }
         });
         for (block, lent) in receiver {
-            work(block, &lent)?;
+            work(block, lent?.as_ref())?;
         }
         Ok(())
     })
@@ -81,7 +93,10 @@ impl<B: Backend> ModuleVisitor<B> for Search {
 /// Reads a segment's weights, which brings them to the device.
 struct Reader {
     path: ModulePath,
+    segments: &'static SegmentPaths,
     segment: Segment,
+    /// A weight of no segment would never be read.
+    fault: Option<glmtune_model::Error>,
 }
 
 impl<B: Backend> ModuleVisitor<B> for Reader {
@@ -94,8 +109,13 @@ impl<B: Backend> ModuleVisitor<B> for Reader {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if is_hosted(param) && Segment::of(&self.path.to_string()) == self.segment {
-            let _ = param.val();
+        if !is_hosted(param) {
+            return;
+        }
+        match self.segments.of(&self.path.to_string()) {
+            Ok(segment) if segment == self.segment => drop(param.val()),
+            Ok(_) => {}
+            Err(fault) => self.fault = Some(fault),
         }
     }
 }

@@ -13,8 +13,8 @@ use std::ops::Range;
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use glmtune_model::layers::DropoutSource;
-use glmtune_model::pretrained::PREFIX_ENCODER;
-use glmtune_model::{CausalLm, GlmBackend, Padding, TokenBatch};
+use glmtune_model::segment::SegmentPaths;
+use glmtune_model::{CausalLm, GlmBackend, Padding, Segment, TokenBatch};
 
 use crate::error::{Error, Result};
 use crate::gradients::{Gradients, read};
@@ -41,10 +41,34 @@ pub struct BackwardReach {
 
 impl BackwardReach {
     /// What must be reached when these parameters are trained.
-    pub fn of<'a>(trainable: impl Iterator<Item = &'a str> + Clone) -> Self {
-        Self {
-            prefix: trainable.clone().any(|path| path.contains(PREFIX_ENCODER)),
-            end: BackwardEnd::of(trainable),
+    ///
+    /// # Errors
+    /// If no segment has one of them.
+    pub fn of<'a>(
+        segments: &SegmentPaths,
+        trainable: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self> {
+        let mut reach = Self {
+            end: BackwardEnd::Head,
+            prefix: false,
+        };
+        for path in trainable {
+            let segment = segments.of(path)?;
+            reach.prefix |= segment == Segment::Prefix;
+            reach.end = reach.end.min(BackwardEnd::from(segment));
+        }
+        Ok(reach)
+    }
+}
+
+impl From<Segment> for BackwardEnd {
+    fn from(segment: Segment) -> Self {
+        match segment {
+            Segment::Block(block) => Self::Block(block),
+            Segment::Embeddings => Self::Embeddings,
+            // The prefix acts in every block.
+            Segment::Prefix => Self::Block(0),
+            Segment::Head => Self::Head,
         }
     }
 }
@@ -61,51 +85,12 @@ pub enum BackwardEnd {
 }
 
 impl BackwardEnd {
-    /// Where the backward pass ends when these parameters are trained.
-    pub fn of<'a>(trainable: impl IntoIterator<Item = &'a str>) -> Self {
-        let ends = trainable.into_iter().map(|path| match Segment::of(path) {
-            Segment::Block(block) => Self::Block(block),
-            Segment::Embeddings => Self::Embeddings,
-            // The prefix acts in every block.
-            Segment::Prefix => Self::Block(0),
-            Segment::Head => Self::Head,
-        });
-        ends.min().unwrap_or(Self::Head)
-    }
-
     /// The blocks that run again, out of `blocks`.
     pub(crate) fn recomputed(self, blocks: usize) -> Range<usize> {
         match self {
             Self::Embeddings => 0..blocks,
             Self::Block(block) => block..blocks,
             Self::Head => blocks..blocks,
-        }
-    }
-}
-
-/// What a parameter belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Segment {
-    /// The word embeddings.
-    Embeddings,
-    /// The prefix encoder, whose result all blocks read.
-    Prefix,
-    /// A block.
-    Block(usize),
-    /// The last norm and the output layer.
-    Head,
-}
-
-impl Segment {
-    /// The segment of a parameter: that of a block is the number after `layers`.
-    pub fn of(path: &str) -> Self {
-        let mut parts = path.split('.').skip_while(|part| *part != "layers");
-        let block = parts.nth(1).and_then(|number| number.parse().ok());
-        match block {
-            Some(block) => Self::Block(block),
-            None if path.contains("word_embeddings") => Self::Embeddings,
-            None if path.contains(PREFIX_ENCODER) => Self::Prefix,
-            None => Self::Head,
         }
     }
 }
@@ -205,7 +190,7 @@ fn checkpointed<B: GlmBackend>(
 ) -> Result<f64> {
     let segments = Segments::new(model, batch, dropout, reach, &model.device())?;
     let all = 0..model.num_blocks();
-    let (hidden, inputs) = segments.forward(all, segments.embed())?;
+    let (hidden, inputs) = segments.forward(all, segments.embed()?)?;
     let (loss, grad) = segments.head(hidden, scale, sink)?;
     let (grad, prefix) = segments.backward(inputs, grad, sink)?;
     segments.finish(prefix, grad, sink)?;
@@ -240,17 +225,15 @@ mod tests {
 
     #[test]
     fn the_backward_pass_ends_at_the_lowest_trained_segment() {
-        let block = "transformer.encoder.layers.3.mlp.dense_4h_to_h.weight";
-        let embeddings = "transformer.word_embeddings.weight";
-        let prefix = "transformer.prefix_encoder.embedding.weight";
-        let head = "transformer.output_layer.weight";
-        assert_eq!(BackwardEnd::of([head]), BackwardEnd::Head);
-        assert_eq!(BackwardEnd::of([head, block]), BackwardEnd::Block(3));
-        assert_eq!(BackwardEnd::of([prefix]), BackwardEnd::Block(0));
-        assert_eq!(
-            BackwardEnd::of([block, embeddings]),
-            BackwardEnd::Embeddings
-        );
+        let end = |trained: &[Segment]| {
+            let ends = trained.iter().copied().map(BackwardEnd::from);
+            ends.min().unwrap_or(BackwardEnd::Head)
+        };
+        let block = Segment::Block(3);
+        assert_eq!(end(&[Segment::Head]), BackwardEnd::Head);
+        assert_eq!(end(&[Segment::Head, block]), BackwardEnd::Block(3));
+        assert_eq!(end(&[Segment::Prefix]), BackwardEnd::Block(0));
+        assert_eq!(end(&[block, Segment::Embeddings]), BackwardEnd::Embeddings);
         assert_eq!(BackwardEnd::Block(3).recomputed(5), 3..5);
         assert_eq!(BackwardEnd::Head.recomputed(5), 5..5);
     }

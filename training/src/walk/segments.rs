@@ -8,10 +8,10 @@ use burn::tensor::backend::AutodiffBackend;
 use glmtune_model::architecture::SharedInputs;
 use glmtune_model::layers::DropoutSource;
 use glmtune_model::peft::frozen;
-use glmtune_model::{CausalLm, GlmBackend};
+use glmtune_model::{CausalLm, GlmBackend, Segment};
 
 use super::lending::{lend, lend_each};
-use super::{BackwardEnd, BackwardReach, MicroBatch, Segment, Sink, scalar};
+use super::{BackwardEnd, BackwardReach, MicroBatch, Sink, scalar};
 use crate::error::Result;
 use crate::gradients::Gradients;
 
@@ -87,9 +87,9 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
     }
 
     /// The first segment.
-    pub fn embed(&self) -> Tensor<B, 3> {
+    pub fn embed(&self) -> Result<Tensor<B, 3>> {
         let ids = self.batch.tokens.ids(&self.frozen.device());
-        lend(&self.frozen, Segment::Embeddings).embed(ids).inner()
+        Ok(lend(&self.frozen, Segment::Embeddings)?.embed(ids).inner())
     }
 
     /// Some blocks without a graph: the last one's output, and the inputs of those that run again.
@@ -121,7 +121,7 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
     ) -> Result<(f64, Tensor<B, 3>)> {
         let targets = self.batch.targets::<Autodiff<B>>(&hidden.device())?;
         let input = leaf(hidden);
-        let model = lend(self.model, Segment::Head);
+        let model = lend(self.model, Segment::Head)?;
         let dropout = self.home.dropout;
         let loss = model.head_loss(input.clone(), targets.rows, targets.tokens, dropout, scale);
         let value = loss.clone().inner();
@@ -190,7 +190,7 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
             sink(self.prefix(prefix))?;
         }
         if self.reach.end == BackwardEnd::Embeddings {
-            let model = lend(self.model, Segment::Embeddings);
+            let model = lend(self.model, Segment::Embeddings)?;
             let output = model.embed(self.batch.tokens.ids(&model.device()));
             sink(Gradients::take(&model, &mut backward(output, grad)))?;
         }
