@@ -7,11 +7,11 @@
 use std::fmt;
 use std::path::Path;
 
-use burn::tensor::DType;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, KeyFault, Result};
 use crate::files::{self, Limit};
+use crate::float_type::{FloatType, TYPE_KEYS};
 
 /// Keys that describe a file or its training and change nothing that is computed here.
 const INERT: &[&str] = &[
@@ -64,7 +64,7 @@ pub struct CommonConfig {
     /// Whether the prefix passes an MLP.
     pub prefix_projection: bool,
     /// Type that the weights are published in.
-    pub torch_dtype: Option<DType>,
+    pub torch_dtype: Option<FloatType>,
 }
 
 /// ChatGLM-6B.
@@ -310,10 +310,10 @@ impl CommonConfig {
             pad_token_id: pad_token_id.unwrap_or(0),
             pre_seq_len: keys.optional_size("pre_seq_len").filter(|&len| len > 0),
             prefix_projection: keys.flag("prefix_projection", false),
-            // Newer releases of `transformers` write the key without its prefix.
-            torch_dtype: keys
-                .weight_type("torch_dtype")
-                .or(keys.weight_type("dtype")),
+            torch_dtype: TYPE_KEYS
+                .map(|key| keys.weight_type(key))
+                .into_iter()
+                .find_map(|dtype| dtype),
         }
     }
 }
@@ -430,8 +430,10 @@ impl<'a> Keys<'a> {
         found.unwrap_or(0)
     }
 
-    fn weight_type(&mut self, key: &str) -> Option<DType> {
-        self.read(key, "float32, float16 or bfloat16", torch_dtype)
+    fn weight_type(&mut self, key: &str) -> Option<FloatType> {
+        self.read(key, "float32, float16 or bfloat16", |value| {
+            FloatType::of_config_name(value.as_str()?)
+        })
     }
 
     /// One id or a list of ids.
@@ -476,15 +478,6 @@ impl<'a> Keys<'a> {
     }
 }
 
-fn torch_dtype(value: &Value) -> Option<DType> {
-    match value.as_str()?.trim_start_matches("torch.") {
-        "float32" => Some(DType::F32),
-        "float16" => Some(DType::F16),
-        "bfloat16" => Some(DType::BF16),
-        _ => None,
-    }
-}
-
 fn token(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|id| u32::try_from(id).ok())
 }
@@ -512,7 +505,7 @@ mod tests {
         assert_eq!(config.qkv_width(), 128);
         assert_eq!(config.rope_ratio, Some(500.0));
         assert_eq!(config.common.eos_token_ids, [7, 8]);
-        assert_eq!(config.common.torch_dtype, Some(DType::BF16));
+        assert_eq!(config.common.torch_dtype, Some(FloatType::Bf16));
         assert!(config.post_layer_norm);
     }
 

@@ -16,12 +16,11 @@ use crate::checkpoint::{
 };
 use crate::error::{Error, Result, WeightFault};
 use crate::files::read_object;
+use crate::float_type::FloatType;
 use crate::pretrained::is_buffer;
 
 /// File of a model's settings.
 const CONFIG: &str = "config.json";
-/// Keys of the settings that name the type of the weights; newer releases of `transformers` write the second.
-const TYPE_KEYS: [&str; 2] = ["torch_dtype", "dtype"];
 
 /// Called before each tensor with its name, its index and the number of tensors; may ask to stop.
 pub type Progress<'a> = &'a mut dyn FnMut(&str, usize, usize) -> ControlFlow<()>;
@@ -124,7 +123,7 @@ impl Merge {
         progress: Progress<'_>,
     ) -> Result<ControlFlow<()>> {
         copy_side_files(self.base.path(), dir)?;
-        write_json(&dir.join(CONFIG), &self.written_config())?;
+        write_json(&dir.join(CONFIG), &self.written_config()?)?;
         let count = plan.tensors().count();
         let mut writer = ShardWriter::create(dir, plan)?;
         let mut index = 0;
@@ -149,21 +148,10 @@ impl Merge {
         }
     }
 
-    fn written_config(&self) -> Value {
-        let name = match self.dtype() {
-            DType::F16 => "float16",
-            DType::BF16 => "bfloat16",
-            _ => "float32",
-        };
+    fn written_config(&self) -> Result<Value> {
         let mut config = self.config.clone();
-        let [key, newer] = TYPE_KEYS;
-        if config.contains_key(newer) {
-            config.insert(newer.to_owned(), name.into());
-        }
-        if config.contains_key(key) || !config.contains_key(newer) {
-            config.insert(key.to_owned(), name.into());
-        }
-        Value::Object(config)
+        FloatType::try_from(self.dtype())?.write_to(&mut config);
+        Ok(Value::Object(config))
     }
 
     /// A tensor of the result, in the type of `info`.

@@ -10,10 +10,11 @@ use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData};
 use crate::architecture::BuildOptions;
 use crate::causal_lm::{CausalLm, prefix_shape};
 use crate::checkpoint::{
-    self, AdapterKind, Checkpoint, LoraAdapter, PrefixAdapter, RawTensor, TensorInfo, natural_order,
+    AdapterKind, Checkpoint, LoraAdapter, PrefixAdapter, RawTensor, TensorInfo, natural_order,
 };
 use crate::config::ModelConfig;
 use crate::error::{Error, Result, WeightFault};
+use crate::float_type::FloatType;
 use crate::host_weights::{HostTensor, HostWeights, may_leave};
 use crate::layers::rotary::{RotaryPrecision, Rounding};
 use crate::parameters::{ModulePath, ParameterInfo, parameters};
@@ -48,7 +49,7 @@ pub enum Placement {
 }
 
 /// How the model of a directory is built for a compute type and a prompt mode.
-pub fn build_options(config: &ModelConfig, mode: Option<Mode>, dtype: DType) -> BuildOptions {
+pub fn build_options(config: &ModelConfig, mode: Option<Mode>, dtype: FloatType) -> BuildOptions {
     let rounding = Rounding::of(dtype);
     // ChatGLM3 and later compute the angles in float32 whatever the type, the others in the type.
     let rounds_angles = match config {
@@ -56,7 +57,7 @@ pub fn build_options(config: &ModelConfig, mode: Option<Mode>, dtype: DType) -> 
         ModelConfig::ChatGlm2(_) => matches!(mode, Some(Mode::Glm2)),
     };
     BuildOptions {
-        dtype,
+        dtype: dtype.into(),
         rotary: RotaryPrecision {
             angles: if rounds_angles {
                 rounding
@@ -98,10 +99,11 @@ impl<B: Backend> Pretrained<B> {
         device: &B::Device,
         progress: Progress<'_>,
     ) -> Result<Self> {
+        let float = FloatType::try_from(dtype)?;
         let config = ModelConfig::from_dir(dir)?;
         let checkpoint = Checkpoint::open(dir)?;
         check_layers(&config, &checkpoint)?;
-        let options = build_options(&config, mode, dtype);
+        let options = build_options(&config, mode, float);
         let mut model = CausalLm::unset(&config, &options, device);
         if let Some(pre_seq_len) = config.common().pre_seq_len {
             let shape = prefix_shape(&config, pre_seq_len, config.common().prefix_projection);
@@ -111,7 +113,7 @@ impl<B: Backend> Pretrained<B> {
         let source = Source {
             dir,
             tensors: entries.map(|info| (info.name.clone(), info)).collect(),
-            read: &|name| checkpoint.read_as(name, file_type(dtype)),
+            read: &|name| checkpoint.read_as(name, float.into()),
         };
         let (model, host) = fill(model, &source, placement, dtype, progress)?;
         Ok(Self {
@@ -141,6 +143,7 @@ impl<B: Backend> Pretrained<B> {
         dtype: DType,
         device: &B::Device,
     ) -> Result<()> {
+        let float = FloatType::try_from(dtype)?;
         let mut projections: HashMap<_, _> = self.model.projections_mut().into_iter().collect();
         let faults: Vec<_> = adapter
             .pairs()
@@ -170,10 +173,10 @@ impl<B: Backend> Pretrained<B> {
             let Some(projection) = projections.get_mut(&pair.module) else {
                 continue;
             };
-            let (a, b) = adapter.read(pair, file_type(dtype))?;
+            let (a, b) = adapter.read(pair, float.into())?;
             let (a, b) = (finite(dir, &pair.a, a)?, finite(dir, &pair.b, b)?);
-            let factor = |raw| Tensor::from_data(to_data(raw), (device, dtype));
-            let lora = Lora::new(factor(a), factor(b), pair.scaling);
+            let factor = |raw| Ok::<_, Error>(Tensor::from_data(to_data(raw)?, (device, dtype)));
+            let lora = Lora::new(factor(a)?, factor(b)?, pair.scaling);
             projection.lora = Some(match projection.lora.take() {
                 Some(attached) => attached.plus(lora),
                 None => lora,
@@ -189,6 +192,7 @@ impl<B: Backend> Pretrained<B> {
         dtype: DType,
         device: &B::Device,
     ) -> Result<()> {
+        let float = FloatType::try_from(dtype)?;
         let shape = prefix_shape(
             &self.config,
             adapter.pre_seq_len(),
@@ -202,7 +206,7 @@ impl<B: Backend> Pretrained<B> {
         let source = Source {
             dir,
             tensors: tensors.collect(),
-            read: &|name| adapter.read(name, file_type(dtype)),
+            read: &|name| adapter.read(name, float.into()),
         };
         let (encoder, _) = fill(
             encoder,
@@ -249,15 +253,6 @@ pub(crate) fn is_buffer(name: &str) -> bool {
     name.ends_with("rotary_emb.inv_freq") || name.ends_with("rotary_pos_emb.inv_freq")
 }
 
-/// The type of a file for a type of Burn.
-fn file_type(dtype: DType) -> checkpoint::DType {
-    match dtype {
-        DType::F16 => checkpoint::DType::F16,
-        DType::BF16 => checkpoint::DType::BF16,
-        _ => checkpoint::DType::F32,
-    }
-}
-
 /// A tensor of numbers. With a single NaN every loss and every answer would be one.
 fn finite(path: &Path, name: &str, raw: RawTensor) -> Result<RawTensor> {
     match raw.is_finite() {
@@ -272,17 +267,12 @@ fn finite(path: &Path, name: &str, raw: RawTensor) -> Result<RawTensor> {
     }
 }
 
-fn to_data(raw: RawTensor) -> TensorData {
-    let dtype = match raw.dtype {
-        checkpoint::DType::F16 => DType::F16,
-        checkpoint::DType::BF16 => DType::BF16,
-        _ => DType::F32,
-    };
-    TensorData {
+fn to_data(raw: RawTensor) -> Result<TensorData> {
+    Ok(TensorData {
+        dtype: FloatType::try_from(raw.dtype)?.into(),
         bytes: Bytes::from_bytes_vec(raw.bytes),
         shape: Shape::from(raw.shape),
-        dtype,
-    }
+    })
 }
 
 /// Tensors that are to fill a module.
@@ -384,7 +374,7 @@ impl Loader<'_> {
         self.loaded += 1;
         let raw =
             (self.source.read)(&info.name).and_then(|raw| finite(self.source.dir, &info.name, raw));
-        raw.map(to_data)
+        raw.and_then(to_data)
             .map_err(|error| self.error = Some(error))
             .ok()
     }

@@ -6,7 +6,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use rayon::prelude::*;
 
-use crate::checkpoint::{DType, TensorInfo};
+use crate::checkpoint::TensorInfo;
+use crate::error::Result;
+use crate::float_type::FloatType;
 
 /// Standard deviation of the weights, as in the published training code.
 const STANDARD_DEVIATION: f32 = 0.02;
@@ -40,22 +42,25 @@ impl Initialization {
 /// The elements of a tensor, little-endian; equal seeds and names give equal elements, whatever the
 /// number of threads.
 ///
-/// The type must be f32, f16 or bf16; others are written as f32.
-pub fn random_weights(info: &TensorInfo, initialization: Initialization, seed: u64) -> Vec<u8> {
-    let size = match info.dtype {
-        DType::F16 | DType::BF16 => 2,
-        _ => 4,
-    };
+/// # Errors
+/// If the type is not one that models are computed in.
+pub fn random_weights(
+    info: &TensorInfo,
+    initialization: Initialization,
+    seed: u64,
+) -> Result<Vec<u8>> {
+    let dtype = FloatType::try_from(info.dtype)?;
+    let size = dtype.size();
     let mut bytes = vec![0u8; info.elements() * size];
     let key = seed_of(&info.name, seed);
     bytes
         .par_chunks_mut(CHUNK * size)
         .enumerate()
-        .for_each(|(index, chunk)| fill(chunk, info.dtype, initialization, key, index as u64));
-    bytes
+        .for_each(|(index, chunk)| fill(chunk, dtype, initialization, key, index as u64));
+    Ok(bytes)
 }
 
-fn fill(chunk: &mut [u8], dtype: DType, initialization: Initialization, key: u64, stream: u64) {
+fn fill(chunk: &mut [u8], dtype: FloatType, initialization: Initialization, key: u64, stream: u64) {
     let mut random = ChaCha8Rng::seed_from_u64(key);
     random.set_stream(stream);
     let normal = Normal::new(0.0f32, STANDARD_DEVIATION).ok();
@@ -65,15 +70,15 @@ fn fill(chunk: &mut [u8], dtype: DType, initialization: Initialization, key: u64
         Initialization::Zeros => 0.0,
     };
     match dtype {
-        DType::F16 => {
+        FloatType::F16 => {
             let elements = chunk.chunks_exact_mut(2);
             elements.for_each(|out| out.copy_from_slice(&f16::from_f32(next()).to_le_bytes()));
         }
-        DType::BF16 => {
+        FloatType::Bf16 => {
             let elements = chunk.chunks_exact_mut(2);
             elements.for_each(|out| out.copy_from_slice(&bf16::from_f32(next()).to_le_bytes()));
         }
-        _ => {
+        FloatType::F32 => {
             let elements = chunk.chunks_exact_mut(4);
             elements.for_each(|out| out.copy_from_slice(&next().to_le_bytes()));
         }
@@ -111,10 +116,11 @@ fn hash(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::DType;
 
     fn floats(name: &str, seed: u64) -> Vec<f32> {
         let info = TensorInfo::new(name, DType::F32, [200, 50]);
-        let bytes = random_weights(&info, Initialization::of(name), seed);
+        let bytes = random_weights(&info, Initialization::of(name), seed).unwrap();
         let chunks = bytes.chunks_exact(4);
         chunks
             .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))

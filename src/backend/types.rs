@@ -22,11 +22,7 @@ pub fn compiles(capability: (u32, u32), dtype: DType) -> bool {
 
 /// A type by the name of its flag.
 pub fn type_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F16 => "f16",
-        DType::BF16 => "bf16",
-        _ => "f32",
-    }
+    dtype.name()
 }
 
 /// The devices of a run, for questions about their types.

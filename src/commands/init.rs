@@ -7,14 +7,14 @@ use std::fs;
 use std::path::Path;
 
 use glmtune_model::checkpoint::{
-    AtomicDir, DType, Existing, ShardPlan, ShardWriter, TensorInfo, parse_size,
+    AtomicDir, Existing, ShardPlan, ShardWriter, TensorInfo, parse_size,
 };
 use glmtune_model::parameters::parameters;
 use glmtune_model::random_weights::{Initialization, random_weights};
 use glmtune_model::tokenizer::{
     Mode, SpecialToken, Tokenizer, copy_tokenizer_files, small_tokenizer,
 };
-use glmtune_model::{BuildOptions, CausalLm, ModelConfig};
+use glmtune_model::{BuildOptions, CausalLm, FloatType, ModelConfig};
 use serde_json::{Map, Value, json};
 
 use super::error::{Error, Result};
@@ -97,12 +97,12 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 /// The flag, else float16 or bfloat16 for the published sizes, as they are published.
-fn file_type(args: &InitArgs) -> DType {
+fn file_type(args: &InitArgs) -> FloatType {
     match (args.dtype, args.preset.mode()) {
         (Some(precision), _) => precision.into(),
-        (None, None) => DType::F32,
-        (None, Some(Mode::Glm4)) => DType::BF16,
-        (None, Some(_)) => DType::F16,
+        (None, None) => FloatType::F32,
+        (None, Some(Mode::Glm4)) => FloatType::Bf16,
+        (None, Some(_)) => FloatType::F16,
     }
 }
 
@@ -111,7 +111,7 @@ fn write_config(
     args: &InitArgs,
     mode: Mode,
     tokenizer: &Tokenizer,
-    dtype: DType,
+    dtype: FloatType,
     dir: &Path,
 ) -> Result<ModelConfig> {
     let vocabulary = match args.tokenizer {
@@ -121,12 +121,7 @@ fn write_config(
     };
     let mut config = args.preset.config(mode, vocabulary);
     set_special_tokens(&mut config, mode, tokenizer)?;
-    let name = match dtype {
-        DType::F16 => "float16",
-        DType::BF16 => "bfloat16",
-        _ => "float32",
-    };
-    config.insert("torch_dtype".to_string(), json!(name));
+    dtype.write_to(&mut config);
     let path = dir.join("config.json");
     let text = serde_json::to_string_pretty(&config)
         .map_err(|error| glmtune_model::Error::json(&path, error))?;
@@ -169,7 +164,7 @@ fn set_special_tokens(
 fn write_weights(
     args: &InitArgs,
     config: &ModelConfig,
-    dtype: DType,
+    dtype: FloatType,
     max_shard_size: u64,
     dir: &Path,
 ) -> Result<usize> {
@@ -178,13 +173,13 @@ fn write_weights(
     let parameters = parameters(&model);
     let infos = parameters
         .iter()
-        .map(|info| TensorInfo::new(info.path.clone(), dtype, info.shape.clone()));
+        .map(|info| TensorInfo::new(info.path.clone(), dtype.into(), info.shape.clone()));
     let mut writer = ShardWriter::create(dir, ShardPlan::new(infos, max_shard_size)?)?;
     let bar = progress_bar("writing");
     bar.set_length(parameters.len() as u64);
     while let Some(info) = writer.next_tensor().cloned() {
         let initialization = Initialization::of(&info.name);
-        let bytes = random_weights(&info, initialization, args.seed);
+        let bytes = random_weights(&info, initialization, args.seed)?;
         writer.write(&info.name, &bytes)?;
         bar.inc(1);
     }

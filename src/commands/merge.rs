@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use glmtune_model::checkpoint::{AdapterMeta, AtomicDir, DType, Existing, ShardPlan, parse_size};
+use glmtune_model::FloatType;
+use glmtune_model::checkpoint::{AdapterMeta, AtomicDir, Existing, ShardPlan, parse_size};
 use glmtune_model::merge::Merge;
 use glmtune_model::tokenizer::{Mode, Tokenizer};
 
@@ -24,7 +25,7 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     let output_dir = output_dir(args)?;
     let meta = result_meta(args)?;
     check_bases(&args.model_name_or_path, &args.adapter, args.force)?;
-    let dtype = args.dtype.map(DType::from);
+    let dtype = args.dtype.map(|dtype| FloatType::from(dtype).into());
     let merge = Merge::open(&args.model_name_or_path, &args.adapter, dtype)?;
     let plan = merge.plan(max_shard_size)?;
     tidy_beside(&output_dir);

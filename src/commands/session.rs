@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use burn::tensor::DType;
-use glmtune_model::checkpoint::{self, AdapterMeta};
+use glmtune_model::checkpoint::AdapterMeta;
 use glmtune_model::config::ChatGlm2Config;
 use glmtune_model::device_health::settle;
 use glmtune_model::pretrained::Pretrained;
 use glmtune_model::rows::Prompting;
 use glmtune_model::tokenizer::{Mode, PromptFormat, Tokenizer};
-use glmtune_model::{CausalLm, GlmBackend, ModelConfig};
+use glmtune_model::{CausalLm, FloatType, GlmBackend, ModelConfig};
 
 use super::base::{check_bases, require_directory, require_model};
 use super::error::{Error, Result};
@@ -20,23 +20,19 @@ pub use crate::backend::types::type_name;
 use crate::backend::{Selected, describe, probe};
 use crate::cli::{ModelArgs, Precision};
 
-impl From<Precision> for DType {
+impl From<Precision> for FloatType {
     fn from(precision: Precision) -> Self {
         match precision {
             Precision::F32 => Self::F32,
-            Precision::Bf16 => Self::BF16,
+            Precision::Bf16 => Self::Bf16,
             Precision::F16 => Self::F16,
         }
     }
 }
 
-impl From<Precision> for checkpoint::DType {
+impl From<Precision> for DType {
     fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::F32 => Self::F32,
-            Precision::Bf16 => Self::BF16,
-            Precision::F16 => Self::F16,
-        }
+        FloatType::from(precision).into()
     }
 }
 
@@ -288,10 +284,11 @@ fn choose_dtype<B: GlmBackend>(
     if let Some(precision) = flag {
         return Ok(devices.require(precision.into())?);
     }
-    let published = config.common().torch_dtype.unwrap_or(DType::F32);
-    let wanted = match published {
-        DType::F16 | DType::BF16 => vec![published, DType::F16],
-        _ => vec![DType::F32],
+    let published = config.common().torch_dtype.unwrap_or(FloatType::F32);
+    let published = DType::from(published);
+    let wanted = match published.size() < DType::F32.size() {
+        true => vec![published, DType::F16],
+        false => vec![DType::F32],
     };
     let dtype = devices.first_of(&wanted);
     if dtype != published {

@@ -8,15 +8,15 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
-use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::{
-    self, AdapterMeta, AtomicDir, AtomicFile, Existing, FileFormat, LoraConfig, RawTensor,
-    ShardPlan, ShardWriter, TensorInfo, copy_side_files, write_lora_adapter, write_prefix_adapter,
+    AdapterMeta, AtomicDir, AtomicFile, Existing, FileFormat, LoraConfig, RawTensor, ShardPlan,
+    ShardWriter, TensorInfo, copy_side_files, write_lora_adapter, write_prefix_adapter,
 };
 use glmtune_model::files::read_object;
 use glmtune_model::pretrained::PREFIX_ENCODER;
 use glmtune_model::tokenizer::copy_tokenizer_files;
-use serde_json::{Map, Value, json};
+use glmtune_model::{FloatType, GlmBackend};
+use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::method::{LORA, OutputKind};
@@ -144,18 +144,14 @@ impl Outputs {
     fn write_model<B: GlmBackend>(&self, dir: &Path, weights: &Weights<'_, B>) -> Result<()> {
         copy_side_files(&self.base, dir)?;
         let mut config = read_config(&self.base)?;
-        let (file_type, name) = match self.dtype {
-            DType::F16 => (checkpoint::DType::F16, "float16"),
-            DType::BF16 => (checkpoint::DType::BF16, "bfloat16"),
-            _ => (checkpoint::DType::F32, "float32"),
-        };
-        config.insert("torch_dtype".to_string(), json!(name));
+        let dtype = FloatType::try_from(self.dtype)?;
+        dtype.write_to(&mut config);
         let path = dir.join("config.json");
         let text = serde_json::to_vec_pretty(&config)
             .map_err(|error| glmtune_model::Error::json(&path, error))?;
         AtomicFile::write(&path, &text)?;
         let infos = weights.infos().into_iter();
-        let infos = infos.map(|info| TensorInfo::new(info.path, file_type, info.shape));
+        let infos = infos.map(|info| TensorInfo::new(info.path, dtype.into(), info.shape));
         let mut writer = ShardWriter::create(dir, ShardPlan::new(infos, self.max_shard_size)?)?;
         weights.visit(&mut |path, data| {
             Ok(writer.write(path, &data().convert_dtype(self.dtype).bytes)?)

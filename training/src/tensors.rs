@@ -6,10 +6,10 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData, TensorPrimitive, bf16, f16};
-use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::{self, Checkpoint, RawTensor};
 use glmtune_model::host_weights::{HostTensor, HostWeights, value};
 use glmtune_model::parameters::ModulePath;
+use glmtune_model::{FloatType, GlmBackend};
 use rayon::prelude::*;
 
 use crate::checkpoint::contents;
@@ -18,15 +18,11 @@ use crate::error::Result;
 /// Elements that one task converts at least.
 const CHUNK: usize = 1 << 15;
 
-/// The elements of a tensor of any rank in a type.
-pub(crate) fn to_raw(data: TensorData, dtype: DType) -> RawTensor {
-    let data = data.convert_dtype(dtype);
+/// The elements of a tensor of any rank as float32.
+pub(crate) fn to_raw(data: TensorData) -> RawTensor {
+    let data = data.convert_dtype(DType::F32);
     RawTensor {
-        dtype: match dtype {
-            DType::F16 => checkpoint::DType::F16,
-            DType::BF16 => checkpoint::DType::BF16,
-            _ => checkpoint::DType::F32,
-        },
+        dtype: checkpoint::DType::F32,
         shape: data.shape.to_vec(),
         bytes: data.bytes.to_vec(),
     }
@@ -40,7 +36,7 @@ pub(crate) fn primitive_to_raw<B: GlmBackend>(primitive: FloatTensor<B>) -> RawT
     let flat = Tensor::<B, 1>::from_primitive(TensorPrimitive::Float(flat));
     RawTensor {
         shape: shape.to_vec(),
-        ..to_raw(flat.into_data(), DType::F32)
+        ..to_raw(flat.into_data())
     }
 }
 
@@ -53,30 +49,29 @@ pub(crate) fn primitive_from_raw<B: GlmBackend>(
 }
 
 /// Float32 elements in another float type, on all threads.
-pub(crate) fn narrow(values: &[f32], shape: Shape, dtype: DType) -> TensorData {
+pub(crate) fn narrow(values: &[f32], shape: Shape, dtype: FloatType) -> TensorData {
     let bytes = match dtype {
-        DType::F16 => Bytes::from_elems(converted(values, f16::from_f32)),
-        DType::BF16 => Bytes::from_elems(converted(values, bf16::from_f32)),
-        _ => Bytes::from_elems(values.to_vec()),
-    };
-    let dtype = match dtype {
-        DType::F16 | DType::BF16 => dtype,
-        _ => DType::F32,
+        FloatType::F16 => Bytes::from_elems(converted(values, f16::from_f32)),
+        FloatType::Bf16 => Bytes::from_elems(converted(values, bf16::from_f32)),
+        FloatType::F32 => Bytes::from_elems(values.to_vec()),
     };
     TensorData {
         bytes,
         shape,
-        dtype,
+        dtype: dtype.into(),
     }
 }
 
 /// The elements of a float tensor as float32, on all threads.
-pub(crate) fn widen(data: &TensorData) -> Vec<f32> {
-    match data.dtype {
-        DType::F16 => converted(bytemuck::cast_slice(&data.bytes), f16::to_f32),
-        DType::BF16 => converted(bytemuck::cast_slice(&data.bytes), bf16::to_f32),
-        _ => bytemuck::cast_slice(&data.bytes).to_vec(),
-    }
+///
+/// # Errors
+/// If their type is not one that models are computed in.
+pub(crate) fn widen(data: &TensorData) -> Result<Vec<f32>> {
+    Ok(match FloatType::try_from(data.dtype)? {
+        FloatType::F16 => converted(bytemuck::cast_slice(&data.bytes), f16::to_f32),
+        FloatType::Bf16 => converted(bytemuck::cast_slice(&data.bytes), bf16::to_f32),
+        FloatType::F32 => bytemuck::cast_slice(&data.bytes).to_vec(),
+    })
 }
 
 fn converted<T: Copy + Sync, U: Send>(values: &[T], convert: impl Fn(T) -> U + Sync) -> Vec<U> {
@@ -112,7 +107,7 @@ pub(crate) fn collect(
     let mut found = Vec::new();
     visit(&mut |path, data| {
         if is_chosen(path) {
-            found.push((path.to_string(), to_raw(data(), DType::F32)));
+            found.push((path.to_string(), to_raw(data())));
         }
         Ok(())
     })?;

@@ -8,6 +8,7 @@ use half::{bf16, f16};
 use super::ops::GlmBackend;
 use super::ops::primitive::{unwrap, wrap};
 use super::ops::rotary::{Direction, RotaryPairs};
+use crate::float_type::FloatType;
 
 /// A type to whose precision values are rounded. The rounding is part of a published model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,11 +23,11 @@ pub enum Rounding {
 
 impl Rounding {
     /// The rounding of a compute type.
-    pub fn of(dtype: DType) -> Self {
+    pub fn of(dtype: FloatType) -> Self {
         match dtype {
-            DType::F16 => Self::Float16,
-            DType::BF16 => Self::BFloat16,
-            _ => Self::Float32,
+            FloatType::F16 => Self::Float16,
+            FloatType::Bf16 => Self::BFloat16,
+            FloatType::F32 => Self::Float32,
         }
     }
 

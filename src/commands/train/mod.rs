@@ -19,7 +19,7 @@ use glmtune_model::device_health::{self, settle};
 use glmtune_model::parameters::ParameterInfo;
 use glmtune_model::pretrained::{Placement, Pretrained};
 use glmtune_model::tokenizer::{Mode, tokenizer_files};
-use glmtune_model::{CausalLm, GlmBackend};
+use glmtune_model::{CausalLm, FloatType, GlmBackend};
 use glmtune_training::TrainingBackend;
 use glmtune_training::checkpoint::{
     Checkpoints, Extent, Identity, Progress, Resume, Saved, file_digest,
@@ -328,7 +328,7 @@ impl<B: GlmBackend> Request<'_, B> {
             return Ok(devices.require(precision.into())?);
         }
         let published = self.plan.config.common().torch_dtype;
-        let is_half = matches!(published, Some(DType::F16 | DType::BF16));
+        let is_half = published.is_some_and(FloatType::is_half);
         let wants_half = self.file.is_some_and(|file| file.bf16) || is_half;
         Ok(match wants_half {
             true => devices.first_of(&[DType::BF16, DType::F16]),

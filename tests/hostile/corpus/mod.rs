@@ -55,7 +55,7 @@ fn weights(dir: &Path) {
         .into_iter()
         .map(|info| {
             let info = TensorInfo::new(info.path, DType::F32, info.shape);
-            let bytes = random_weights(&info, Initialization::of(&info.name), 7);
+            let bytes = random_weights(&info, Initialization::of(&info.name), 7).unwrap();
             (info, bytes)
         })
         .collect();

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{DType, Shape, TensorMetadata};
-use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::RawTensor;
+use glmtune_model::FloatType;
 
 use super::adamw::{FIRST, SECOND};
 use super::ops::host_adamw;
@@ -56,7 +56,7 @@ impl HostState {
                 weight.shape().to_vec(),
                 Gradient::<B>::Device(weight).into_host()?,
             ),
-            Weight::Host(data) => (data.shape.to_vec(), widen(&data)),
+            Weight::Host(data) => (data.shape.to_vec(), widen(&data)?),
         };
         Ok(Self::new(shape, shard.part(values)))
     }
@@ -117,7 +117,7 @@ impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
         );
         let shape = Shape::from(state.shape.clone());
         let whole = self.shard.whole(&state.master, shape.num_elements());
-        let data = narrow(&whole, shape, dtype);
+        let data = narrow(&whole, shape, FloatType::try_from(dtype)?);
         self.states.insert(path.to_string(), state);
         Ok(match device {
             Some(device) => Weight::Device(B::float_from_data(data, &device)),
