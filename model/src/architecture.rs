@@ -16,10 +16,10 @@ use crate::peft::{PrefixEncoder, PrefixKeyValues};
 use crate::rope_ratio::RopeRatio;
 use crate::segment::SegmentPaths;
 
-/// What every block of a walk reads beside the hidden state.
+/// What every block reads in a pass beside the hidden state.
 #[derive(Debug, Clone)]
 pub struct SharedInputs<B: Backend> {
-    /// Angles of the queries and keys of this walk.
+    /// Angles of the queries and keys of this pass.
     pub rotary: RotaryTable<B>,
     /// Which keys each query sees.
     pub mask: AttentionMask<B>,

@@ -35,11 +35,13 @@ pub enum CausalLm<B: Backend> {
 
 impl<B: Backend> CausalLm<B> {
     /// A model whose weights are yet to be loaded; until then it takes no memory for them.
-    pub fn unset(config: &ModelConfig, options: &BuildOptions, device: &B::Device) -> Self {
+    pub fn uninitialized(config: &ModelConfig, options: &BuildOptions, device: &B::Device) -> Self {
         match config {
-            ModelConfig::ChatGlm(config) => Self::ChatGlm(ChatGlm::unset(config, options, device)),
+            ModelConfig::ChatGlm(config) => {
+                Self::ChatGlm(ChatGlm::uninitialized(config, options, device))
+            }
             ModelConfig::ChatGlm2(config) => {
-                Self::ChatGlm2(ChatGlm2::unset(config, options, device))
+                Self::ChatGlm2(ChatGlm2::uninitialized(config, options, device))
             }
         }
     }

@@ -72,26 +72,30 @@ pub struct Transformer<B: Backend> {
 
 impl<B: Backend> ChatGlm<B> {
     /// A model whose weights are yet to be loaded.
-    pub fn unset(config: &ChatGlmConfig, options: &BuildOptions, device: &B::Device) -> Self {
+    pub fn uninitialized(
+        config: &ChatGlmConfig,
+        options: &BuildOptions,
+        device: &B::Device,
+    ) -> Self {
         let common = &config.common;
         let (width, dtype) = (common.hidden_size, options.dtype);
-        let norm = || LayerNorm::unset(width, common.layernorm_epsilon, dtype, device);
+        let norm = || LayerNorm::uninitialized(width, common.layernorm_epsilon, dtype, device);
         let layers = (0..common.num_layers).map(|_| Block {
             input_layernorm: norm(),
             attention: SelfAttention {
-                query_key_value: Projection::unset([width, 3 * width], true, dtype, device),
-                dense: Projection::unset([width, width], true, dtype, device),
+                query_key_value: Projection::uninitialized([width, 3 * width], true, dtype, device),
+                dense: Projection::uninitialized([width, width], true, dtype, device),
                 heads: common.num_attention_heads,
             },
             post_attention_layernorm: norm(),
             mlp: Mlp {
-                dense_h_to_4h: Projection::unset(
+                dense_h_to_4h: Projection::uninitialized(
                     [width, config.inner_hidden_size],
                     true,
                     dtype,
                     device,
                 ),
-                dense_4h_to_h: Projection::unset(
+                dense_4h_to_h: Projection::uninitialized(
                     [config.inner_hidden_size, width],
                     true,
                     dtype,
@@ -101,12 +105,12 @@ impl<B: Backend> ChatGlm<B> {
         });
         Self {
             transformer: Transformer {
-                word_embeddings: Embedding::unset(common.vocab_size, width, dtype, device),
+                word_embeddings: Embedding::uninitialized(common.vocab_size, width, dtype, device),
                 layers: layers.collect(),
                 final_layernorm: norm(),
                 prefix_encoder: None,
             },
-            lm_head: Projection::unset([width, common.vocab_size], false, dtype, device),
+            lm_head: Projection::uninitialized([width, common.vocab_size], false, dtype, device),
             dtype,
             settings: Settings {
                 bos_token_id: config.bos_token_id,

@@ -85,21 +85,35 @@ pub struct Encoder<B: Backend> {
 
 impl<B: Backend> ChatGlm2<B> {
     /// A model whose weights are yet to be loaded.
-    pub fn unset(config: &ChatGlm2Config, options: &BuildOptions, device: &B::Device) -> Self {
+    pub fn uninitialized(
+        config: &ChatGlm2Config,
+        options: &BuildOptions,
+        device: &B::Device,
+    ) -> Self {
         let common = &config.common;
         let (width, dtype) = (common.hidden_size, options.dtype);
-        let norm = || RmsNorm::unset(width, common.layernorm_epsilon, dtype, device);
-        let layers = (0..common.num_layers).map(|_| Block::unset(config, dtype, device));
+        let norm = || RmsNorm::uninitialized(width, common.layernorm_epsilon, dtype, device);
+        let layers = (0..common.num_layers).map(|_| Block::uninitialized(config, dtype, device));
         Self {
             transformer: Transformer {
                 embedding: WordEmbedding {
-                    word_embeddings: Embedding::unset(common.vocab_size, width, dtype, device),
+                    word_embeddings: Embedding::uninitialized(
+                        common.vocab_size,
+                        width,
+                        dtype,
+                        device,
+                    ),
                 },
                 encoder: Encoder {
                     layers: layers.collect(),
                     final_layernorm: config.post_layer_norm.then(norm),
                 },
-                output_layer: Projection::unset([width, common.vocab_size], false, dtype, device),
+                output_layer: Projection::uninitialized(
+                    [width, common.vocab_size],
+                    false,
+                    dtype,
+                    device,
+                ),
                 prefix_encoder: None,
             },
             dtype,
@@ -248,14 +262,15 @@ pub struct Block<B: Backend> {
 }
 
 impl<B: Backend> Block<B> {
-    fn unset(config: &ChatGlm2Config, dtype: DType, device: &B::Device) -> Self {
+    fn uninitialized(config: &ChatGlm2Config, dtype: DType, device: &B::Device) -> Self {
         let common = &config.common;
-        let norm = || RmsNorm::unset(common.hidden_size, common.layernorm_epsilon, dtype, device);
+        let norm =
+            || RmsNorm::uninitialized(common.hidden_size, common.layernorm_epsilon, dtype, device);
         Self {
             input_layernorm: norm(),
-            self_attention: SelfAttention::unset(config, dtype, device),
+            self_attention: SelfAttention::uninitialized(config, dtype, device),
             post_attention_layernorm: norm(),
-            mlp: Mlp::unset(config, dtype, device),
+            mlp: Mlp::uninitialized(config, dtype, device),
             residual_after_norm: config.apply_residual_connection_post_layernorm,
         }
     }
@@ -303,18 +318,23 @@ pub struct SelfAttention<B: Backend> {
 }
 
 impl<B: Backend> SelfAttention<B> {
-    fn unset(config: &ChatGlm2Config, dtype: DType, device: &B::Device) -> Self {
+    fn uninitialized(config: &ChatGlm2Config, dtype: DType, device: &B::Device) -> Self {
         let common = &config.common;
         let (width, heads) = (common.hidden_size, common.num_attention_heads);
         let bias = config.add_bias_linear;
         Self {
-            query_key_value: Projection::unset(
+            query_key_value: Projection::uninitialized(
                 [width, config.qkv_width()],
                 bias || config.add_qkv_bias,
                 dtype,
                 device,
             ),
-            dense: Projection::unset([heads * config.kv_channels, width], bias, dtype, device),
+            dense: Projection::uninitialized(
+                [heads * config.kv_channels, width],
+                bias,
+                dtype,
+                device,
+            ),
             heads,
             kv_heads: config.kv_heads(),
             head_dim: config.kv_channels,
@@ -372,12 +392,12 @@ pub struct Mlp<B: Backend> {
 }
 
 impl<B: Backend> Mlp<B> {
-    fn unset(config: &ChatGlm2Config, dtype: DType, device: &B::Device) -> Self {
+    fn uninitialized(config: &ChatGlm2Config, dtype: DType, device: &B::Device) -> Self {
         let (width, inner) = (config.common.hidden_size, config.ffn_hidden_size);
         let bias = config.add_bias_linear;
         Self {
-            dense_h_to_4h: Projection::unset([width, 2 * inner], bias, dtype, device),
-            dense_4h_to_h: Projection::unset([inner, width], bias, dtype, device),
+            dense_h_to_4h: Projection::uninitialized([width, 2 * inner], bias, dtype, device),
+            dense_4h_to_h: Projection::uninitialized([inner, width], bias, dtype, device),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Weights that live in the host's memory and visit the device.
 //!
-//! Such a weight is a parameter that has not been initialised: reading it brings it to the device. A walk
+//! Such a weight is a parameter that has not been initialised: reading it brings it to the device. A pass
 //! reads it on a copy of the model, whose parameters are initialised for themselves; when the copy is
 //! dropped, the weight leaves the device. On the CPU nothing is copied, the tensor shares the memory.
 
@@ -11,7 +11,6 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{AllocationProperty, Bytes, DType, Shape, Tensor, TensorData};
 
 use crate::parameters::ModulePath;
-use crate::pretrained::PREFIX_ENCODER;
 
 /// The elements of a tensor in the host's memory; copies share them.
 #[derive(Debug, Clone)]
@@ -77,22 +76,16 @@ impl HostTensor {
 }
 
 /// Whether a parameter lives in the host's memory.
-pub fn is_hosted<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> bool {
+pub fn is_offloaded<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> bool {
     !param.is_initialized()
 }
 
 /// The value of a parameter, which does not stay on the device if it lives in the host's memory.
 pub fn value<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> Tensor<B, D> {
-    match is_hosted(param) {
+    match is_offloaded(param) {
         true => param.clone().val(),
         false => param.val(),
     }
-}
-
-/// Whether a parameter of the published model may leave the device: matrices do; vectors are too small
-/// for it, and the prefix encoder acts in every block.
-pub fn may_leave(path: &str, shape: &[usize]) -> bool {
-    shape.len() > 1 && !path.starts_with(PREFIX_ENCODER)
 }
 
 /// The weights of a model that live in the host's memory, by their paths.
@@ -162,7 +155,7 @@ impl<B: Backend> ModuleVisitor<B> for StraySearch<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let path = self.path.to_string();
-        if !is_hosted(param) && self.host.get(&path).is_some() {
+        if !is_offloaded(param) && self.host.get(&path).is_some() {
             self.found.push(path);
         }
     }

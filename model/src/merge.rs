@@ -23,7 +23,7 @@ use crate::pretrained::is_buffer;
 const CONFIG: &str = "config.json";
 
 /// Called before each tensor with its name, its index and the number of tensors; may ask to stop.
-pub type Progress<'a> = &'a mut dyn FnMut(&str, usize, usize) -> ControlFlow<()>;
+pub type MergeProgress<'a> = &'a mut dyn FnMut(&str, usize, usize) -> ControlFlow<()>;
 
 /// A base and the adapters that are to be folded into it, known to fit each other.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ impl Merge {
         &self,
         dir: &Path,
         plan: ShardPlan,
-        progress: Progress<'_>,
+        progress: MergeProgress<'_>,
     ) -> Result<ControlFlow<()>> {
         copy_side_files(self.base.path(), dir)?;
         write_json(&dir.join(CONFIG), &self.written_config()?)?;

@@ -15,7 +15,7 @@ use crate::checkpoint::{
 use crate::config::ModelConfig;
 use crate::error::{Error, Result, WeightFault};
 use crate::float_type::FloatType;
-use crate::host_weights::{HostTensor, HostWeights, may_leave};
+use crate::host_weights::{HostTensor, HostWeights};
 use crate::layers::rotary::{RotaryPrecision, Rounding};
 use crate::parameters::{ModulePath, ParameterInfo, parameters};
 use crate::peft::{Lora, PrefixEncoder};
@@ -26,7 +26,7 @@ use crate::tokenizer::Mode;
 pub const PREFIX_ENCODER: &str = "transformer.prefix_encoder.";
 
 /// Called before each tensor with its name, its index and the number of tensors.
-pub type Progress<'a> = &'a mut dyn FnMut(&str, usize, usize);
+pub type LoadProgress<'a> = &'a mut dyn FnMut(&str, usize, usize);
 
 /// A model read from a directory.
 #[derive(Debug)]
@@ -46,6 +46,12 @@ pub enum Placement {
     Device,
     /// In the host's memory, where they [may](may_leave); they visit the device.
     Host,
+}
+
+/// Whether a parameter of the published model may leave the device: matrices do; vectors are too small
+/// for it, and the prefix encoder acts in every block.
+pub fn may_leave(path: &str, shape: &[usize]) -> bool {
+    shape.len() > 1 && !path.starts_with(PREFIX_ENCODER)
 }
 
 /// How the model of a directory is built for a compute type and a prompt mode.
@@ -82,7 +88,7 @@ impl<B: Backend> Pretrained<B> {
         mode: Option<Mode>,
         dtype: DType,
         device: &B::Device,
-        progress: Progress<'_>,
+        progress: LoadProgress<'_>,
     ) -> Result<Self> {
         Self::load_to(Placement::Device, dir, mode, dtype, device, progress)
     }
@@ -97,17 +103,17 @@ impl<B: Backend> Pretrained<B> {
         mode: Option<Mode>,
         dtype: DType,
         device: &B::Device,
-        progress: Progress<'_>,
+        progress: LoadProgress<'_>,
     ) -> Result<Self> {
         let float = FloatType::try_from(dtype)?;
         let config = ModelConfig::from_dir(dir)?;
         let checkpoint = Checkpoint::open(dir)?;
         check_layers(&config, &checkpoint)?;
         let options = build_options(&config, mode, float);
-        let mut model = CausalLm::unset(&config, &options, device);
+        let mut model = CausalLm::uninitialized(&config, &options, device);
         if let Some(pre_seq_len) = config.common().pre_seq_len {
             let shape = prefix_shape(&config, pre_seq_len, config.common().prefix_projection);
-            model = model.with_prefix(PrefixEncoder::unset(&shape, dtype, device));
+            model = model.with_prefix(PrefixEncoder::uninitialized(&shape, dtype, device));
         }
         let entries = checkpoint.entries().filter(|info| !is_buffer(&info.name));
         let source = Source {
@@ -198,7 +204,7 @@ impl<B: Backend> Pretrained<B> {
             adapter.pre_seq_len(),
             adapter.prefix_projection(),
         );
-        let encoder = PrefixEncoder::unset(&shape, dtype, device);
+        let encoder = PrefixEncoder::uninitialized(&shape, dtype, device);
         let tensors = adapter.tensors().iter().map(|info| {
             let path = info.name.strip_prefix(PREFIX_ENCODER).unwrap_or(&info.name);
             (path.to_string(), info)
@@ -292,7 +298,7 @@ fn fill<B: Backend, M: Module<B>>(
     source: &Source<'_>,
     placement: Placement,
     dtype: DType,
-    progress: Progress<'_>,
+    progress: LoadProgress<'_>,
 ) -> Result<(M, HostWeights)> {
     let faults = compare(&parameters(&module), &source.tensors);
     if !faults.is_empty() {
@@ -363,7 +369,7 @@ struct Loader<'a> {
     dtype: DType,
     path: ModulePath,
     loaded: usize,
-    progress: Progress<'a>,
+    progress: LoadProgress<'a>,
     error: Option<Error>,
 }
 

@@ -103,64 +103,69 @@ pub struct TrainArgs {
         alias = "train-batch-size",
         default_value_t = 16,
         value_name = "N",
-        help_heading = "Course"
+        help_heading = "Schedule"
     )]
     pub per_device_train_batch_size: usize,
     /// Micro-batches whose mean gradient makes one step.
-    #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Course")]
+    #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Schedule")]
     pub gradient_accumulation_steps: usize,
     /// Passes over the rows.
-    #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Course")]
+    #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Schedule")]
     pub num_train_epochs: usize,
     /// End after this many steps; the learning rate keeps to the whole course.
-    #[arg(long, value_name = "N", help_heading = "Course")]
+    #[arg(long, value_name = "N", help_heading = "Schedule")]
     pub max_steps: Option<u64>,
     /// Highest learning rate [default: 1e-3].
-    #[arg(long, value_name = "X", help_heading = "Course")]
+    #[arg(long, value_name = "X", help_heading = "Schedule")]
     pub learning_rate: Option<f64>,
     /// Where the learning rate starts and ends [default: a tenth of the highest].
-    #[arg(long, value_name = "X", help_heading = "Course")]
+    #[arg(long, value_name = "X", help_heading = "Schedule")]
     pub min_learning_rate: Option<f64>,
     /// Share of the steps in which the learning rate rises.
-    #[arg(long, default_value_t = 0.1, value_name = "X", help_heading = "Course")]
+    #[arg(
+        long,
+        default_value_t = 0.1,
+        value_name = "X",
+        help_heading = "Schedule"
+    )]
     pub warmup_ratio: f64,
     /// Steps in which the learning rate rises, instead of a share.
-    #[arg(long, value_name = "N", help_heading = "Course")]
+    #[arg(long, value_name = "N", help_heading = "Schedule")]
     pub warmup_steps: Option<u64>,
     /// Decoupled weight decay [default: 0.1].
-    #[arg(long, value_name = "X", help_heading = "Course")]
+    #[arg(long, value_name = "X", help_heading = "Schedule")]
     pub weight_decay: Option<f64>,
     /// AdamW's decay of the gradient's mean [default: 0.9].
-    #[arg(long, value_name = "X", help_heading = "Course")]
+    #[arg(long, value_name = "X", help_heading = "Schedule")]
     pub adam_beta1: Option<f64>,
     /// AdamW's decay of the squared gradient's mean [default: 0.95].
-    #[arg(long, value_name = "X", help_heading = "Course")]
+    #[arg(long, value_name = "X", help_heading = "Schedule")]
     pub adam_beta2: Option<f64>,
     /// AdamW's addition to the denominator [default: 1e-8].
-    #[arg(long, value_name = "X", help_heading = "Course")]
+    #[arg(long, value_name = "X", help_heading = "Schedule")]
     pub adam_epsilon: Option<f64>,
     /// Largest global norm of the gradients; 0 for no clipping [default: 1.0].
-    #[arg(long, value_name = "X", help_heading = "Course")]
+    #[arg(long, value_name = "X", help_heading = "Schedule")]
     pub max_grad_norm: Option<f64>,
     /// Seed of the order of rows, of new adapters and of dropout.
     #[arg(
         long,
         default_value_t = 1234,
         value_name = "N",
-        help_heading = "Course"
+        help_heading = "Schedule"
     )]
     pub seed: u64,
     /// Take the rows in the order of the file.
-    #[arg(long, help_heading = "Course")]
+    #[arg(long, help_heading = "Schedule")]
     pub no_shuffle: bool,
     /// Take the longest row first, so that memory that is short runs out at once.
-    #[arg(long, help_heading = "Course")]
+    #[arg(long, help_heading = "Schedule")]
     pub longest_first: bool,
     /// At a loss that is not a number: end the run, or skip the step.
-    #[arg(long, value_enum, default_value_t = NanPolicy::Stop, help_heading = "Course")]
+    #[arg(long, value_enum, default_value_t = NanPolicy::Stop, help_heading = "Schedule")]
     pub on_nan: NanPolicy,
     /// Run blocks again in the backward pass instead of keeping their activations.
-    #[arg(long, help_heading = "Course")]
+    #[arg(long, help_heading = "Schedule")]
     pub gradient_checkpointing: bool,
 
     /// Deal the blocks out to N stages, one per device of --devices or all on one, and keep several
@@ -170,15 +175,15 @@ pub struct TrainArgs {
         alias = "num-stages",
         default_value_t = 1,
         value_name = "N",
-        help_heading = "Course"
+        help_heading = "Schedule"
     )]
     pub pipeline_stages: usize,
     /// Keep the optimizer's state and the float32 masters in the host's memory, and update there.
-    #[arg(long, help_heading = "Course")]
+    #[arg(long, help_heading = "Schedule")]
     pub offload_optimizer: bool,
     /// Keep the base model's matrices in the host's memory; each block's visit the device when its turn
     /// comes. Implies --gradient_checkpointing, and for freeze and all --offload_optimizer.
-    #[arg(long, help_heading = "Course")]
+    #[arg(long, help_heading = "Schedule")]
     pub offload_param: bool,
 
     /// Steps between two lines of progress.

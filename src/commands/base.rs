@@ -6,8 +6,8 @@ use glmtune_model::checkpoint::{
     AdapterKind, AdapterMeta, Fingerprint, Likeness, LoraConfig, holds_whole_model,
 };
 
+use super::console::note;
 use super::error::{Error, Result};
-use super::output::note;
 
 /// Refuses a path that is no directory.
 pub fn require_directory(dir: &Path) -> Result<()> {

@@ -13,11 +13,11 @@ use glmtune_model::tokenizer::{Message, Role, Tokenizer};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
+use super::console::{catch_interrupts, clear_interrupt, interrupted, note};
 use super::error::{Error, Result};
 use super::generate::{Speed, Stream, generation_options};
 use super::leftovers::tidy_beside;
-use super::output::{catch_interrupts, clear_interrupt, interrupted, note};
-use super::session::{Plan, Session, say_prompting, type_name};
+use super::session::{ModelInfo, Session, say_prompting, type_name};
 use crate::backend::{Selected, select};
 use crate::cli::ChatArgs;
 use crate::on_backend;
@@ -34,18 +34,18 @@ A line that ends in \\ goes on in the next.";
 
 /// Runs the command.
 pub fn run(args: &ChatArgs) -> Result<()> {
-    let plan = Plan::new(&args.model)?;
-    let tokenizer = plan.tokenizer(&args.model.model_name_or_path)?;
-    let options = chat_options(args, &plan);
+    let info = ModelInfo::new(&args.model)?;
+    let tokenizer = info.tokenizer(&args.model.model_name_or_path)?;
+    let options = chat_options(args, &info);
     options.validate()?;
     let conversation = Conversation::start(args)?;
     let selected = select(args.model.backend, &args.model.devices)?;
     on_backend!(&selected, |device: B| {
-        let session = Session::<B>::load(&plan, &args.model, &selected, &device)?;
-        greet(args, &plan, &selected, &session);
+        let session = Session::<B>::load(&info, &args.model, &selected, &device)?;
+        greet(args, &info, &selected, &session);
         let mut chat = Chat {
             session: &session,
-            prompting: plan.prompting(args.prompting.prompt_format),
+            prompting: info.prompting(args.prompting.prompt_format),
             tokenizer,
             options,
             conversation,
@@ -55,8 +55,8 @@ pub fn run(args: &ChatArgs) -> Result<()> {
 }
 
 /// A chat draws its answers, as the published one does, unless told otherwise.
-fn chat_options(args: &ChatArgs, plan: &Plan) -> GenerationOptions {
-    let mut options = generation_options(&args.sampling, plan);
+fn chat_options(args: &ChatArgs, info: &ModelInfo) -> GenerationOptions {
+    let mut options = generation_options(&args.sampling, info);
     options.max_new_tokens = args.sampling.max_new_tokens.unwrap_or(2048);
     options.sampling = match args.greedy {
         true => None,
@@ -65,15 +65,20 @@ fn chat_options(args: &ChatArgs, plan: &Plan) -> GenerationOptions {
     options
 }
 
-fn greet<B: GlmBackend>(args: &ChatArgs, plan: &Plan, selected: &Selected, session: &Session<B>) {
+fn greet<B: GlmBackend>(
+    args: &ChatArgs,
+    info: &ModelInfo,
+    selected: &Selected,
+    session: &Session<B>,
+) {
     note(format!(
         "{} ({}) on {selected}, {}, loaded in {:.1} s. /help lists the commands.",
         args.model.model_name_or_path.display(),
-        plan.mode,
+        info.mode,
         type_name(session.dtype),
         session.load_time.as_secs_f64()
     ));
-    say_prompting(&plan.prompting(args.prompting.prompt_format));
+    say_prompting(&info.prompting(args.prompting.prompt_format));
 }
 
 /// What was said so far.

@@ -14,8 +14,8 @@ use glmtune_eval::{Prediction, Scores, Task, predictions};
 use glmtune_model::checkpoint::AtomicFile;
 use serde_json::{Map, Value, json};
 
+use super::console::json_line;
 use super::error::{Error, Result};
-use super::output::json_line;
 use crate::cli::{EvalArgs, TaskChoice};
 
 /// A score before and after, by its name.

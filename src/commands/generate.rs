@@ -12,31 +12,31 @@ use glmtune_model::tokenizer::{Message, Role, Tokenizer};
 use glmtune_model::{GlmBackend, ModelConfig};
 use serde::Serialize;
 
+use super::console::{catch_interrupts, interrupted, json_line, note, open_input};
 use super::error::{Error, Result};
-use super::output::{catch_interrupts, interrupted, json_line, note, open_input};
-use super::session::{Plan, Session, say_prompting, type_name};
+use super::session::{ModelInfo, Session, say_prompting, type_name};
 use crate::backend::{Selected, select};
 use crate::cli::{GenerateArgs, SamplingArgs};
 use crate::on_backend;
 
 /// Runs the command.
 pub fn run(args: &GenerateArgs) -> Result<()> {
-    let plan = Plan::new(&args.model)?;
-    let mut options = generation_options(&args.sampling, &plan);
+    let info = ModelInfo::new(&args.model)?;
+    let mut options = generation_options(&args.sampling, &info);
     options.num_sequences = args.num_return_sequences;
     options.validate()?;
-    let prompt = prompt_ids(args, &plan)?;
-    if let Some(warning) = beyond_training(prompt.len(), &plan) {
+    let prompt = prompt_ids(args, &info)?;
+    if let Some(warning) = beyond_training(prompt.len(), &info) {
         note(warning);
     }
     let selected = select(args.model.backend, &args.model.devices)?;
     on_backend!(&selected, |device: B| continue_prompt::<B>(
-        args, &plan, &selected, &device, prompt, &options
+        args, &info, &selected, &device, prompt, &options
     ))
 }
 
 /// The flags as options; a flag that only matters when drawing asks for drawing.
-pub fn generation_options(args: &SamplingArgs, plan: &Plan) -> GenerationOptions {
+pub fn generation_options(args: &SamplingArgs, info: &ModelInfo) -> GenerationOptions {
     let defaults = Sampling::default();
     let draws = args.do_sample
         || args.temperature.is_some()
@@ -53,17 +53,17 @@ pub fn generation_options(args: &SamplingArgs, plan: &Plan) -> GenerationOptions
         repetition_penalty: args.repetition_penalty,
         num_sequences: 1,
         seed: args.seed,
-        stop_ids: plan.stop_ids(),
+        stop_ids: info.stop_ids(),
         use_cache: !args.no_cache,
     }
 }
 
-fn prompt_ids(args: &GenerateArgs, plan: &Plan) -> Result<Vec<u32>> {
+fn prompt_ids(args: &GenerateArgs, info: &ModelInfo) -> Result<Vec<u32>> {
     let ids = match prompt_text(args)? {
         None => args.input_ids.clone(),
-        Some(text) => encode_prompt(args, plan, text)?,
+        Some(text) => encode_prompt(args, info, text)?,
     };
-    let vocabulary = plan.config.common().vocab_size;
+    let vocabulary = info.config.common().vocab_size;
     if let Some(id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
         return Err(Error::Request(format!(
             "token {id} of the prompt is outside the model's vocabulary of {vocabulary}"
@@ -78,9 +78,9 @@ fn prompt_ids(args: &GenerateArgs, plan: &Plan) -> Result<Vec<u32>> {
 }
 
 /// What is to be said of a prompt that is longer than what the model was made for.
-fn beyond_training(length: usize, plan: &Plan) -> Option<String> {
-    let limit = plan.config.common().max_positions;
-    let key = match plan.config {
+fn beyond_training(length: usize, info: &ModelInfo) -> Option<String> {
+    let limit = info.config.common().max_positions;
+    let key = match info.config {
         ModelConfig::ChatGlm(_) => "max_sequence_length",
         ModelConfig::ChatGlm2(_) => "seq_length",
     };
@@ -101,10 +101,10 @@ fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {
     Ok(Some(text.trim_end_matches(['\r', '\n']).to_string()))
 }
 
-fn encode_prompt(args: &GenerateArgs, plan: &Plan, text: String) -> Result<Vec<u32>> {
-    let tokenizer = plan.tokenizer(&args.model.model_name_or_path)?;
+fn encode_prompt(args: &GenerateArgs, info: &ModelInfo, text: String) -> Result<Vec<u32>> {
+    let tokenizer = info.tokenizer(&args.model.model_name_or_path)?;
     if args.raw {
-        return Ok(tokenizer.raw_prompt(plan.mode, &text)?);
+        return Ok(tokenizer.raw_prompt(info.mode, &text)?);
     }
     let system = args
         .system
@@ -114,7 +114,7 @@ fn encode_prompt(args: &GenerateArgs, plan: &Plan, text: String) -> Result<Vec<u
         .into_iter()
         .chain([Message::new(Role::User, text)])
         .collect();
-    let prompting = plan.prompting(args.prompting.prompt_format);
+    let prompting = info.prompting(args.prompting.prompt_format);
     say_prompting(&prompting);
     Ok(prompting.prompt(tokenizer, &messages)?.ids)
 }
@@ -130,13 +130,13 @@ struct Line<'a> {
 
 fn continue_prompt<B: GlmBackend>(
     args: &GenerateArgs,
-    plan: &Plan,
+    info: &ModelInfo,
     selected: &Selected,
     device: &B::Device,
     prompt: Vec<u32>,
     options: &GenerationOptions,
 ) -> Result<()> {
-    let session = Session::<B>::load(plan, &args.model, selected, device)?;
+    let session = Session::<B>::load(info, &args.model, selected, device)?;
     note(format!(
         "{selected}, {}, loaded in {:.1} s",
         type_name(session.dtype),
@@ -145,7 +145,7 @@ fn continue_prompt<B: GlmBackend>(
     catch_interrupts()?;
     // One plain continuation is shown as it comes; several, or JSON, when they are complete.
     let streams = args.num_return_sequences == 1 && !args.json;
-    let mut stream = Stream::new(plan.tokenizer.as_ref().filter(|_| streams));
+    let mut stream = Stream::new(info.tokenizer.as_ref().filter(|_| streams));
     let mut speed = Speed::start(prompt.len());
     let generation = generate(&session.model, &[prompt], options, &mut |event| {
         speed.count(event);
@@ -156,8 +156,8 @@ fn continue_prompt<B: GlmBackend>(
     })?;
     stream.finish()?;
     note(speed.summary());
-    if plan.tokenizer.is_none() || !streams {
-        print_sequences(args, plan.tokenizer.as_ref(), &generation.sequences)?;
+    if info.tokenizer.is_none() || !streams {
+        print_sequences(args, info.tokenizer.as_ref(), &generation.sequences)?;
     }
     Ok(())
 }

@@ -17,9 +17,9 @@ use glmtune_model::tokenizer::{
 use glmtune_model::{BuildOptions, CausalLm, FloatType, ModelConfig};
 use serde_json::{Map, Value, json};
 
+use super::console::{grouped, human_bytes, note, progress_bar};
 use super::error::{Error, Result};
 use super::leftovers::tidy_beside;
-use super::output::{grouped, human_bytes, note, progress_bar};
 use super::session::check_tokenizer;
 use crate::backend::AnyBackend;
 use crate::cli::{InitArgs, PresetName};
@@ -168,8 +168,11 @@ fn write_weights(
     max_shard_size: u64,
     dir: &Path,
 ) -> Result<usize> {
-    let model =
-        CausalLm::<AnyBackend>::unset(config, &BuildOptions::float32(), &Default::default());
+    let model = CausalLm::<AnyBackend>::uninitialized(
+        config,
+        &BuildOptions::float32(),
+        &Default::default(),
+    );
     let parameters = parameters(&model);
     let infos = parameters
         .iter()

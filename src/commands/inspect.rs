@@ -6,7 +6,7 @@ use glmtune_model::checkpoint::{
 };
 use glmtune_model::parameters::{ParameterInfo, parameters};
 use glmtune_model::tokenizer::{Mode, Tokenizer};
-use glmtune_model::{BuildOptions, CausalLm, ModelConfig};
+use glmtune_model::{BuildOptions, CausalLm, FloatType, ModelConfig};
 use glmtune_training::deepspeed::DeepSpeedConfig;
 use glmtune_training::settings::{Method, TrainSettings};
 
@@ -120,8 +120,11 @@ fn model_report(args: &InspectArgs) -> Result<Report> {
     let tokenizer = Tokenizer::find(dir, None)?;
     let asked = args.plan.train.model.mode.or(noted_mode(dir)?);
     let mode = choose_mode(asked, tokenizer.as_ref(), &config);
-    let model =
-        CausalLm::<AnyBackend>::unset(&config, &BuildOptions::float32(), &Default::default());
+    let model = CausalLm::<AnyBackend>::uninitialized(
+        &config,
+        &BuildOptions::float32(),
+        &Default::default(),
+    );
     let parameters = parameters(&model);
     let planned = Planned {
         config: &config,
@@ -220,7 +223,7 @@ fn dtype(args: &PlanArgs, config: &ModelConfig, file: Option<&DeepSpeedConfig>) 
     if let Some(precision) = args.train.model.dtype {
         return precision.into();
     }
-    let is_half = matches!(config.common().torch_dtype, Some(DType::F16 | DType::BF16));
+    let is_half = config.common().torch_dtype.is_some_and(FloatType::is_half);
     match is_half || file.is_some_and(|file| file.bf16) {
         true => DType::BF16,
         false => DType::F32,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use glmtune_model::checkpoint::remove_stale;
 
-use super::output::note;
+use super::console::note;
 
 /// Tidies the directory in which a file or directory is to be written.
 pub fn tidy_beside(target: &Path) {

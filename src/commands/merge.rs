@@ -9,9 +9,9 @@ use glmtune_model::merge::Merge;
 use glmtune_model::tokenizer::{Mode, Tokenizer};
 
 use super::base::{check_bases, require_directory, require_model};
+use super::console::{catch_interrupts, human_bytes, interrupted, note, progress_bar};
 use super::error::{Error, Result};
 use super::leftovers::tidy_beside;
-use super::output::{catch_interrupts, human_bytes, interrupted, note, progress_bar};
 use super::session::noted_mode;
 use crate::cli::MergeArgs;
 

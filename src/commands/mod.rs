@@ -2,6 +2,7 @@
 
 mod base;
 mod chat;
+mod console;
 mod doctor;
 mod error;
 mod eval;
@@ -10,7 +11,6 @@ mod init;
 mod inspect;
 mod leftovers;
 mod merge;
-mod output;
 mod plan;
 mod preset;
 mod report;

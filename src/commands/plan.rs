@@ -3,7 +3,7 @@
 use burn::tensor::DType;
 use glmtune_model::ModelConfig;
 use glmtune_model::parameters::ParameterInfo;
-use glmtune_training::plan::{Parts, Plan, Saving, Workload, plan};
+use glmtune_training::plan::{MemoryPlan, Parts, Saving, Workload, plan};
 use glmtune_training::settings::{Method, TrainSettings};
 
 use super::error::Result;
@@ -74,7 +74,7 @@ impl Case {
 
 impl Planned<'_> {
     /// The memory that a training takes.
-    pub fn plan(&self, case: &Case, on_cpu: bool) -> Result<Plan> {
+    pub fn plan(&self, case: &Case, on_cpu: bool) -> Result<MemoryPlan> {
         Ok(plan(&Workload {
             config: self.config,
             parameters: self.parameters,
@@ -118,7 +118,7 @@ impl Planned<'_> {
     }
 
     /// Flags that lower the device's memory, each by itself.
-    fn advice(&self, case: &Case, now: &Plan) -> Result<Report> {
+    fn advice(&self, case: &Case, now: &MemoryPlan) -> Result<Report> {
         let saving = case.saving;
         let mut others: Vec<(&str, Case)> = Vec::new();
         let mut offer = |is_new: bool, flag: &'static str, change: &dyn Fn(&mut Case)| {

@@ -5,8 +5,8 @@ use std::io::Write;
 use glmtune_model::printable::printable;
 use serde_json::{Map, Value, json};
 
+use super::console::grouped;
 use super::error::Result;
-use super::output::grouped;
 
 /// Sizes are shown in the largest unit in which the largest of them is at least 1.
 const UNITS: [(&str, f64); 4] = [

@@ -11,10 +11,10 @@ use glmtune_model::{GlmBackend, ModelConfig, Padding, TokenBatch};
 use glmtune_training::loss::{Targets, negative_log_likelihood};
 use serde::Serialize;
 
+use super::console::{catch_interrupts, interrupted, json_line, note};
 use super::error::{Error, Result};
 use super::leftovers::tidy_beside;
-use super::output::{catch_interrupts, interrupted, json_line, note};
-use super::session::{Plan, Session, type_name};
+use super::session::{ModelInfo, Session, type_name};
 use crate::backend::{Selected, select};
 use crate::cli::ScoreArgs;
 use crate::on_backend;
@@ -34,29 +34,29 @@ struct Score {
 
 /// Runs the command.
 pub fn run(args: &ScoreArgs) -> Result<()> {
-    let plan = Plan::new(&args.model)?;
-    let rows = training_rows(args, &plan)?;
+    let info = ModelInfo::new(&args.model)?;
+    let rows = training_rows(args, &info)?;
     let selected = select(args.model.backend, &args.model.devices)?;
     on_backend!(&selected, |device: B| score::<B>(
-        args, &plan, &selected, &device, &rows
+        args, &info, &selected, &device, &rows
     ))
 }
 
 /// The rows laid out, none skipped: a score belongs to every row of the file.
-fn training_rows(args: &ScoreArgs, plan: &Plan) -> Result<Vec<TrainingRow>> {
-    let limits = LayoutLimits::new(plan.mode, args.layout.max_len, args.layout.max_src_len);
-    limits.validate(plan.mode)?;
+fn training_rows(args: &ScoreArgs, info: &ModelInfo) -> Result<Vec<TrainingRow>> {
+    let limits = LayoutLimits::new(info.mode, args.layout.max_len, args.layout.max_src_len);
+    limits.validate(info.mode)?;
     let rows = read_rows(&args.data, &args.layout.format())?.rows;
     if rows.is_empty() {
         return Err(Error::Request(format!("{}: no rows", args.data.display())));
     }
     let mut laid_out = Vec::with_capacity(rows.len());
     for NumberedRow { line, row } in &rows {
-        let row = lay_out(row, plan.tokenizer.as_ref(), plan.mode, limits)?;
+        let row = lay_out(row, info.tokenizer.as_ref(), info.mode, limits)?;
         if args.layout.is_skip && row.truncated {
             continue;
         }
-        check_ids(&args.data, *line, &row.row, &plan.config)?;
+        check_ids(&args.data, *line, &row.row, &info.config)?;
         laid_out.push(row.row);
     }
     Ok(laid_out)
@@ -83,19 +83,19 @@ fn check_ids(path: &Path, line: usize, row: &TrainingRow, config: &ModelConfig) 
 
 fn score<B: GlmBackend>(
     args: &ScoreArgs,
-    plan: &Plan,
+    info: &ModelInfo,
     selected: &Selected,
     device: &B::Device,
     rows: &[TrainingRow],
 ) -> Result<()> {
-    let vocabulary = plan.config.common().vocab_size;
+    let vocabulary = info.config.common().vocab_size;
     // Before the work: a file that cannot be written is no reason to have done it.
     let mut dump = args
         .dump
         .as_deref()
         .map(|path| open_dump(path, rows, vocabulary))
         .transpose()?;
-    let session = Session::<B>::load(plan, &args.model, selected, device)?;
+    let session = Session::<B>::load(info, &args.model, selected, device)?;
     note(format!("{selected}, {}", type_name(session.dtype)));
     catch_interrupts()?;
     let mut out = std::io::stdout().lock();

@@ -13,8 +13,8 @@ use glmtune_model::tokenizer::{Mode, PromptFormat, Tokenizer};
 use glmtune_model::{CausalLm, FloatType, GlmBackend, ModelConfig};
 
 use super::base::{check_bases, require_directory, require_model};
+use super::console::{note, progress_bar};
 use super::error::{Error, Result};
-use super::output::{note, progress_bar};
 use crate::backend::types::Devices;
 pub use crate::backend::types::type_name;
 use crate::backend::{Selected, describe, probe};
@@ -38,7 +38,7 @@ impl From<Precision> for DType {
 
 /// What is known of a model before any of its weights is read.
 #[derive(Debug)]
-pub struct Plan {
+pub struct ModelInfo {
     /// Its configuration.
     pub config: ModelConfig,
     /// Its tokenizer; small test models come without.
@@ -49,7 +49,7 @@ pub struct Plan {
     notes: Vec<AdapterMeta>,
 }
 
-impl Plan {
+impl ModelInfo {
     /// Reads configuration and tokenizer and checks the adapters' prompt mode.
     pub fn new(args: &ModelArgs) -> Result<Self> {
         let dir = &args.model_name_or_path;
@@ -243,14 +243,14 @@ pub struct Session<B: GlmBackend> {
 impl<B: GlmBackend> Session<B> {
     /// Loads the weights and attaches the adapters.
     pub fn load(
-        plan: &Plan,
+        info: &ModelInfo,
         args: &ModelArgs,
         selected: &Selected,
         device: &B::Device,
     ) -> Result<Self> {
         let started = Instant::now();
         let (selected, devices) = (std::slice::from_ref(selected), std::slice::from_ref(device));
-        let dtype = choose_dtype::<B>(args.dtype, &plan.config, &Devices { selected, devices })?;
+        let dtype = choose_dtype::<B>(args.dtype, &info.config, &Devices { selected, devices })?;
         probe::<B>(selected, devices, dtype)?;
         tracing::info!("type: {}", type_name(dtype));
         let bar = progress_bar("loading");
@@ -259,7 +259,7 @@ impl<B: GlmBackend> Session<B> {
             bar.set_position(index as u64);
         };
         let dir = &args.model_name_or_path;
-        let mode = Some(plan.mode);
+        let mode = Some(info.mode);
         let mut pretrained = Pretrained::<B>::load(dir, mode, dtype, device, &mut progress)?;
         for adapter in &args.adapter {
             pretrained.attach(adapter, dtype, device)?;

@@ -7,8 +7,8 @@ use glmtune_model::rows::{LayoutLimits, lay_out_all, read_rows};
 use glmtune_model::tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
 
+use super::console::{json_line, note, open_input};
 use super::error::{Error, Result};
-use super::output::{json_line, note, open_input};
 use super::session::check_tokenizer;
 use crate::cli::TokenizeArgs;
 

@@ -276,7 +276,8 @@ fn safetensors(dir: &Path) -> Reading {
 
 fn config(dir: &Path) -> Reading {
     let config = ModelConfig::from_dir(dir).map_err(|error| error.to_string())?;
-    let model = CausalLm::<Backend>::unset(&config, &BuildOptions::float32(), &Default::default());
+    let model =
+        CausalLm::<Backend>::uninitialized(&config, &BuildOptions::float32(), &Default::default());
     let elements: u64 = parameters(&model)
         .iter()
         .map(|info| info.elements() as u64)

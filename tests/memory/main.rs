@@ -16,14 +16,14 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use burn_flex::{Flex, FlexDevice};
 use glmtune::model::config::ModelConfig;
-use glmtune::model::host_weights::{HostWeights, is_hosted};
+use glmtune::model::host_weights::{HostWeights, is_offloaded};
 use glmtune::model::pretrained::{Placement, Pretrained};
 use glmtune::model::{BuildOptions, CausalLm};
+use glmtune::training::backward::{Activations, GradientBoundary, MicroBatch, loss_and_gradients};
 use glmtune::training::gradients::Gradients;
 use glmtune::training::method::{Masters, Prepared, prepare};
 use glmtune::training::optim::{AdamW, AdamWSettings, Optimizer, Update, apply};
 use glmtune::training::settings::Method;
-use glmtune::training::walk::{BackwardReach, MicroBatch, Walk, loss_and_gradients};
 
 const LAYERS: usize = 6;
 const HIDDEN: usize = 128;
@@ -66,7 +66,7 @@ fn prepared_as(
         dtype,
         ..BuildOptions::float32()
     };
-    let model = CausalLm::<Autodiff<Flex>>::unset(&config, &options, &FlexDevice);
+    let model = CausalLm::<Autodiff<Flex>>::uninitialized(&config, &options, &FlexDevice);
     let pretrained = Pretrained {
         config,
         model: model.map(&mut Zeros),
@@ -104,25 +104,31 @@ fn trained_bytes(prepared: &Prepared<Flex>) -> usize {
 /// The most that a forward and backward pass holds, gradients included.
 fn peak(layers: usize, method: &Method, checkpointed: bool) -> usize {
     let prepared = prepared(layers, method);
-    let walk = walk_of(&prepared, checkpointed);
+    let activations = activations_of(&prepared, checkpointed);
     let batch = batch();
     // The first pass also fills what threads keep for themselves.
-    drop(gradients_of(&prepared, &batch, walk));
-    allocator::peak_of(|| drop(gradients_of(&prepared, &batch, walk)))
+    drop(gradients_of(&prepared, &batch, activations));
+    allocator::peak_of(|| drop(gradients_of(&prepared, &batch, activations)))
 }
 
-fn gradients_of(prepared: &Prepared<Flex>, batch: &MicroBatch, walk: Walk) -> Gradients<Flex> {
+fn gradients_of(
+    prepared: &Prepared<Flex>,
+    batch: &MicroBatch,
+    activations: Activations,
+) -> Gradients<Flex> {
     let mut sum = Gradients::default();
     let mut sink = |grads: Gradients<Flex>| sum.add(grads);
-    loss_and_gradients(&prepared.model, batch, None, walk, 1.0, &mut sink).unwrap();
+    loss_and_gradients(&prepared.model, batch, None, activations, 1.0, &mut sink).unwrap();
     sum
 }
 
-fn walk_of(prepared: &Prepared<Flex>, checkpointed: bool) -> Walk {
+fn activations_of(prepared: &Prepared<Flex>, checkpointed: bool) -> Activations {
     let paths = prepared.trainable.iter().map(|info| info.path.as_str());
     match checkpointed {
-        true => Walk::Checkpointed(BackwardReach::of(prepared.model.segments(), paths).unwrap()),
-        false => Walk::Plain,
+        true => {
+            Activations::Recomputed(GradientBoundary::of(prepared.model.segments(), paths).unwrap())
+        }
+        false => Activations::Kept,
     }
 }
 
@@ -131,7 +137,7 @@ fn walk_of(prepared: &Prepared<Flex>, checkpointed: bool) -> Walk {
 fn what_is_frozen_costs_nothing() {
     gradients_and_state_are_those_of_what_is_trained();
     frozen_blocks_store_no_activations();
-    a_checkpointed_walk_grows_by_its_inputs_alone();
+    checkpointed_memory_grows_by_its_inputs_alone();
     hosted_weights_leave_after_their_turn();
     plan::plans_are_within_ten_percent();
 }
@@ -150,12 +156,12 @@ fn gradients_and_state_are_those_of_what_is_trained() {
                 method.name()
             );
         };
-        let walk = walk_of(&prepared, false);
+        let activations = activations_of(&prepared, false);
         // The first pass also fills what threads keep for themselves.
-        drop(gradients_of(&prepared, &batch, walk));
+        drop(gradients_of(&prepared, &batch, activations));
         let mut gradients = None;
         let bytes = allocator::held_by(|| {
-            gradients = Some(gradients_of(&prepared, &batch, walk));
+            gradients = Some(gradients_of(&prepared, &batch, activations));
         });
         held(bytes, 1, "gradients");
         let mut optimizer = AdamW::<Flex>::new(AdamWSettings::default());
@@ -204,11 +210,11 @@ fn frozen_blocks_store_no_activations() {
 
 /// Counts the parameters that are not on the device.
 #[derive(Default)]
-struct Hosted(usize);
+struct Offloaded(usize);
 
-impl<B: Backend> ModuleVisitor<B> for Hosted {
+impl<B: Backend> ModuleVisitor<B> for Offloaded {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        self.0 += usize::from(is_hosted(param));
+        self.0 += usize::from(is_offloaded(param));
     }
 }
 
@@ -231,26 +237,26 @@ fn hosted_weights_leave_after_their_turn() {
             1,
         );
         let prepared = prepared.unwrap();
-        let hosted = || {
-            let mut hosted = Hosted::default();
-            prepared.model.visit(&mut hosted);
-            hosted.0
+        let offloaded = || {
+            let mut offloaded = Offloaded::default();
+            prepared.model.visit(&mut offloaded);
+            offloaded.0
         };
-        let before = hosted();
+        let before = offloaded();
         // Embeddings, output layer, and four matrices of each block.
         assert_eq!(before, 2 + 4 * prepared.model.num_blocks());
         let ids: Vec<u32> = (5..25).collect();
         let labels = ids.iter().map(|&id| i64::from(id)).collect();
         let batch = MicroBatch::new(vec![ids], vec![labels], 0);
-        let gradients = gradients_of(&prepared, &batch, walk_of(&prepared, true));
-        assert_eq!(hosted(), before, "{}", method.name());
+        let gradients = gradients_of(&prepared, &batch, activations_of(&prepared, true));
+        assert_eq!(offloaded(), before, "{}", method.name());
         for info in &prepared.trainable {
             assert!(gradients.contains(&info.path), "{}", info.path);
         }
     }
 }
 
-fn a_checkpointed_walk_grows_by_its_inputs_alone() {
+fn checkpointed_memory_grows_by_its_inputs_alone() {
     let input = 4 * TOKENS * HIDDEN;
     let few = peak(LAYERS, &lora(), true);
     let many = peak(2 * LAYERS, &lora(), true);

@@ -10,15 +10,15 @@ use glmtune::model::host_weights::HostWeights;
 use glmtune::model::layers::DropoutSource;
 use glmtune::model::parameters::parameters;
 use glmtune::model::{BuildOptions, CausalLm};
+use glmtune::training::backward::{Activations, GradientBoundary, MicroBatch};
 use glmtune::training::method::Masters;
 use glmtune::training::optim::{AdamW, AdamWSettings, OffloadedAdamW, Optimizer, Update, apply};
-use glmtune::training::output::{Outputs, RunId};
 use glmtune::training::parallel::WindowItem;
-use glmtune::training::parallel::data::Share;
-use glmtune::training::parallel::ranks::Shard;
-use glmtune::training::plan::{Plan, Saving, Workload, plan};
+use glmtune::training::parallel::data::GradientPass;
+use glmtune::training::parallel::ranks::ProcessGroup;
+use glmtune::training::plan::{MemoryPlan, Saving, Workload, plan};
+use glmtune::training::saving::{Outputs, RunId};
 use glmtune::training::settings::Method;
-use glmtune::training::walk::{BackwardReach, MicroBatch, Walk};
 use glmtune::training::weights::Weights;
 use glmtune::training::window::{WindowPlan, window};
 
@@ -42,9 +42,9 @@ impl Case {
         ModelConfig::from_json(&self.config, Path::new("config.json")).unwrap()
     }
 
-    fn planned(&self) -> Plan {
+    fn planned(&self) -> MemoryPlan {
         let (config, options) = (self.config(), BuildOptions::float32());
-        let model = CausalLm::<Flex>::unset(&config, &options, &FlexDevice);
+        let model = CausalLm::<Flex>::uninitialized(&config, &options, &FlexDevice);
         plan(&Workload {
             config: &config,
             parameters: &parameters(&model),
@@ -96,27 +96,27 @@ impl Case {
         };
         let prepared = prepared_as(self.config(), &self.method, self.dtype, masters);
         let trained = prepared.trainable.iter().map(|info| info.path.as_str());
-        let reach = BackwardReach::of(prepared.model.segments(), trained).unwrap();
+        let boundary = GradientBoundary::of(prepared.model.segments(), trained).unwrap();
         let settings = AdamWSettings::default();
         let mut optimizer: Box<dyn Optimizer<Flex>> = match offloads {
-            true => Box::new(OffloadedAdamW::new(settings, Shard::default())),
+            true => Box::new(OffloadedAdamW::new(settings, ProcessGroup::default())),
             false => Box::new(AdamW::new(settings)),
         };
-        let walk = match self.saving.gradient_checkpointing {
-            true => Walk::Checkpointed(reach),
-            false => Walk::Plain,
+        let activations = match self.saving.gradient_checkpointing {
+            true => Activations::Recomputed(boundary),
+            false => Activations::Kept,
         };
         let (mut model, mut host) = (prepared.model, HostWeights::default());
         for number in 1..=2 {
             let plan = WindowPlan {
-                share: Share {
-                    walk,
+                pass: GradientPass {
+                    activations,
                     scale: 1.0,
                     to_host: offloads,
                 },
                 devices: &[FlexDevice],
                 stages: None,
-                reach,
+                boundary,
                 host: &host,
             };
             let sum = window(&model, items, &plan).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 
 use burn::tensor::Tensor;
 use glmtune::model::{GlmBackend, Padding, TokenBatch};
-use glmtune::training::walk::{MicroBatch, mean_loss};
+use glmtune::training::backward::{MicroBatch, mean_loss};
 
 use crate::backends::{TestBackend, parity_tests};
 use crate::common::golden;

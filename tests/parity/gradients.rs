@@ -6,9 +6,9 @@ use glmtune::model::GlmBackend;
 use glmtune::model::parameters::parameters;
 use glmtune::model::peft::{Lora, set_trainable};
 use glmtune::model::segment::SegmentPaths;
+use glmtune::training::backward::{Activations, GradientBoundary, MicroBatch, loss_and_gradients};
 use glmtune::training::gradients::Gradients;
 use glmtune::training::loss::{Targets, negative_log_likelihood};
-use glmtune::training::walk::{BackwardReach, MicroBatch, Walk, loss_and_gradients};
 
 use crate::backends::{TestBackend, parity_tests};
 use crate::fixtures::{ADAPTERS, Fixtures, assert_close, model_of_run};
@@ -16,24 +16,24 @@ use crate::fixtures::{ADAPTERS, Fixtures, assert_close, model_of_run};
 parity_tests!(gradients, checkpointed_gradients, output_layer_adapter);
 
 fn gradients<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
-    every_run(backend, family, |_, _| Walk::Plain);
+    every_run(backend, family, |_, _| Activations::Kept);
 }
 
 fn checkpointed_gradients<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
     every_run(backend, family, |segments, trained| {
         let trained = trained.iter().map(String::as_str);
-        Walk::Checkpointed(BackwardReach::of(segments, trained).unwrap())
+        Activations::Recomputed(GradientBoundary::of(segments, trained).unwrap())
     });
 }
 
 fn every_run<B: GlmBackend>(
     backend: &TestBackend<B>,
     family: &str,
-    walk: impl Fn(&SegmentPaths, &[String]) -> Walk,
+    activations: impl Fn(&SegmentPaths, &[String]) -> Activations,
 ) {
     let fixtures = Fixtures::of(family);
     for run in ["base", "freeze"].into_iter().chain(ADAPTERS) {
-        let found = gradients_of_run::<B>(family, run, &fixtures, &backend.device, &walk);
+        let found = gradients_of_run::<B>(family, run, &fixtures, &backend.device, &activations);
         let expected = fixtures.names().into_iter();
         let prefix = format!("{run}.grad.");
         let expected: Vec<String> = expected.filter(|name| name.starts_with(&prefix)).collect();
@@ -58,7 +58,7 @@ fn gradients_of_run<B: GlmBackend>(
     run: &str,
     fixtures: &Fixtures,
     device: &B::Device,
-    walk: impl Fn(&SegmentPaths, &[String]) -> Walk,
+    activations: impl Fn(&SegmentPaths, &[String]) -> Activations,
 ) -> Vec<(String, Vec<f32>)> {
     let frozen = fixtures.meta["freeze_module_name"].as_str().unwrap();
     let part = match run {
@@ -83,7 +83,7 @@ fn gradients_of_run<B: GlmBackend>(
         &model,
         &batch,
         None,
-        walk(model.segments(), &trained),
+        activations(model.segments(), &trained),
         1.0,
         &mut sink,
     )
@@ -129,13 +129,13 @@ fn output_layer_adapter<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
     let infos = parameters(&model);
     let trained = infos.iter().map(|info| info.path.as_str());
     let trained = trained.filter(|path| path.contains(".lora."));
-    for walk in [
-        Walk::Plain,
-        Walk::Checkpointed(BackwardReach::of(model.segments(), trained).unwrap()),
+    for activations in [
+        Activations::Kept,
+        Activations::Recomputed(GradientBoundary::of(model.segments(), trained).unwrap()),
     ] {
         let mut sum = Gradients::<B>::default();
         let mut sink = |grads: Gradients<B>| sum.add(grads);
-        loss_and_gradients(&model, &batch, None, walk, 1.0, &mut sink).unwrap();
+        loss_and_gradients(&model, &batch, None, activations, 1.0, &mut sink).unwrap();
         let found = host(sum);
         assert_eq!(found.len(), expected.len());
         for ((name, found), (_, expected)) in found.iter().zip(&expected) {

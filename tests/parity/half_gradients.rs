@@ -5,8 +5,10 @@ use burn::tensor::DType;
 use glmtune::model::GlmBackend;
 use glmtune::model::peft::set_trainable;
 use glmtune::model::pretrained::Pretrained;
+use glmtune::training::backward::{
+    Activations, GradientBoundary, LowestTrained, MicroBatch, loss_and_gradients,
+};
 use glmtune::training::gradients::Gradients;
-use glmtune::training::walk::{BackwardEnd, BackwardReach, MicroBatch, Walk, loss_and_gradients};
 
 use crate::backends::{TestBackend, parity_tests};
 use crate::common::golden;
@@ -23,12 +25,12 @@ fn half_precision_with_a_loss_scale<B: GlmBackend>(backend: &TestBackend<B>, fam
         return;
     }
     let fixtures = Fixtures::of(family);
-    let reach = BackwardReach {
-        end: BackwardEnd::Embeddings,
+    let boundary = GradientBoundary {
+        lowest: LowestTrained::Embeddings,
         prefix: false,
     };
-    for walk in [Walk::Plain, Walk::Checkpointed(reach)] {
-        let found = gradients::<B>(&fixtures, family, walk, &backend.device);
+    for activations in [Activations::Kept, Activations::Recomputed(boundary)] {
+        let found = gradients::<B>(&fixtures, family, activations, &backend.device);
         for (path, grad) in &found {
             let expected = fixtures.floats(&format!("base.grad.{path}"));
             assert_close(path, grad, &expected, backend.tolerance.half_gradients);
@@ -42,7 +44,7 @@ fn half_precision_with_a_loss_scale<B: GlmBackend>(backend: &TestBackend<B>, fam
 fn gradients<B: GlmBackend>(
     fixtures: &Fixtures,
     family: &str,
-    walk: Walk,
+    activations: Activations,
     device: &B::Device,
 ) -> Vec<(String, Vec<f32>)> {
     let (dir, silent) = (golden(family), &mut |_: &str, _, _| ());
@@ -54,7 +56,7 @@ fn gradients<B: GlmBackend>(
     };
     let mut sum = Gradients::<B>::default();
     let mut sink = |grads: Gradients<B>| sum.add(grads);
-    loss_and_gradients(&model, &batch, None, walk, SCALE, &mut sink).unwrap();
+    loss_and_gradients(&model, &batch, None, activations, SCALE, &mut sink).unwrap();
     sum.iter()
         .map(|(path, grad)| {
             let values = grad.clone().into_host().unwrap().into_iter();

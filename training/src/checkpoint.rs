@@ -1,14 +1,16 @@
 //! What `--resume` needs: trained weights, optimizer state and the place in the data, in directories that
-//! appear whole or not at all. Whose they are and what is kept: [`crate::output::folder`].
+//! appear whole or not at all. Whose they are and what is kept: [`crate::saving::folder`].
 //!
 //! Dropout and the order of rows are functions of the seed and the place, so no state of a random
 //! generator is kept.
 
 pub(crate) mod contents;
+mod identity;
 mod progress;
 mod state;
 
-pub use progress::{Extent, Progress};
+pub use identity::Identity;
+pub use progress::{Extent, TrainingProgress};
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,13 +23,11 @@ use glmtune_model::files::{self, Limit};
 use glmtune_model::host_weights::HostWeights;
 use glmtune_model::parameters::ParameterInfo;
 use glmtune_model::{CausalLm, GlmBackend};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use self::state::{FileDigest, State};
 use crate::error::{Error, Result};
 use crate::optim::{FIRST, Optimizer, SECOND, StateTensor};
-use crate::output::{RunId, folder};
+use crate::saving::{RunId, folder};
 use crate::tensors;
 use crate::weights::Weights;
 
@@ -38,46 +38,6 @@ const KEPT: usize = 2;
 const STATE: &str = "state.json";
 const WEIGHTS: &str = "weights.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
-
-/// What must be the same for a training to go on as if it had not been interrupted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The settings that determine the course, by name.
-    pub settings: Map<String, Value>,
-    /// Digest of the rows.
-    pub data: String,
-    /// Digest of the model's configuration.
-    pub model: String,
-}
-
-impl Identity {
-    /// What differs from another, one line each.
-    fn differences(&self, other: &Self) -> Vec<String> {
-        let names = self.settings.keys().chain(other.settings.keys());
-        let mut names: Vec<&String> = names.collect();
-        names.sort();
-        names.dedup();
-        let show = |value: Option<&Value>| value.map_or("absent".to_string(), Value::to_string);
-        // A number that was written and read back can differ in its last bit from one that was not.
-        let read_back = |value: &Value| serde_json::from_str(&value.to_string()).ok();
-        let is = |name: &str| other.settings.get(name).and_then(read_back);
-        let mut found: Vec<String> = names
-            .into_iter()
-            .filter(|name| self.settings.get(*name) != is(name.as_str()).as_ref())
-            .map(|name| {
-                let (was, is) = (self.settings.get(name), other.settings.get(name));
-                format!("{name} was {}, is {}", show(was), show(is))
-            })
-            .collect();
-        if self.data != other.data {
-            found.push("the training rows are others".to_string());
-        }
-        if self.model != other.model {
-            found.push("the model's config.json is another".to_string());
-        }
-        found
-    }
-}
 
 /// The checkpoints of a training.
 #[derive(Debug)]
@@ -105,7 +65,7 @@ pub struct Saved {
     /// The run that wrote it.
     pub run: RunId,
     /// Where it stands.
-    pub progress: Progress,
+    pub progress: TrainingProgress,
 }
 
 impl Checkpoints {
@@ -157,7 +117,7 @@ impl Checkpoints {
     /// If the disk refuses.
     pub fn save<B: GlmBackend>(
         &self,
-        progress: Progress,
+        progress: TrainingProgress,
         weights: &Weights<'_, B>,
         is_trained: &dyn Fn(&str) -> bool,
         optimizer: &[StateTensor<'_>],
@@ -337,19 +297,6 @@ impl Saved {
             false => contents::check(&moments, trained, &[FIRST, SECOND]),
         }
     }
-}
-
-/// Digest of a file, as hexadecimal digits.
-///
-/// # Errors
-/// If the file cannot be read.
-pub fn file_digest(path: &Path) -> Result<String> {
-    Ok(FileDigest::of(path)?.sha256())
-}
-
-/// Bytes as hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The least value that a moment can have: a mean of squares is not negative.

@@ -2,31 +2,32 @@
 //!
 //! Builds on `glmtune-model` and knows neither a concrete backend nor the command line. A training is
 //! [`settings`] → [`method::prepare`] → [`run`]: the loop takes micro-batches from [`data`], walks the
-//! model's segments ([`walk`]), adds up [`gradients`], updates by an [`optim`] rule at the [`schedule`]'s
+//! model's segments ([`backward`]), adds up [`gradients`], updates by an [`optim`] rule at the [`schedule`]'s
 //! rate, tells its [`observer`]s, and writes [`output`]s and [`checkpoint`]s. [`report`] has the observers
 //! that write files and lines.
 
+pub mod backward;
 pub mod checkpoint;
 pub mod data;
 pub mod deepspeed;
 pub mod device_failure;
+pub mod digest;
 pub mod error;
 pub mod gradients;
 pub mod loss;
 pub mod method;
 pub mod observer;
 pub mod optim;
-pub mod output;
 pub mod parallel;
 pub mod plan;
 pub mod precision;
 pub mod report;
 pub mod run;
+pub mod saving;
 pub mod schedule;
 pub mod settings;
 mod tensors;
 mod threads;
-pub mod walk;
 pub mod weights;
 pub mod window;
 

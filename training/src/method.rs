@@ -255,7 +255,7 @@ fn attach_fresh<B: GlmBackend>(
     for (path, projection) in projections {
         if targets.matches(&path) {
             let seed = seed_of(&path, seed);
-            projection.lora = Some(Lora::fresh(projection, settings, seed, &device));
+            projection.lora = Some(Lora::initialized(projection, settings, seed, &device));
         }
     }
     Ok(())
@@ -277,7 +277,7 @@ fn with_prefix<B: GlmBackend>(
         None => {
             let shape = prefix_shape(config, pre_seq_len, projection);
             let seed = seed_of(PREFIX_ENCODER, seed);
-            let encoder = PrefixEncoder::fresh(&shape, seed, &model.device());
+            let encoder = PrefixEncoder::initialized(&shape, seed, &model.device());
             model = model.with_prefix(encoder);
             (pre_seq_len, projection)
         }

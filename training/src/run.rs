@@ -11,7 +11,8 @@ use glmtune_model::host_weights::HostWeights;
 use glmtune_model::layers::DropoutSource;
 use glmtune_model::{CausalLm, GlmBackend};
 
-use crate::checkpoint::{Checkpoints, Progress};
+use crate::backward::{Activations, GradientBoundary, MicroBatch};
+use crate::checkpoint::{Checkpoints, TrainingProgress};
 use crate::data::{Dataset, batches, collate, epoch_order};
 use crate::device_failure::StoppedByDevice;
 use crate::error::{Error, Result};
@@ -19,15 +20,14 @@ use crate::gradients::Gradients;
 use crate::observer::{Event, Observer, Request, RunDescription, RunLabels, Split};
 use crate::optim::ops::TrainingBackend;
 use crate::optim::{Optimizer, Update, apply};
-use crate::output::Outputs;
 use crate::parallel::WindowItem;
-use crate::parallel::data::Share;
+use crate::parallel::data::GradientPass;
 use crate::parallel::pipeline::Stages;
-use crate::parallel::ranks::Shard;
+use crate::parallel::ranks::ProcessGroup;
 use crate::report::StepRecord;
+use crate::saving::Outputs;
 use crate::schedule::WarmupDecay;
 use crate::settings::{OnNan, TrainSettings};
-use crate::walk::{BackwardReach, MicroBatch, Walk};
 use crate::weights::Weights;
 use crate::window::{WindowPlan, window as window_sum};
 
@@ -59,9 +59,9 @@ pub struct Training<B: GlmBackend> {
     /// What the run is called where it is shown.
     pub labels: RunLabels,
     /// This process among several.
-    pub shard: Shard,
+    pub group: ProcessGroup,
     /// Where the training stands.
-    pub progress: Progress,
+    pub progress: TrainingProgress,
 }
 
 /// How a training ended.
@@ -155,10 +155,10 @@ impl<B: TrainingBackend> Training<B> {
 
     /// What the processes together are asked for.
     fn common_request(&self, own: Request) -> Request {
-        if !self.shard.any(own != Request::GoOn) {
+        if !self.group.any(own != Request::GoOn) {
             return Request::GoOn;
         }
-        match self.shard.any(own == Request::Discard) {
+        match self.group.any(own == Request::Discard) {
             true => Request::Discard,
             false => Request::SaveAndStop,
         }
@@ -239,15 +239,15 @@ impl<B: TrainingBackend> Training<B> {
         let started = Instant::now();
         let items = self.items(dataset, window);
         let tokens = items.iter().map(|item| item.batch.real_tokens()).sum();
-        let own = self.shard.own(items);
+        let own = self.group.own(items);
         let sum = window_sum(&model, &own, &self.plan(&model)?)?;
         if self.progress.step == 0 && !own.is_empty() {
             self.check_gradients(&sum.gradients)?;
         }
-        let sum = self.shard.reduce(sum, &self.trainable)?;
+        let sum = self.group.reduce(sum, &self.trainable)?;
         let (loss, gradients) = (sum.loss / window.len() as f64, sum.gradients);
         let scale = self.loss_scale() * window.len() as f64;
-        let norm = self.shard.sum(&[gradients.squares()?])[0].sqrt() / scale;
+        let norm = self.group.sum(&[gradients.squares()?])[0].sqrt() / scale;
         // Reading the norm has waited for the devices already.
         device_health::settle::<B>(&self.devices)?;
         // As in DeepSpeed, the schedule moves on with the updates: a step that is left out does not count.
@@ -302,20 +302,22 @@ impl<B: TrainingBackend> Training<B> {
 
     fn plan(&self, model: &CausalLm<Autodiff<B>>) -> Result<WindowPlan<'_, B>> {
         let trained = self.trainable.keys().map(String::as_str);
-        let reach = BackwardReach::of(model.segments(), trained)?;
+        let boundary = GradientBoundary::of(model.segments(), trained)?;
         Ok(WindowPlan {
-            share: Share {
-                // The graph of a plain walk would hold the visiting weights of all blocks at once.
-                walk: match self.settings.gradient_checkpointing || self.settings.offload_param {
-                    true => Walk::Checkpointed(reach),
-                    false => Walk::Plain,
+            pass: GradientPass {
+                // The graph of a plain pass would hold the visiting weights of all blocks at once.
+                activations: match self.settings.gradient_checkpointing
+                    || self.settings.offload_param
+                {
+                    true => Activations::Recomputed(boundary),
+                    false => Activations::Kept,
                 },
                 scale: self.loss_scale(),
                 to_host: self.optimizer.wants_host_gradients(),
             },
             devices: &self.devices,
             stages: self.stages.as_ref(),
-            reach,
+            boundary,
             host: &self.host,
         })
     }
@@ -350,7 +352,7 @@ impl<B: TrainingBackend> Training<B> {
         }
     }
 
-    /// A weight in the host's memory that something has read outside a walk would silently stay on the device.
+    /// A weight in the host's memory that something has read outside a pass would silently stay on the device.
     fn check_hosted(&self, model: &CausalLm<Autodiff<B>>) -> Result<()> {
         let strays = self.host.strays(model);
         match strays.is_empty() {
@@ -414,7 +416,7 @@ impl<B: TrainingBackend> Training<B> {
         device_health::settle::<B>(&self.devices)?;
         let step = self.progress.step;
         let weights = Weights::new(model, self.optimizer.as_ref());
-        let path = match self.shard.is_first() {
+        let path = match self.group.is_first() {
             true => self.outputs.save(epoch, step, &weights)?,
             false => {
                 weights.hand_over()?;
@@ -432,7 +434,7 @@ impl<B: TrainingBackend> Training<B> {
         let weights = Weights::new(model, self.optimizer.as_ref());
         let state = self.optimizer.state();
         // All processes hand over their parts, the first one writes.
-        match self.shard.is_first() {
+        match self.group.is_first() {
             true => self
                 .checkpoints
                 .save(self.progress, &weights, &is_trained, &state)?,
@@ -442,7 +444,7 @@ impl<B: TrainingBackend> Training<B> {
             }
         }
         // None goes on before the checkpoint is complete.
-        self.shard.any(false);
+        self.group.any(false);
         Ok(())
     }
 }

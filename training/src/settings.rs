@@ -240,7 +240,7 @@ impl TrainSettings {
     }
 
     /// The settings that determine the course of a training, by name.
-    pub fn course(&self) -> Map<String, Value> {
+    pub fn trajectory_settings(&self) -> Map<String, Value> {
         let mut map = self.to_map();
         map.retain(|name, _| !FREE.contains(&name.as_str()));
         // How many take part may change, as long as a step has the same micro-batches.

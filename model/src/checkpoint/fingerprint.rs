@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::dtype::DType;
 use super::reader::Checkpoint;
-use super::source::TensorInfo;
+use super::tensor::TensorInfo;
 use crate::error::Result;
 use crate::files::read_object;
 
@@ -192,7 +192,7 @@ fn text(value: Option<&Value>) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::source::RawTensor;
+    use super::super::tensor::RawTensor;
     use super::super::writer::{ShardPlan, ShardWriter};
     use super::*;
 

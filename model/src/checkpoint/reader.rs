@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::dtype::DType;
 use super::index::Index;
 use super::natural::natural_order;
-use super::source::{RawTensor, Slot, TensorInfo, WeightFile};
+use super::source::WeightFile;
+use super::tensor::{RawTensor, Slot, TensorInfo};
 use crate::error::{Error, Result};
 
 /// Names of a directory's weights, in the order in which they are looked for.

@@ -9,7 +9,7 @@ use ::safetensors::tensor::{Dtype, Metadata, TensorInfo as Header};
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 
 use super::dtype::DType;
-use super::source::{Contents, Slot, TensorInfo};
+use super::tensor::{Contents, Slot, TensorInfo};
 use crate::error::{Error, Result};
 use crate::files::read_at;
 

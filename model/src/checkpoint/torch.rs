@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use super::pickle::{Id, Pickle, Value, View};
-use super::source::{Contents, Slot, TensorInfo};
+use super::tensor::{Contents, Slot, TensorInfo};
 use super::zip::{Archive, ZipError};
 use crate::error::{Error, Result};
 use crate::files::read_at;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::atomic::AtomicFile;
 use super::dtype::DType;
-use super::source::TensorInfo;
+use super::tensor::TensorInfo;
 use super::zip_writer::ZipWriter;
 use crate::error::{Error, Result};
 

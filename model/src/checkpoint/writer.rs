@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::atomic::AtomicFile;
 use super::safetensors::header_name;
-use super::source::TensorInfo;
+use super::tensor::TensorInfo;
 use crate::error::{Error, Result};
 
 /// Name of the index of a sharded checkpoint.

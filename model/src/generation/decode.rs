@@ -258,7 +258,7 @@ impl<'a, B: GlmBackend> Cached<'a, B> {
     }
 
     /// Walks the chain for the tokens at a range of indexes.
-    fn walk(&mut self, ids: Tensor<B, 2, Int>, range: Range<usize>) -> Result<Vec<Vec<f32>>> {
+    fn forward(&mut self, ids: Tensor<B, 2, Int>, range: Range<usize>) -> Result<Vec<Vec<f32>>> {
         self.len = range.end;
         let shared = self.model.shared_inputs(&self.positions, range, None);
         let hidden = self.model.embed(ids);
@@ -269,7 +269,7 @@ impl<'a, B: GlmBackend> Cached<'a, B> {
     /// Each prompt is computed once; its keys and values are then shared by its continuations.
     fn prefill(&mut self, rows: &[&Row]) -> Result<Vec<Vec<f32>>> {
         let width = self.prompts.width();
-        let logits = self.walk(self.prompts.ids(&self.model.device()), 0..width)?;
+        let logits = self.forward(self.prompts.ids(&self.model.device()), 0..width)?;
         let order: Vec<usize> = rows.iter().map(|row| row.prompt).collect();
         if self.num_sequences > 1 || order.len() != logits.len() {
             self.keep(&order);
@@ -290,7 +290,7 @@ impl<B: GlmBackend> Steps<B> for Cached<'_, B> {
         let ids: Vec<i32> = last.map(|&token| token as i32).collect();
         let ids = TensorData::new(ids, [rows.len(), 1]);
         let ids = Tensor::from_data(ids, &self.model.device());
-        self.walk(ids, self.len..self.len + 1)
+        self.forward(ids, self.len..self.len + 1)
     }
 
     fn keep(&mut self, rows: &[usize]) {

@@ -32,7 +32,7 @@ pub enum DropoutSite {
     Head,
 }
 
-/// The source of all masks of one walk.
+/// The source of all masks of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DropoutSource {
     seed: u64,

@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
 
 use super::ops::primitive::to_type;
-use super::unset;
+use super::uninitialized;
 
 /// A table of vectors, one per token.
 #[derive(Module, Debug)]
@@ -16,9 +16,9 @@ pub struct Embedding<B: Backend> {
 
 impl<B: Backend> Embedding<B> {
     /// A table whose values are yet to be loaded.
-    pub fn unset(rows: usize, width: usize, dtype: DType, device: &B::Device) -> Self {
+    pub fn uninitialized(rows: usize, width: usize, dtype: DType, device: &B::Device) -> Self {
         Self {
-            weight: unset([rows, width], dtype, device),
+            weight: uninitialized([rows, width], dtype, device),
         }
     }
 

@@ -38,7 +38,7 @@ use burn::tensor::{DType, Shape, Tensor};
 
 /// A parameter whose values come later, from a file or an initialisation: until then it costs no
 /// memory. Reading it before that gives zeros.
-pub(crate) fn unset<B: Backend, const D: usize>(
+pub(crate) fn uninitialized<B: Backend, const D: usize>(
     shape: [usize; D],
     dtype: DType,
     device: &B::Device,

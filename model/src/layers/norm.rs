@@ -6,7 +6,7 @@ use burn::tensor::{DType, Tensor};
 
 use super::ops::GlmBackend;
 use super::ops::primitive::{unwrap, wrap};
-use super::unset;
+use super::uninitialized;
 
 /// Root-mean-square norm, computed in float32 (ChatGLM2 and later).
 #[derive(Module, Debug)]
@@ -19,9 +19,9 @@ pub struct RmsNorm<B: Backend> {
 
 impl<B: Backend> RmsNorm<B> {
     /// A norm over `width` elements whose weight is yet to be loaded.
-    pub fn unset(width: usize, epsilon: f64, dtype: DType, device: &B::Device) -> Self {
+    pub fn uninitialized(width: usize, epsilon: f64, dtype: DType, device: &B::Device) -> Self {
         Self {
-            weight: unset([width], dtype, device),
+            weight: uninitialized([width], dtype, device),
             epsilon,
         }
     }
@@ -57,10 +57,10 @@ pub struct LayerNorm<B: Backend> {
 
 impl<B: Backend> LayerNorm<B> {
     /// A norm over `width` elements whose weights are yet to be loaded.
-    pub fn unset(width: usize, epsilon: f64, dtype: DType, device: &B::Device) -> Self {
+    pub fn uninitialized(width: usize, epsilon: f64, dtype: DType, device: &B::Device) -> Self {
         Self {
-            weight: unset([width], dtype, device),
-            bias: unset([width], dtype, device),
+            weight: uninitialized([width], dtype, device),
+            bias: uninitialized([width], dtype, device),
             epsilon,
         }
     }

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Tensor};
 
 use super::linear::linear;
 use super::ops::GlmBackend;
-use super::unset;
+use super::uninitialized;
 use crate::peft::Lora;
 
 /// `x·Wᵀ + b`, plus `scaling · (x·Aᵀ)·Bᵀ` where a LoRA is attached.
@@ -26,15 +26,15 @@ pub struct Projection<B: Backend> {
 
 impl<B: Backend> Projection<B> {
     /// A projection whose weights are yet to be loaded.
-    pub fn unset(
+    pub fn uninitialized(
         [input, output]: [usize; 2],
         bias: bool,
         dtype: DType,
         device: &B::Device,
     ) -> Self {
         Self {
-            weight: unset([output, input], dtype, device),
-            bias: bias.then(|| unset([output], dtype, device)),
+            weight: uninitialized([output, input], dtype, device),
+            bias: bias.then(|| uninitialized([output], dtype, device)),
             lora: None,
         }
     }

@@ -43,7 +43,7 @@ pub struct LoraSettings {
 impl<B: Backend> Lora<B> {
     /// A new adapter as PEFT initialises it: A by Kaiming's rule with `a = sqrt(5)`, which is uniform in
     /// `±1/sqrt(in)`, and B zero, so that the model is unchanged. Factors are float32.
-    pub fn fresh(
+    pub fn initialized(
         projection: &Projection<B>,
         settings: LoraSettings,
         seed: u64,

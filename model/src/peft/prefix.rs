@@ -49,7 +49,7 @@ pub struct PrefixEncoder<B: Backend> {
     pub dropout: f64,
 }
 
-/// Dropout of a walk over a batch: every row has a mask of its own.
+/// Dropout of a pass over a batch: every row has a mask of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PrefixDropout {
     /// What the masks are computed from.
@@ -61,8 +61,8 @@ pub struct PrefixDropout {
 impl<B: Backend> PrefixEncoder<B> {
     /// A new encoder as PyTorch initialises its layers: the embedding normal, the linear layers uniform
     /// in `±1/sqrt(in)`. Weights are float32.
-    pub fn fresh(shape: &PrefixShape, seed: u64, device: &B::Device) -> Self {
-        let mut encoder = Self::unset(shape, DType::F32, device);
+    pub fn initialized(shape: &PrefixShape, seed: u64, device: &B::Device) -> Self {
+        let mut encoder = Self::uninitialized(shape, DType::F32, device);
         let [rows, width] = encoder.embedding.weight.lazy_shape().dims();
         let values = TensorData::new(normal(rows * width, 1.0, seed), [rows, width]);
         encoder.embedding.weight = Param::from_data(values, device).set_require_grad(false);
@@ -74,12 +74,12 @@ impl<B: Backend> PrefixEncoder<B> {
     }
 
     /// An encoder whose weights are yet to be loaded.
-    pub fn unset(shape: &PrefixShape, dtype: DType, device: &B::Device) -> Self {
+    pub fn uninitialized(shape: &PrefixShape, dtype: DType, device: &B::Device) -> Self {
         let width = match shape.projection {
             true => shape.embedding_width,
             false => shape.kv_width(),
         };
-        let linear = |dims| Projection::unset(dims, true, dtype, device);
+        let linear = |dims| Projection::uninitialized(dims, true, dtype, device);
         let trans = shape.projection.then(|| {
             (
                 linear([shape.embedding_width, shape.hidden]),
@@ -88,7 +88,7 @@ impl<B: Backend> PrefixEncoder<B> {
             )
         });
         Self {
-            embedding: Embedding::unset(shape.pre_seq_len, width, dtype, device),
+            embedding: Embedding::uninitialized(shape.pre_seq_len, width, dtype, device),
             trans,
             kv_heads: shape.kv_heads,
             head_dim: shape.head_dim,

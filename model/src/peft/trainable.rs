@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
-use crate::host_weights::is_hosted;
+use crate::host_weights::is_offloaded;
 use crate::layers::to_type;
 use crate::parameters::ModulePath;
 
@@ -43,7 +43,7 @@ impl<B: Backend> ModuleMapper<B> for Selector<'_> {
         if !(self.is_trainable)(&self.path.to_string()) {
             return param.set_require_grad(false);
         }
-        if is_hosted(&param) {
+        if is_offloaded(&param) {
             // Its master is with the optimizer.
             return param.set_require_grad(true);
         }
@@ -53,7 +53,7 @@ impl<B: Backend> ModuleMapper<B> for Selector<'_> {
     }
 }
 
-/// A view of a module in which nothing is trained: a walk over it builds no graph. Weights in the host's
+/// A view of a module in which nothing is trained: a pass over it builds no graph. Weights in the host's
 /// memory stay there.
 pub fn frozen<B: Backend, M: Module<B>>(module: &M) -> M {
     module.clone().map(&mut Freezer)

@@ -3,7 +3,7 @@
 use burn::tensor::DType;
 use glmtune_training::checkpoint::Checkpoints;
 use glmtune_training::device_failure::StoppedByDevice;
-use glmtune_training::parallel::ranks::Shard;
+use glmtune_training::parallel::ranks::ProcessGroup;
 use glmtune_training::settings::TrainSettings;
 
 use super::ranks::local_rank;
@@ -17,9 +17,9 @@ use crate::commands::error::{Error, Result};
 ///
 /// # Errors
 /// If there is no such device.
-pub fn select(args: &TrainArgs, shard: &Shard) -> Result<Vec<Selected>> {
+pub fn select(args: &TrainArgs, group: &ProcessGroup) -> Result<Vec<Selected>> {
     let (stages, named) = (args.pipeline_stages, &args.model.devices);
-    let rank = (shard.size() > 1).then(local_rank);
+    let rank = (group.size() > 1).then(local_rank);
     let mut selected = select_all(args.model.backend, named, rank)?;
     if named.is_empty() && (stages > 1 || args.quick_start) {
         let count = if selected.len() < stages { 1 } else { stages };

@@ -26,10 +26,10 @@ const TRIALS: usize = 3;
 
 /// Shows what the training would do.
 pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
-    let (args, plan) = (request.args, request.plan);
+    let (args, info) = (request.args, request.info);
     let dtype = request.dtype()?;
     let computing = request.computing(dtype);
-    let settings = settings::settings(args, request.file, plan.mode, computing);
+    let settings = settings::settings(args, request.file, info.mode, computing);
     settings.validate()?;
     request.say(devices::line(args, request.selected, dtype));
     if let Some(line) = devices::step(&settings) {
@@ -38,12 +38,15 @@ pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
     probe::<B>(request.selected, request.devices, dtype)?;
     let dataset = request.rows(&settings)?;
     request.say(dataset.summary().to_string().trim_end());
-    request.say(first_row(&dataset, plan.tokenizer.as_ref()));
-    let model =
-        CausalLm::<AnyBackend>::unset(&plan.config, &BuildOptions::float32(), &Default::default());
+    request.say(first_row(&dataset, info.tokenizer.as_ref()));
+    let model = CausalLm::<AnyBackend>::uninitialized(
+        &info.config,
+        &BuildOptions::float32(),
+        &Default::default(),
+    );
     let infos = parameters(&model);
     let planned = Planned {
-        config: &plan.config,
+        config: &info.config,
         parameters: &infos,
     };
     let (length, targets) = longest(&dataset);
@@ -56,14 +59,14 @@ pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
     let prepared = request.model(&settings, dtype)?;
     request.say(trainable_lines(&prepared));
     let trained = planned.plan(&case, true)?.trained;
-    let course = Course {
+    let course = Work {
         settings: &settings,
         dataset: &dataset,
-        blocks: block_weights(&plan.config, &infos),
-        head: head_weights(&plan.config, &infos),
+        blocks: block_weights(&info.config, &infos),
+        head: head_weights(&info.config, &infos),
         trained,
     };
-    let speed = products_per_second::<B>(request.device, dtype, plan.config.common().hidden_size);
+    let speed = products_per_second::<B>(request.device, dtype, info.config.common().hidden_size);
     request.say(course.describe(speed));
     request.say("dry run: nothing was written");
     Ok(())
@@ -136,7 +139,7 @@ fn longest(dataset: &Dataset) -> (usize, usize) {
 }
 
 /// What a training computes.
-struct Course<'a> {
+struct Work<'a> {
     settings: &'a TrainSettings,
     dataset: &'a Dataset,
     /// Elements of the matrices of the blocks.
@@ -147,7 +150,7 @@ struct Course<'a> {
     trained: u64,
 }
 
-impl Course<'_> {
+impl Work<'_> {
     /// Steps and their time, for so many multiplications with additions per second.
     fn describe(&self, speed: f64) -> String {
         let (settings, rows) = (self.settings, self.dataset.len());

@@ -22,23 +22,24 @@ use glmtune_model::tokenizer::{Mode, tokenizer_files};
 use glmtune_model::{CausalLm, FloatType, GlmBackend};
 use glmtune_training::TrainingBackend;
 use glmtune_training::checkpoint::{
-    Checkpoints, Extent, Identity, Progress, Resume, Saved, file_digest,
+    Checkpoints, Extent, Identity, Resume, Saved, TrainingProgress,
 };
 use glmtune_training::data::{DataSettings, Dataset, prepare as prepare_rows};
 use glmtune_training::deepspeed::DeepSpeedConfig;
+use glmtune_training::digest::file_digest;
 use glmtune_training::method::{Masters, Prepared, prepare};
 use glmtune_training::optim::{AdamW, OffloadedAdamW, Optimizer};
-use glmtune_training::output::{Outputs, RunId};
 use glmtune_training::parallel::pipeline::Stages;
-use glmtune_training::parallel::ranks::Shard;
+use glmtune_training::parallel::ranks::ProcessGroup;
 use glmtune_training::precision::LossScale;
 use glmtune_training::run::{Outcome, Training};
+use glmtune_training::saving::{Outputs, RunId};
 use glmtune_training::settings::TrainSettings;
 
 use self::output_dir::OutputDir;
+use super::console::{grouped, note, progress_bar, say};
 use super::error::{Error, Result};
-use super::output::{grouped, note, progress_bar, say};
-use super::session::{Plan, type_name};
+use super::session::{ModelInfo, type_name};
 use crate::backend::types::Devices;
 use crate::backend::{Selected, probe};
 use crate::cli::TrainArgs;
@@ -46,43 +47,43 @@ use crate::on_devices;
 
 /// Runs the command.
 pub fn run(args: &TrainArgs) -> Result<()> {
-    let shard = ranks::join()?;
-    let result = device_health::guard(|| run_rank(args, &shard));
+    let group = ranks::join()?;
+    let result = device_health::guard(|| run_rank(args, &group));
     let result = result.map_err(|error| devices::explain(error, args));
     if let Err(error) = &result
-        && shard.size() > 1
+        && group.size() > 1
         && !matches!(error, Error::Interrupted(_))
     {
         crate::print::error(error);
-        shard.abort(error.exit_status().into());
+        group.abort(error.exit_status().into());
     }
     result
 }
 
-fn run_rank(args: &TrainArgs, shard: &Shard) -> Result<()> {
-    check_request(args, shard)?;
+fn run_rank(args: &TrainArgs, group: &ProcessGroup) -> Result<()> {
+    check_request(args, group)?;
     output_dir::check_settings(args)?;
     // A dry run writes nothing, not even a lock.
-    let _output_dir = (shard.is_first() && !args.dry_run)
+    let _output_dir = (group.is_first() && !args.dry_run)
         .then(|| OutputDir::open(&args.output_dir))
         .transpose()?;
     if args.quick_start {
         quick_start::make(args)?;
     }
-    let plan = Plan::new(&args.model)?;
+    let info = ModelInfo::new(&args.model)?;
     let args = &continued::resolve(args)?;
     let file = args.deepspeed_file().map(DeepSpeedConfig::read);
     let file = file.transpose()?;
-    let selected = devices::select(args, shard)?;
+    let selected = devices::select(args, group)?;
     let outcome = on_devices!(&selected, |devices: B| {
         let request = Request {
             args,
-            plan: &plan,
+            info: &info,
             file: file.as_ref(),
             selected: &selected,
             device: &devices[0],
             devices: &devices,
-            shard,
+            group,
         };
         match args.dry_run {
             true => dry_run::run::<B>(&request).map(|()| None),
@@ -95,17 +96,17 @@ fn run_rank(args: &TrainArgs, shard: &Shard) -> Result<()> {
     if args.quick_start && !outcome.interrupted {
         quick_start::show(args, &outcome)?;
     }
-    finish(args, &outcome, shard)
+    finish(args, &outcome, group)
 }
 
-fn check_request(args: &TrainArgs, shard: &Shard) -> Result<()> {
+fn check_request(args: &TrainArgs, group: &ProcessGroup) -> Result<()> {
     if args.quick_start && args.dry_run {
         return Err(Error::Request(
             "--dry_run writes nothing, and --quick_start makes its model and rows first; give one of them"
                 .to_string(),
         ));
     }
-    if args.quick_start && shard.size() > 1 {
+    if args.quick_start && group.size() > 1 {
         return Err(Error::Request(
             "--quick_start is for one process".to_string(),
         ));
@@ -151,7 +152,7 @@ pub(super) fn resolved_settings(
 /// What a training is asked to do, and where.
 struct Request<'a, B: GlmBackend> {
     args: &'a TrainArgs,
-    plan: &'a Plan,
+    info: &'a ModelInfo,
     file: Option<&'a DeepSpeedConfig>,
     /// The devices as they were selected.
     selected: &'a [Selected],
@@ -160,15 +161,15 @@ struct Request<'a, B: GlmBackend> {
     /// All devices of the run, that one first.
     devices: &'a [B::Device],
     /// This process among several.
-    shard: &'a Shard,
+    group: &'a ProcessGroup,
 }
 
 fn train<B: TrainingBackend>(request: Request<'_, B>) -> Result<Outcome> {
-    let Request { args, plan, .. } = request;
+    let Request { args, info, .. } = request;
     let dtype = request.dtype()?;
-    tracing::info!("mode {}, type {}", plan.mode, type_name(dtype));
+    tracing::info!("mode {}, type {}", info.mode, type_name(dtype));
     let computing = request.computing(dtype);
-    let settings = settings::settings(args, request.file, plan.mode, computing);
+    let settings = settings::settings(args, request.file, info.mode, computing);
     settings.validate()?;
     request.say(devices::line(args, request.selected, dtype));
     if let Some(line) = devices::step(&settings) {
@@ -186,7 +187,7 @@ fn train<B: TrainingBackend>(request: Request<'_, B>) -> Result<Outcome> {
     let mut checkpoints = Checkpoints::new(
         &args.output_dir,
         Identity {
-            settings: settings.course(),
+            settings: settings.trajectory_settings(),
             data: dataset.fingerprint().to_string(),
             model: file_digest(&args.model.model_name_or_path.join("config.json"))?,
         },
@@ -205,17 +206,17 @@ fn train<B: TrainingBackend>(request: Request<'_, B>) -> Result<Outcome> {
     let (mut model, mut host) = (prepared.model, prepared.host);
     let mut optimizer: Box<dyn Optimizer<B>> = match settings.offload_optimizer {
         true => {
-            let shard = request.shard.clone();
-            Box::new(OffloadedAdamW::new(settings.optimizer, shard))
+            let group = request.group.clone();
+            Box::new(OffloadedAdamW::new(settings.optimizer, group))
         }
         false => Box::new(AdamW::new(settings.optimizer)),
     };
     for (path, values) in prepared.masters {
         optimizer.set_master(&path, values);
     }
-    let mut progress = Progress {
+    let mut progress = TrainingProgress {
         loss_scale: settings.loss_scale.as_ref().map(LossScale::new),
-        ..Progress::default()
+        ..TrainingProgress::default()
     };
     if let Some(saved) = saved {
         model = saved.restore_weights(model, &mut host, &prepared.trainable)?;
@@ -227,10 +228,10 @@ fn train<B: TrainingBackend>(request: Request<'_, B>) -> Result<Outcome> {
     if let Some(stages) = &stages {
         model = stages.place(model, &host)?;
     }
-    if request.shard.is_first() {
-        output_dir::save_settings(args, plan.mode, &settings)?;
+    if request.group.is_first() {
+        output_dir::save_settings(args, info.mode, &settings)?;
     }
-    let meta = adapter_meta(args, plan, &settings)?;
+    let meta = adapter_meta(args, info, &settings)?;
     let labels = labels::labels(
         args,
         (&settings.method, &prepared.output),
@@ -242,7 +243,7 @@ fn train<B: TrainingBackend>(request: Request<'_, B>) -> Result<Outcome> {
         devices: request.devices.to_vec(),
         stages,
         host,
-        pad_id: plan.config.common().pad_token_id,
+        pad_id: info.config.common().pad_token_id,
         trainable: prepared
             .trainable
             .into_iter()
@@ -266,7 +267,7 @@ fn train<B: TrainingBackend>(request: Request<'_, B>) -> Result<Outcome> {
             limit: args.save_total_limit,
         },
         labels,
-        shard: request.shard.clone(),
+        group: request.group.clone(),
         progress,
         settings,
     };
@@ -278,7 +279,7 @@ fn train<B: TrainingBackend>(request: Request<'_, B>) -> Result<Outcome> {
 impl<B: GlmBackend> Request<'_, B> {
     /// Prints a line, once for all processes.
     fn say(&self, text: impl AsRef<str>) {
-        if self.shard.is_first() {
+        if self.group.is_first() {
             say(text);
         }
     }
@@ -286,7 +287,7 @@ impl<B: GlmBackend> Request<'_, B> {
     /// The checkpoint to go on from, and an output directory that is ready for what follows.
     fn saved(&self, checkpoints: &Checkpoints) -> Result<Option<Saved>> {
         let dir = &self.args.output_dir;
-        let is_first = self.shard.is_first();
+        let is_first = self.group.is_first();
         let Some(step) = self.args.resume else {
             let moved = is_first.then(|| output_dir::start(dir)).transpose()?;
             moved.flatten().iter().for_each(|line| self.say(line));
@@ -294,7 +295,7 @@ impl<B: GlmBackend> Request<'_, B> {
         };
         let saved = checkpoints.find(step.map_or(Resume::Last, Resume::Step))?;
         // The first process moves nothing before all have looked.
-        self.shard.any(false);
+        self.group.any(false);
         if !is_first {
             return Ok(saved);
         }
@@ -313,7 +314,7 @@ impl<B: GlmBackend> Request<'_, B> {
         settings::Computing {
             dtype,
             devices: self.devices.len(),
-            ranks: self.shard.size(),
+            ranks: self.group.size(),
         }
     }
 
@@ -327,7 +328,7 @@ impl<B: GlmBackend> Request<'_, B> {
         if let Some(precision) = self.args.model.dtype {
             return Ok(devices.require(precision.into())?);
         }
-        let published = self.plan.config.common().torch_dtype;
+        let published = self.info.config.common().torch_dtype;
         let is_half = published.is_some_and(FloatType::is_half);
         let wants_half = self.file.is_some_and(|file| file.bf16) || is_half;
         Ok(match wants_half {
@@ -355,18 +356,18 @@ impl<B: GlmBackend> Request<'_, B> {
             format: args.layout.format(),
             limits: settings.limits,
             is_skip: settings.is_skip,
-            vocabulary: self.plan.config.common().vocab_size,
+            vocabulary: self.info.config.common().vocab_size,
             cache: (!args.no_cache && !args.dry_run)
                 .then(|| args.cache_dir.clone().or_else(default_cache))
                 .flatten(),
             tokenizer_files: tokenizer_files(&args.model.model_name_or_path),
         };
-        let dataset = prepare_rows(&data, self.plan.tokenizer.as_ref(), &|done, total| {
+        let dataset = prepare_rows(&data, self.info.tokenizer.as_ref(), &|done, total| {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
         })?;
         bar.finish_and_clear();
-        dataset.check(&args.train_path, &|ids| self.plan.config.row_fault(ids))?;
+        dataset.check(&args.train_path, &|ids| self.info.config.row_fault(ids))?;
         Ok(dataset)
     }
 
@@ -383,7 +384,7 @@ impl<B: GlmBackend> Request<'_, B> {
         let pretrained = Pretrained::<Autodiff<B>>::load_to(
             placement,
             &self.args.model.model_name_or_path,
-            Some(self.plan.mode),
+            Some(self.info.mode),
             dtype,
             self.device,
             &mut progress,
@@ -427,14 +428,18 @@ fn trainable_lines<B: GlmBackend>(prepared: &Prepared<B>) -> String {
 }
 
 /// The settings and the prompt mode travel with every output.
-fn adapter_meta(args: &TrainArgs, plan: &Plan, settings: &TrainSettings) -> Result<AdapterMeta> {
+fn adapter_meta(
+    args: &TrainArgs,
+    info: &ModelInfo,
+    settings: &TrainSettings,
+) -> Result<AdapterMeta> {
     let base = &args.model.model_name_or_path;
     let training = serde_json::Value::Object(settings.to_map());
     // A whole model needs no other one.
     let fingerprint = settings.method.is_adapter().then(|| Fingerprint::of(base));
     let prompt_text = args.layout.prompt_text.clone();
     Ok(AdapterMeta {
-        mode: Some(plan.mode.to_string()),
+        mode: Some(info.mode.to_string()),
         base_model: Some(base.display().to_string()),
         base: fingerprint.transpose()?,
         prompt_text: prompt_text.filter(|text| !text.is_empty()),
@@ -457,18 +462,18 @@ fn stopped(outcome: &Outcome) -> String {
     }
 }
 
-fn finish(args: &TrainArgs, outcome: &Outcome, shard: &Shard) -> Result<()> {
+fn finish(args: &TrainArgs, outcome: &Outcome, group: &ProcessGroup) -> Result<()> {
     if outcome.interrupted {
         return Err(Error::Interrupted(stopped(outcome)));
     }
-    if !shard.is_first() {
+    if !group.is_first() {
         return Ok(());
     }
-    if shard.size() > 1 {
+    if group.size() > 1 {
         note(format!(
             "{} bytes sent by this rank of {}",
-            grouped(shard.bytes_sent() as usize),
-            shard.size()
+            grouped(group.bytes_sent() as usize),
+            group.size()
         ));
     }
     note(format!(

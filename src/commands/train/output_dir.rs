@@ -1,20 +1,20 @@
 //! The output directory of a training: whether it can be one, who writes in it, what an earlier run left
 //! there, and the settings that are noted. Whose things are whose is told in
-//! [`glmtune_training::output::folder`].
+//! [`glmtune_training::saving::folder`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use glmtune_model::checkpoint::{AtomicFile, DirLock};
 use glmtune_model::tokenizer::Mode;
-use glmtune_training::output::folder::{named_outputs, set_aside};
+use glmtune_training::saving::folder::{named_outputs, set_aside};
 use glmtune_training::settings::{Method, TrainSettings};
 use serde_json::Value;
 
 use crate::cli::TrainArgs;
+use crate::commands::console::note;
 use crate::commands::error::{Error, Result};
 use crate::commands::leftovers::tidy;
-use crate::commands::output::note;
 
 /// Names of the settings and of the metrics in the output directory.
 const SETTINGS: &str = "settings.toml";

@@ -14,10 +14,10 @@ use glmtune_training::run::Outcome;
 
 use crate::backend::{Selected, select};
 use crate::cli::{Cli, Command, ModelArgs, TrainArgs};
+use crate::commands::console::say;
 use crate::commands::error::{Error, Result};
 use crate::commands::init;
-use crate::commands::output::say;
-use crate::commands::session::{Plan, Session};
+use crate::commands::session::{ModelInfo, Session};
 use crate::on_backend;
 use crate::settings_file::{self, Setting};
 
@@ -95,11 +95,11 @@ pub fn show(args: &TrainArgs, outcome: &Outcome) -> Result<()> {
     } else {
         model.model_name_or_path.clone_from(output);
     }
-    let plan = Plan::new(&model)?;
+    let info = ModelInfo::new(&model)?;
     let selected = select(model.backend, &model.devices)?;
     on_backend!(&selected, |device: B| ask::<B>(
         &model,
-        &plan,
+        &info,
         &selected,
         &device,
         &args.train_path
@@ -128,13 +128,13 @@ fn next_commands(model: &ModelArgs) -> String {
 
 fn ask<B: GlmBackend>(
     args: &ModelArgs,
-    plan: &Plan,
+    info: &ModelInfo,
     selected: &Selected,
     device: &B::Device,
     rows: &Path,
 ) -> Result<()> {
-    let tokenizer = plan.tokenizer(&args.model_name_or_path)?;
-    let session = Session::<B>::load(plan, args, selected, device)?;
+    let tokenizer = info.tokenizer(&args.model_name_or_path)?;
+    let session = Session::<B>::load(info, args, selected, device)?;
     let (mut right, mut asked) = (0, 0);
     say("\nWhat the model answers now:");
     let mut rows = read_rows(rows, &RowFormat::default())?.rows;
@@ -143,7 +143,7 @@ fn ask<B: GlmBackend>(
         let Row::Text { question, answer } = row.row else {
             continue;
         };
-        let found = answer_to(&session, plan, tokenizer, &question)?;
+        let found = answer_to(&session, info, tokenizer, &question)?;
         right += usize::from(found == answer);
         asked += 1;
         if asked <= SHOWN {
@@ -156,15 +156,15 @@ fn ask<B: GlmBackend>(
 
 fn answer_to<B: GlmBackend>(
     session: &Session<B>,
-    plan: &Plan,
+    info: &ModelInfo,
     tokenizer: &Tokenizer,
     question: &str,
 ) -> Result<String> {
     let message = Message::new(Role::User, question.to_string());
-    let prompt = plan.prompting(None).prompt(tokenizer, &[message])?.ids;
+    let prompt = info.prompting(None).prompt(tokenizer, &[message])?.ids;
     let options = GenerationOptions {
         max_new_tokens: MAX_NEW_TOKENS,
-        stop_ids: plan.stop_ids(),
+        stop_ids: info.stop_ids(),
         ..GenerationOptions::default()
     };
     let mut ids = Vec::new();

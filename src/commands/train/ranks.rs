@@ -1,6 +1,6 @@
 //! The processes that `mpirun` has started together.
 
-use glmtune_training::parallel::ranks::Shard;
+use glmtune_training::parallel::ranks::ProcessGroup;
 
 use crate::commands::error::{Error, Result};
 
@@ -23,25 +23,25 @@ pub fn local_rank() -> usize {
 ///
 /// # Errors
 /// If there are, and this build has no MPI.
-pub fn join() -> Result<Shard> {
+pub fn join() -> Result<ProcessGroup> {
     let sizes = SIZES.iter().filter_map(|name| std::env::var(name).ok());
     let size = sizes.filter_map(|size| size.parse::<usize>().ok()).next();
     match size {
-        None | Some(0 | 1) => Ok(Shard::default()),
+        None | Some(0 | 1) => Ok(ProcessGroup::default()),
         Some(size) => join_others(size),
     }
 }
 
 #[cfg(feature = "mpi")]
-fn join_others(_: usize) -> Result<Shard> {
+fn join_others(_: usize) -> Result<ProcessGroup> {
     use glmtune_training::parallel::mpi::World;
     let world = World::join();
     let world = world.ok_or_else(|| Error::Request("MPI could not be started".to_string()))?;
-    Ok(Shard::of(std::sync::Arc::new(world)))
+    Ok(ProcessGroup::of(std::sync::Arc::new(world)))
 }
 
 #[cfg(not(feature = "mpi"))]
-fn join_others(size: usize) -> Result<Shard> {
+fn join_others(size: usize) -> Result<ProcessGroup> {
     Err(Error::Request(format!(
         "started as one of {size} processes, but this build of glmtune has no MPI (build it with \
          `--features mpi`)"

@@ -9,8 +9,8 @@ use glmtune_training::report::{CurveFile, EventLogger, Lines, MetricsFile, StepR
 use glmtune_training::run::Training;
 
 use crate::cli::TrainArgs;
+use crate::commands::console::{note, on_interrupts, say};
 use crate::commands::error::Result;
-use crate::commands::output::{note, on_interrupts, say};
 use crate::dashboard::{Dashboard, close_screen};
 
 /// The observers of a training. The first of several processes alone writes and prints; all of them stop
@@ -23,7 +23,7 @@ pub fn observers<B: TrainingBackend>(
     training: &Training<B>,
 ) -> Result<Observers> {
     let mut observers = Observers::default();
-    let is_first = training.shard.is_first();
+    let is_first = training.group.is_first();
     let stop = StopSignal::default();
     observers.add(stop.clone());
     let asked = stop.clone();

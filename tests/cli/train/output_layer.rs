@@ -83,7 +83,7 @@ fn all_linear_is_what_peft_means_by_it() {
 }
 
 #[test]
-fn every_walk_trains_the_output_layer_alike() {
+fn every_way_trains_the_output_layer_alike() {
     let (dir, model) = tiny("glm2");
     let plain = train(&dir, &model, "plain", &[]);
     let expected = column(&plain, "loss");

@@ -50,7 +50,8 @@ pub fn tokenizer_json(dir: &Path) {
 /// Random weights for the directory's configuration.
 fn weights(dir: &Path) {
     let config = ModelConfig::from_dir(dir).unwrap();
-    let model = CausalLm::<Backend>::unset(&config, &BuildOptions::float32(), &Default::default());
+    let model =
+        CausalLm::<Backend>::uninitialized(&config, &BuildOptions::float32(), &Default::default());
     let tensors: Vec<_> = parameters(&model)
         .into_iter()
         .map(|info| {

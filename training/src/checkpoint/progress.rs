@@ -8,7 +8,7 @@ use crate::settings::TrainSettings;
 /// How far a training has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Progress {
+pub struct TrainingProgress {
     /// Optimizer steps that are done.
     pub step: u64,
     /// Those of them that changed the weights: a step that overflowed does not.
@@ -61,7 +61,7 @@ impl Extent {
     }
 }
 
-impl Progress {
+impl TrainingProgress {
     /// What makes this impossible for a training of that extent.
     pub(super) fn fault(&self, extent: &Extent) -> Option<String> {
         let place = || {
@@ -120,8 +120,8 @@ mod tests {
         scales_loss: false,
     };
 
-    fn at(epoch: usize, micro_batch: usize, step: u64) -> Progress {
-        Progress {
+    fn at(epoch: usize, micro_batch: usize, step: u64) -> TrainingProgress {
+        TrainingProgress {
             step,
             updates: step,
             epoch,
@@ -153,7 +153,7 @@ mod tests {
                 }
             }
         }
-        let more = Progress {
+        let more = TrainingProgress {
             updates: 3,
             ..at(0, 8, 2)
         };
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_loss_scale_is_a_positive_number_where_there_is_one() {
-        let with = |scale: f64| Progress {
+        let with = |scale: f64| TrainingProgress {
             loss_scale: Some(LossScale {
                 scale,
                 good_steps: 0,

@@ -1,22 +1,19 @@
 //! `state.json`: what a checkpoint says of itself, signed, so that no damage goes unnoticed.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
-use glmtune_model::files;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::{Identity, Progress, hex};
-use crate::output::RunId;
+use super::identity::Identity;
+use super::progress::TrainingProgress;
+use crate::digest::Digest;
+use crate::saving::RunId;
 
 /// Version of the layout.
 pub(super) const VERSION: u32 = 2;
 /// What stands in place of the digest while the digest is computed.
 const UNSIGNED: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-/// Bytes of a file that are digested at a time.
-const CHUNK: usize = 1 << 20;
 
 /// The whole state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,7 +22,7 @@ pub(super) struct State {
     version: u32,
     /// The run that wrote it.
     pub(super) run: RunId,
-    pub(super) progress: Progress,
+    pub(super) progress: TrainingProgress,
     pub(super) identity: Identity,
     /// Size and digest of each file.
     pub(super) files: BTreeMap<String, FileDigest>,
@@ -42,7 +39,7 @@ struct Versioned {
 impl State {
     pub(super) fn new(
         run: RunId,
-        progress: Progress,
+        progress: TrainingProgress,
         identity: Identity,
         files: BTreeMap<String, FileDigest>,
     ) -> Self {
@@ -63,7 +60,7 @@ impl State {
             ..self.clone()
         };
         let text = serde_json::to_string_pretty(&unsigned)?;
-        let digest = digest_of(text.as_bytes());
+        let digest = Digest::of(text.as_bytes()).hex();
         // The field is the last one.
         Ok(replace_last(&text, UNSIGNED, &digest).unwrap_or(text))
     }
@@ -83,7 +80,7 @@ impl State {
             && std::str::from_utf8(text)
                 .ok()
                 .and_then(|text| replace_last(text, &state.sha256, UNSIGNED))
-                .is_some_and(|unsigned| digest_of(unsigned.as_bytes()) == state.sha256);
+                .is_some_and(|unsigned| Digest::of(unsigned.as_bytes()).hex() == state.sha256);
         match is_signed {
             true => Ok(state),
             false => Err("damaged, or changed by hand: its digest differs".to_string()),
@@ -97,10 +94,6 @@ fn replace_last(text: &str, part: &str, by: &str) -> Option<String> {
     Some([before, by, after].concat())
 }
 
-fn digest_of(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
 /// Size and digest of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -111,26 +104,11 @@ pub(super) struct FileDigest {
 
 impl FileDigest {
     pub(super) fn of(path: &Path) -> crate::error::Result<Self> {
-        let failed = |error| glmtune_model::Error::io(path, error);
-        let (mut file, _) = files::open_regular(path)?;
-        let (mut digest, mut bytes) = (Sha256::new(), 0);
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let read = file.read(&mut buffer).map_err(failed)?;
-            if read == 0 {
-                break;
-            }
-            digest.update(&buffer[..read]);
-            bytes += read as u64;
-        }
+        let (digest, bytes) = Digest::of_file(path)?;
         Ok(Self {
             bytes,
-            sha256: hex(&digest.finalize()),
+            sha256: digest.hex(),
         })
-    }
-
-    pub(super) fn sha256(self) -> String {
-        self.sha256
     }
 
     /// What is wrong with the file of this digest; its size is looked at before it is read.
@@ -171,11 +149,11 @@ mod tests {
         let settings = json!({"learning_rate": 2.9999999999999997e-5, "name": text});
         let file = FileDigest {
             bytes: 123,
-            sha256: digest_of(b"file"),
+            sha256: Digest::of(b"file").hex(),
         };
         State::new(
             RunId::new(),
-            Progress {
+            TrainingProgress {
                 step: 7,
                 updates: 6,
                 epoch: 1,

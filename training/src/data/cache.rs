@@ -4,25 +4,22 @@
 //! written is done without.
 
 use std::fs::{self, File};
-use std::io::{BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{Read, Write};
+use std::path::PathBuf;
 
 use glmtune_model::checkpoint::{AtomicFile, remove_stale};
 use glmtune_model::files;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::dataset::Dataset;
-use super::packed::Packed;
 use super::settings::DataSettings;
 use super::summary::Summary;
-use crate::checkpoint::hex;
+use super::token_store::TokenStore;
+use crate::digest::{Digest, LENGTH as DIGEST};
 use crate::error::Result;
 
 /// First bytes of the file, version included.
 const MAGIC: &[u8; 16] = b"glmtune-tokens-2";
-/// Bytes of a SHA-256.
-const DIGEST: usize = 32;
 /// Largest header that is read.
 const MAX_HEADER: usize = 1 << 20;
 
@@ -49,10 +46,8 @@ impl TokenCache {
         let Some(folder) = settings.cache.as_ref().filter(|_| settings.path.is_file()) else {
             return Ok(None);
         };
-        let mut digest = Sha256::new();
-        digest.update(MAGIC);
         let limits = settings.limits;
-        digest.update(format!(
+        let mut digest = Digest::of(MAGIC).with(format!(
             "{} {:?} {} {} {} {}",
             settings.mode,
             settings.format,
@@ -64,9 +59,9 @@ impl TokenCache {
         for path in std::iter::once(settings.path)
             .chain(settings.tokenizer_files.iter().map(PathBuf::as_path))
         {
-            digest.update(file_digest(path)?);
+            digest = digest.with(Digest::of_file(path)?.0.bytes());
         }
-        let name = format!("{}.tokens", hex(&digest.finalize()));
+        let name = format!("{}.tokens", digest.hex());
         Ok(Some(Self {
             path: folder.join(name),
         }))
@@ -97,10 +92,10 @@ impl TokenCache {
                 tracing::info!("removed {}, left half written", removed.display());
             }
         }
-        let packed = &dataset.packed;
+        let store = &dataset.store;
         let header = Header {
-            tokens: packed.ids.len(),
-            rows: packed.ends.len(),
+            tokens: store.ids.len(),
+            rows: store.ends.len(),
             summary: dataset.summary.clone(),
         };
         let header = serde_json::to_vec(&header)
@@ -109,16 +104,15 @@ impl TokenCache {
         let parts: [&[u8]; 6] = [
             &length,
             &header,
-            bytemuck::cast_slice(&packed.ends),
-            bytemuck::cast_slice(&packed.lines),
-            bytemuck::cast_slice(&packed.ids),
-            bytemuck::cast_slice(&packed.labels),
+            bytemuck::cast_slice(&store.ends),
+            bytemuck::cast_slice(&store.lines),
+            bytemuck::cast_slice(&store.ids),
+            bytemuck::cast_slice(&store.labels),
         ];
-        let mut digest = Sha256::new();
-        parts.iter().for_each(|part| digest.update(part));
+        let digest = parts.iter().fold(Digest::default(), Digest::with);
         let mut file = AtomicFile::create(&self.path)?;
         file.write_all(MAGIC).map_err(failed)?;
-        file.write_all(&digest.finalize()).map_err(failed)?;
+        file.write_all(&digest.bytes()).map_err(failed)?;
         for part in parts {
             file.write_all(part).map_err(failed)?;
         }
@@ -157,7 +151,7 @@ fn read_whole(file: File, len: u64) -> Option<Vec<u8>> {
 fn parse(bytes: &[u8]) -> Option<Dataset> {
     let rest = bytes.strip_prefix(MAGIC)?;
     let (digest, payload) = rest.split_at_checked(DIGEST)?;
-    if Sha256::digest(payload)[..] != *digest {
+    if Digest::of(payload).bytes() != *digest {
         return None;
     }
     let (length, rest) = payload.split_first_chunk::<8>()?;
@@ -172,7 +166,7 @@ fn parse(bytes: &[u8]) -> Option<Dataset> {
     if !rest.is_empty() || !sorted {
         return None;
     }
-    let packed = Packed {
+    let store = TokenStore {
         ids,
         labels,
         ends,
@@ -182,7 +176,7 @@ fn parse(bytes: &[u8]) -> Option<Dataset> {
         from_cache: true,
         ..header.summary
     };
-    Some(Dataset::new(packed, summary))
+    Some(Dataset::new(store, summary))
 }
 
 /// The next `count` numbers; checked against what is there before anything is allocated.
@@ -190,18 +184,4 @@ fn take<T: bytemuck::Pod>(bytes: &[u8], count: usize) -> Option<(Vec<T>, &[u8])>
     let size = count.checked_mul(size_of::<T>())?;
     let (numbers, rest) = bytes.split_at_checked(size)?;
     Some((bytemuck::pod_collect_to_vec(numbers), rest))
-}
-
-fn file_digest(path: &Path) -> Result<[u8; DIGEST]> {
-    let failed = |error| glmtune_model::Error::io(path, error);
-    let mut file = BufReader::with_capacity(1 << 20, files::open_regular(path)?.0);
-    let mut digest = Sha256::new();
-    let mut buffer = [0; 1 << 14];
-    loop {
-        let read = file.read(&mut buffer).map_err(failed)?;
-        if read == 0 {
-            return Ok(digest.finalize().into());
-        }
-        digest.update(&buffer[..read]);
-    }
 }

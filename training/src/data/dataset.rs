@@ -2,31 +2,31 @@
 
 use std::path::Path;
 
-use super::packed::Packed;
 use super::summary::Summary;
+use super::token_store::TokenStore;
 use crate::error::Result;
 
 /// The rows of a training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
-    pub(super) packed: Packed,
+    pub(super) store: TokenStore,
     pub(super) summary: Summary,
     fingerprint: String,
 }
 
 impl Dataset {
-    /// Packed rows with what is said of them.
-    pub(super) fn new(packed: Packed, summary: Summary) -> Self {
+    /// TokenStore rows with what is said of them.
+    pub(super) fn new(store: TokenStore, summary: Summary) -> Self {
         Self {
-            fingerprint: packed.fingerprint(),
-            packed,
+            fingerprint: store.fingerprint(),
+            store,
             summary,
         }
     }
 
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.packed.ends.len()
+        self.store.ends.len()
     }
 
     /// Whether there are none.
@@ -36,18 +36,18 @@ impl Dataset {
 
     /// The tokens of a row.
     pub fn ids(&self, row: usize) -> &[u32] {
-        &self.packed.ids[self.packed.range(row)]
+        &self.store.ids[self.store.range(row)]
     }
 
     /// The target of each token of a row.
     pub fn labels(&self, row: usize) -> Vec<i64> {
-        let labels = &self.packed.labels[self.packed.range(row)];
+        let labels = &self.store.labels[self.store.range(row)];
         labels.iter().map(|&label| i64::from(label)).collect()
     }
 
     /// The line of a row in its file; in a JSON array, its number.
     pub fn line(&self, row: usize) -> usize {
-        self.packed.lines[row] as usize
+        self.store.lines[row] as usize
     }
 
     /// Holds every row against what a model needs of its tokens.

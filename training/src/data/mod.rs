@@ -3,11 +3,11 @@
 mod cache;
 mod collate;
 mod dataset;
-mod packed;
 mod prepare;
 mod settings;
 mod shuffle;
 mod summary;
+mod token_store;
 
 pub use collate::{Batch, batches, collate};
 pub use dataset::Dataset;

@@ -9,9 +9,9 @@ use rayon::prelude::*;
 
 use super::cache::TokenCache;
 use super::dataset::Dataset;
-use super::packed::Packed;
 use super::settings::DataSettings;
 use super::summary::{Summary, count_targets};
+use super::token_store::TokenStore;
 use crate::error::{Error, Result};
 
 /// Rows that are encoded before their text is dropped.
@@ -51,7 +51,7 @@ fn encode(
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Dataset> {
     let (total, done) = (rows.len(), AtomicUsize::new(0));
-    let mut packed = Packed::default();
+    let mut store = TokenStore::default();
     let mut summary = Summary::default();
     let mut faults = Faults::default();
     rows.reverse();
@@ -91,12 +91,12 @@ fn encode(
             summary.without_answer += usize::from(without_answer);
             match fault(&row, settings.vocabulary) {
                 Some(detail) => faults.add(line, detail),
-                None => packed.push(line, &row),
+                None => store.push(line, &row),
             }
         }
     }
     faults.check(settings.path)?;
-    if packed.ends.is_empty() {
+    if store.ends.is_empty() {
         let reason = match summary.skipped {
             0 => "no rows".to_string(),
             skipped => {
@@ -108,8 +108,8 @@ fn encode(
             settings.path.display()
         )));
     }
-    summary.measure(&packed);
-    Ok(Dataset::new(packed, summary))
+    summary.measure(&store);
+    Ok(Dataset::new(store, summary))
 }
 
 /// Why a row cannot be trained on.

@@ -6,7 +6,7 @@ use std::fmt;
 use glmtune_model::rows::IGNORED;
 use serde::{Deserialize, Serialize};
 
-use super::packed::Packed;
+use super::token_store::TokenStore;
 
 /// Bars of the histogram of lengths.
 const BINS: usize = 8;
@@ -46,12 +46,12 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Takes down the numbers of packed rows.
-    pub(super) fn measure(&mut self, packed: &Packed) {
-        let mut lengths: Vec<usize> = Vec::with_capacity(packed.ends.len());
+    /// Takes down the numbers of stored rows.
+    pub(super) fn measure(&mut self, store: &TokenStore) {
+        let mut lengths: Vec<usize> = Vec::with_capacity(store.ends.len());
         let (mut start, mut targets) = (0, 0);
-        for &end in &packed.ends {
-            let labels = &packed.labels[start..end as usize];
+        for &end in &store.ends {
+            let labels = &store.labels[start..end as usize];
             targets += count_targets(labels.iter().map(|&label| i64::from(label)));
             lengths.push(end as usize - start);
             start = end as usize;
@@ -62,7 +62,7 @@ impl Summary {
             lengths.get(index.saturating_sub(1)).copied().unwrap_or(0)
         };
         self.rows = lengths.len();
-        self.tokens = packed.ids.len();
+        self.tokens = store.ids.len();
         self.targets = targets;
         self.shortest = lengths.first().copied().unwrap_or(0);
         self.median = at(0.5);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn numbers_of_a_small_set() {
-        let mut packed = Packed::default();
+        let mut store = TokenStore::default();
         for length in [2usize, 4, 4, 16] {
             let mut labels = vec![IGNORED; length];
             labels[length - 1] = 5;
@@ -156,14 +156,14 @@ mod tests {
                 input_ids: vec![1; length],
                 labels,
             };
-            packed.push(1, &row);
+            store.push(1, &row);
         }
         let mut summary = Summary {
             skipped: 3,
             truncated: 1,
             ..Summary::default()
         };
-        summary.measure(&packed);
+        summary.measure(&store);
         assert_eq!(
             (summary.rows, summary.skipped, summary.truncated),
             (4, 3, 1)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{DType, Shape, TensorMetadata};
 use glmtune_model::checkpoint::RawTensor;
-use glmtune_model::FloatType;
+use glmtune_model::{FloatType, GlmBackend};
 
 use super::adamw::{FIRST, SECOND};
 use super::ops::host_adamw;
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::error::Result;
 use crate::gradients::Gradient;
-use crate::parallel::ranks::Shard;
+use crate::parallel::ranks::ProcessGroup;
 use crate::tensors::{narrow, widen};
 
 /// AdamW with masters and moments in the host's memory.
@@ -23,7 +23,7 @@ use crate::tensors::{narrow, widen};
 pub struct OffloadedAdamW {
     settings: AdamWSettings,
     /// The part of each parameter that this process updates.
-    shard: Shard,
+    group: ProcessGroup,
     states: BTreeMap<String, HostState>,
 }
 
@@ -39,10 +39,10 @@ struct HostState {
 
 impl OffloadedAdamW {
     /// An optimizer that has seen no gradient yet.
-    pub fn new(settings: AdamWSettings, shard: Shard) -> Self {
+    pub fn new(settings: AdamWSettings, group: ProcessGroup) -> Self {
         Self {
             settings,
-            shard,
+            group,
             states: BTreeMap::new(),
         }
     }
@@ -50,7 +50,7 @@ impl OffloadedAdamW {
 
 impl HostState {
     /// The state of a weight that has not been updated yet.
-    fn of<B: GlmBackend>(weight: Weight<B>, shard: &Shard) -> Result<Self> {
+    fn of<B: GlmBackend>(weight: Weight<B>, group: &ProcessGroup) -> Result<Self> {
         let (shape, values) = match weight {
             Weight::Device(weight) => (
                 weight.shape().to_vec(),
@@ -58,7 +58,7 @@ impl HostState {
             ),
             Weight::Host(data) => (data.shape.to_vec(), widen(&data)?),
         };
-        Ok(Self::new(shape, shard.part(values)))
+        Ok(Self::new(shape, group.part(values)))
     }
 
     fn new(shape: Vec<usize>, master: Vec<f32>) -> Self {
@@ -80,13 +80,13 @@ impl OffloadedAdamW {
         part: &'a [f32],
     ) -> StateTensor<'a> {
         StateTensor::new(name, state.shape.clone(), || {
-            let values = self.shard.whole(part, state.shape.iter().product());
+            let values = self.group.whole(part, state.shape.iter().product());
             bytemuck::cast_slice(&values).to_vec()
         })
     }
 
     fn part(&self, raw: &RawTensor) -> Vec<f32> {
-        self.shard.part(bytemuck::pod_collect_to_vec(&raw.bytes))
+        self.group.part(bytemuck::pod_collect_to_vec(&raw.bytes))
     }
 }
 
@@ -104,7 +104,7 @@ impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
         };
         let mut state = match self.states.remove(path) {
             Some(state) => state,
-            None => HostState::of::<B>(weight, &self.shard)?,
+            None => HostState::of::<B>(weight, &self.group)?,
         };
         let grad = grad.into_host()?;
         let step = self.settings.step(update);
@@ -116,7 +116,7 @@ impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
             &step,
         );
         let shape = Shape::from(state.shape.clone());
-        let whole = self.shard.whole(&state.master, shape.num_elements());
+        let whole = self.group.whole(&state.master, shape.num_elements());
         let data = narrow(&whole, shape, FloatType::try_from(dtype)?);
         self.states.insert(path.to_string(), state);
         Ok(match device {

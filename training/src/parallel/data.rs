@@ -12,23 +12,23 @@ use glmtune_model::host_weights::HostWeights;
 use glmtune_model::{CausalLm, GlmBackend};
 
 use super::{WindowItem, WindowSum, fresh_leaves, leaf_on};
+use crate::backward::{Activations, loss_and_gradients};
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
 use crate::threads::spawn;
-use crate::walk::{Walk, loss_and_gradients};
 
-/// How each device computes its share.
+/// How each device computes the gradients of its micro-batches.
 #[derive(Debug, Clone, Copy)]
-pub struct Share {
-    /// How the chain of segments is walked.
-    pub walk: Walk,
+pub struct GradientPass {
+    /// What becomes of activations.
+    pub activations: Activations,
     /// What the loss is multiplied with before the backward pass.
     pub scale: f64,
     /// Whether gradients leave the device as soon as they exist.
     pub to_host: bool,
 }
 
-impl Share {
+impl GradientPass {
     /// Micro-batches on one device, one after the other.
     ///
     /// # Errors
@@ -42,8 +42,14 @@ impl Share {
         for WindowItem { batch, dropout } in items {
             let mut sink = |found: Gradients<B>| sum.take(found, self.to_host);
             let dropout = Some(*dropout);
-            sum.loss +=
-                loss_and_gradients(model, batch, dropout, self.walk, self.scale, &mut sink)?;
+            sum.loss += loss_and_gradients(
+                model,
+                batch,
+                dropout,
+                self.activations,
+                self.scale,
+                &mut sink,
+            )?;
         }
         Ok(sum)
     }
@@ -56,12 +62,12 @@ impl Share {
 pub fn replicas<B: GlmBackend>(
     model: &CausalLm<Autodiff<B>>,
     items: &[WindowItem],
-    share: Share,
+    pass: GradientPass,
     devices: &[B::Device],
     host: &HostWeights,
 ) -> Result<WindowSum<B>> {
     let Some(home) = devices.first() else {
-        return share.run(model, items.iter());
+        return pass.run(model, items.iter());
     };
     let models: Vec<CausalLm<Autodiff<B>>> = devices
         .iter()
@@ -76,7 +82,7 @@ pub fn replicas<B: GlmBackend>(
             let own = items.iter().skip(index).step_by(count);
             let device = devices[index].clone();
             spawn(scope, move || {
-                let sum = share.run(&model, own)?;
+                let sum = pass.run(&model, own)?;
                 settle::<B>(&[device])?;
                 Ok(sum)
             })

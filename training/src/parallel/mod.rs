@@ -11,13 +11,13 @@ use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use glmtune_model::architecture::through_host;
-use glmtune_model::host_weights::is_hosted;
+use glmtune_model::host_weights::is_offloaded;
 use glmtune_model::layers::DropoutSource;
 use glmtune_model::{CausalLm, GlmBackend};
 
+use crate::backward::MicroBatch;
 use crate::error::Result;
 use crate::gradients::Gradients;
-use crate::walk::MicroBatch;
 
 /// A micro-batch and the masks of its dropout.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ pub(crate) fn leaf_on<B: GlmBackend, const D: usize>(
     param: Param<Tensor<Autodiff<B>, D>>,
     device: &B::Device,
 ) -> Param<Tensor<Autodiff<B>, D>> {
-    if is_hosted(&param) {
+    if is_offloaded(&param) {
         return param;
     }
     let (id, tensor, _) = param.consume();

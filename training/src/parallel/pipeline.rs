@@ -3,7 +3,7 @@
 //! Each stage owns a range of blocks; the first also the embeddings and the prefix encoder, the last the
 //! head. Stages run the 1F1B schedule (Narayanan et al. 2019): a stage takes in as many micro-batches as
 //! there are stages after it, then goes back and forth, so that it never keeps the inputs of more than
-//! one micro-batch per stage. Blocks run again in the backward pass, as in the checkpointed walk.
+//! one micro-batch per stage. Blocks run again in the backward pass, as in a checkpointed pass.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -19,13 +19,13 @@ use glmtune_model::host_weights::HostWeights;
 use glmtune_model::parameters::{ModulePath, parameters};
 use glmtune_model::{CausalLm, GlmBackend, Segment};
 
-use super::data::Share;
+use super::data::GradientPass;
 use super::{WindowItem, WindowSum, fresh_leaves, leaf_on};
+use crate::backward::segments::{Inputs, PrefixGradients, Segments};
+use crate::backward::{GradientBoundary, LowestTrained};
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
 use crate::threads::spawn;
-use crate::walk::segments::{Inputs, PrefixGradients, Segments};
-use crate::walk::{BackwardEnd, BackwardReach};
 
 /// Which device walks which blocks.
 #[derive(Debug, Clone)]
@@ -84,7 +84,7 @@ impl<B: GlmBackend> Stages<B> {
         host: &HostWeights,
     ) -> Result<CausalLm<Autodiff<B>>> {
         let homes = self.homes(&model)?;
-        let placed = model.map(&mut Placement::<B> {
+        let placed = model.map(&mut StagePlacement::<B> {
             homes: &homes,
             path: ModulePath::default(),
         });
@@ -92,12 +92,12 @@ impl<B: GlmBackend> Stages<B> {
     }
 }
 
-struct Placement<'a, B: GlmBackend> {
+struct StagePlacement<'a, B: GlmBackend> {
     homes: &'a BTreeMap<String, B::Device>,
     path: ModulePath,
 }
 
-impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for Placement<'_, B> {
+impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for StagePlacement<'_, B> {
     fn enter_module(&mut self, name: &str, container_type: &str) {
         self.path.enter(name, container_type);
     }
@@ -132,13 +132,13 @@ struct Message<B: GlmBackend> {
 /// have been [placed](Stages::place).
 ///
 /// # Errors
-/// As [`loss_and_gradients`](crate::walk::loss_and_gradients).
+/// As [`loss_and_gradients`](crate::backward::loss_and_gradients).
 pub fn pipeline<B: GlmBackend>(
     model: &CausalLm<Autodiff<B>>,
     items: &[WindowItem],
     stages: &Stages<B>,
-    reach: BackwardReach,
-    share: Share,
+    boundary: GradientBoundary,
+    pass: GradientPass,
 ) -> Result<WindowSum<B>> {
     let mut links = links::<B>(stages.count());
     let sums: Vec<Result<WindowSum<B>>> = thread::scope(|scope| {
@@ -147,8 +147,8 @@ pub fn pipeline<B: GlmBackend>(
                 model: fresh_leaves(model),
                 stages,
                 stage,
-                reach,
-                share,
+                boundary,
+                pass,
                 links: links.remove(0),
                 waiting: VecDeque::new(),
                 sum: WindowSum::default(),
@@ -215,8 +215,8 @@ struct Stage<'a, B: GlmBackend> {
     model: CausalLm<Autodiff<B>>,
     stages: &'a Stages<B>,
     stage: usize,
-    reach: BackwardReach,
-    share: Share,
+    boundary: GradientBoundary,
+    pass: GradientPass,
     links: Links<B>,
     /// What the backward pass of the micro-batches on their way will need: inputs of the blocks, and on
     /// the last stage the head's.
@@ -243,10 +243,10 @@ impl<B: GlmBackend> Stage<'_, B> {
     fn segments<'b>(
         model: &'b CausalLm<Autodiff<B>>,
         item: &'b WindowItem,
-        reach: BackwardReach,
+        boundary: GradientBoundary,
         device: &B::Device,
     ) -> Result<Segments<'b, B>> {
-        Segments::new(model, &item.batch, Some(item.dropout), reach, device)
+        Segments::new(model, &item.batch, Some(item.dropout), boundary, device)
     }
 
     fn device(&self) -> &B::Device {
@@ -254,7 +254,7 @@ impl<B: GlmBackend> Stage<'_, B> {
     }
 
     fn forward(&mut self, item: &WindowItem) -> Result<()> {
-        let segments = Self::segments(&self.model, item, self.reach, self.device())?;
+        let segments = Self::segments(&self.model, item, self.boundary, self.device())?;
         let hidden = match &self.links.hidden_in {
             None => segments.embed()?,
             Some(link) => link.recv().map_err(|_| broken())?,
@@ -277,14 +277,14 @@ impl<B: GlmBackend> Stage<'_, B> {
         if head.is_none() && !self.passes_gradients() {
             return Ok(());
         }
-        let segments = Self::segments(&self.model, item, self.reach, self.device())?;
+        let segments = Self::segments(&self.model, item, self.boundary, self.device())?;
         let goes_on = self.stage > self.lowest_stage();
-        let (sum, share) = (&mut self.sum, self.share);
-        let mut sink = |found: Gradients<B>| sum.take(found, share.to_host);
+        let (sum, pass) = (&mut self.sum, self.pass);
+        let mut sink = |found: Gradients<B>| sum.take(found, pass.to_host);
         let mut losses = 0.0;
         let (grad, mut prefix) = match head {
             Some(hidden) => {
-                let (loss, grad) = segments.head(hidden, share.scale, &mut sink)?;
+                let (loss, grad) = segments.head(hidden, pass.scale, &mut sink)?;
                 losses = loss;
                 (grad, Vec::new())
             }
@@ -317,10 +317,10 @@ impl<B: GlmBackend> Stage<'_, B> {
 
     /// The first stage that the backward pass must reach.
     fn lowest_stage(&self) -> usize {
-        match (self.reach.prefix, self.reach.end) {
-            (true, _) | (_, BackwardEnd::Embeddings) => 0,
-            (false, BackwardEnd::Head) => self.stages.count() - 1,
-            (false, BackwardEnd::Block(block)) => self.stages.stage_of_block(block),
+        match (self.boundary.prefix, self.boundary.lowest) {
+            (true, _) | (_, LowestTrained::Embeddings) => 0,
+            (false, LowestTrained::Head) => self.stages.count() - 1,
+            (false, LowestTrained::Block(block)) => self.stages.stage_of_block(block),
         }
     }
 

@@ -40,11 +40,11 @@ pub trait Ranks: Debug + Send + Sync {
 
 /// This process's part of everything, where there are several; all of it where there is one.
 #[derive(Debug, Clone, Default)]
-pub struct Shard {
+pub struct ProcessGroup {
     ranks: Option<Arc<dyn Ranks>>,
 }
 
-impl Shard {
+impl ProcessGroup {
     /// The part of a rank.
     pub fn of(ranks: Arc<dyn Ranks>) -> Self {
         Self { ranks: Some(ranks) }

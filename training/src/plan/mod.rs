@@ -99,7 +99,7 @@ impl Parts {
 
 /// The memory of a training at its highest moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Plan {
+pub struct MemoryPlan {
     /// On the device.
     pub device: Parts,
     /// In the host's memory, beside the program itself.
@@ -113,7 +113,7 @@ pub struct Plan {
     pub parameters: u64,
 }
 
-impl Plan {
+impl MemoryPlan {
     /// Both memories together, without the program: what a training on the CPU takes.
     pub fn total(&self) -> u64 {
         self.device.total() + self.host.total()
@@ -124,7 +124,7 @@ impl Plan {
 ///
 /// # Errors
 /// If the parameters are not those of the configuration's architecture.
-pub fn plan(workload: &Workload<'_>) -> Result<Plan> {
+pub fn plan(workload: &Workload<'_>) -> Result<MemoryPlan> {
     Ok(Planner::new(workload)?.plan())
 }
 
@@ -179,7 +179,7 @@ impl<'a> Planner<'a> {
         })
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&self) -> MemoryPlan {
         let mut moments = vec![
             self.at_loading(),
             self.at_head(),
@@ -190,11 +190,11 @@ impl<'a> Planner<'a> {
             moments.extend([self.at_block(block), self.after_block(block)]);
         }
         moments.push(self.at_embeddings());
-        let mut plan = Plan {
+        let mut plan = MemoryPlan {
             trained: self.total.learned(),
             parameters: self.total.frozen + self.total.trained + self.total.adapters,
             program: PROGRAM + self.retained(),
-            ..Plan::default()
+            ..MemoryPlan::default()
         };
         if self.workload.on_cpu {
             let together = |moment: &Moment| moment.device.plus(moment.host).total();
@@ -304,7 +304,7 @@ impl<'a> Planner<'a> {
 
     /// The gradients of a segment at its turn, and of those above it, which have had theirs.
     fn arrived(&self, moment: &mut Moment, segment: Elements, above: u64) {
-        // The checkpointed walk adds each segment's gradients to those of earlier micro-batches at once.
+        // A checkpointed pass adds each segment's gradients to those of earlier micro-batches at once.
         let above = match self.checkpointed && self.workload.accumulates {
             true => 0,
             false => above,

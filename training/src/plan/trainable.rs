@@ -1,8 +1,8 @@
 //! How many parameters a method trains, segment by segment, without a model.
 
 use glmtune_model::causal_lm::{prefix_shape, segment_paths};
-use glmtune_model::host_weights::may_leave;
 use glmtune_model::parameters::ParameterInfo;
+use glmtune_model::pretrained::may_leave;
 use glmtune_model::{ModelConfig, Segment};
 
 use crate::error::Result;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::source::TensorInfo;
+use super::super::tensor::TensorInfo;
 use super::super::torch_writer::write_torch;
 use super::super::writer::write_safetensors;
 use crate::error::Result;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::dtype::DType;
 use super::super::natural::natural_order;
 use super::super::reader::Checkpoint;
-use super::super::source::{RawTensor, TensorInfo};
+use super::super::tensor::{RawTensor, TensorInfo};
 #[cfg(test)]
 use super::super::writer::write_safetensors;
 use super::format::FileFormat;

@@ -1,11 +1,11 @@
 //! Walks over the chain of segments that give a micro-batch's loss and gradients.
 //!
-//! The plain walk builds one graph over the whole chain. The checkpointed walk keeps each block's input
+//! The plain pass builds one graph over the whole chain. A checkpointed pass keeps each block's input
 //! only, runs the block again under autodiff when its turn comes in the backward pass, and drops that
 //! graph at once; dropout gives the same masks in both passes, because they depend on the place alone.
 //! A [pipeline](crate::parallel::pipeline) walks the same segments on several devices.
 
-pub(crate) mod lending;
+pub(crate) mod prefetch;
 pub(crate) mod segments;
 
 use std::ops::Range;
@@ -21,25 +21,25 @@ use crate::gradients::{Gradients, read};
 use crate::loss::Targets;
 use segments::Segments;
 
-/// How the chain is walked.
+/// What becomes of activations between the forward and the backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Walk {
-    /// All at once.
-    Plain,
-    /// One block at a time, for those at or above the first one that needs gradients.
-    Checkpointed(BackwardReach),
+pub enum Activations {
+    /// All are kept, in one graph over the whole chain.
+    Kept,
+    /// Only the inputs of blocks are kept, and a block runs again in its turn: those at or above the first one that needs gradients.
+    Recomputed(GradientBoundary),
 }
 
 /// What the backward pass must reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BackwardReach {
+pub struct GradientBoundary {
     /// The lowest segment.
-    pub end: BackwardEnd,
+    pub lowest: LowestTrained,
     /// Whether the prefix encoder is trained.
     pub prefix: bool,
 }
 
-impl BackwardReach {
+impl GradientBoundary {
     /// What must be reached when these parameters are trained.
     ///
     /// # Errors
@@ -48,20 +48,20 @@ impl BackwardReach {
         segments: &SegmentPaths,
         trainable: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self> {
-        let mut reach = Self {
-            end: BackwardEnd::Head,
+        let mut boundary = Self {
+            lowest: LowestTrained::Head,
             prefix: false,
         };
         for path in trainable {
             let segment = segments.of(path)?;
-            reach.prefix |= segment == Segment::Prefix;
-            reach.end = reach.end.min(BackwardEnd::from(segment));
+            boundary.prefix |= segment == Segment::Prefix;
+            boundary.lowest = boundary.lowest.min(LowestTrained::from(segment));
         }
-        Ok(reach)
+        Ok(boundary)
     }
 }
 
-impl From<Segment> for BackwardEnd {
+impl From<Segment> for LowestTrained {
     fn from(segment: Segment) -> Self {
         match segment {
             Segment::Block(block) => Self::Block(block),
@@ -75,7 +75,7 @@ impl From<Segment> for BackwardEnd {
 
 /// The lowest segment that the backward pass must reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum BackwardEnd {
+pub enum LowestTrained {
     /// The word embeddings are trained.
     Embeddings,
     /// The lowest block with something to train.
@@ -84,7 +84,7 @@ pub enum BackwardEnd {
     Head,
 }
 
-impl BackwardEnd {
+impl LowestTrained {
     /// The blocks that run again, out of `blocks`.
     pub(crate) fn recomputed(self, blocks: usize) -> Range<usize> {
         match self {
@@ -142,13 +142,15 @@ pub fn loss_and_gradients<B: GlmBackend>(
     model: &CausalLm<Autodiff<B>>,
     batch: &MicroBatch,
     dropout: Option<DropoutSource>,
-    walk: Walk,
+    activations: Activations,
     scale: f64,
     sink: Sink<'_, B>,
 ) -> Result<f64> {
-    match walk {
-        Walk::Plain => plain(model, batch, dropout, scale, sink),
-        Walk::Checkpointed(reach) => checkpointed(model, batch, dropout, reach, scale, sink),
+    match activations {
+        Activations::Kept => plain(model, batch, dropout, scale, sink),
+        Activations::Recomputed(boundary) => {
+            checkpointed(model, batch, dropout, boundary, scale, sink)
+        }
     }
 }
 
@@ -184,11 +186,11 @@ fn checkpointed<B: GlmBackend>(
     model: &CausalLm<Autodiff<B>>,
     batch: &MicroBatch,
     dropout: Option<DropoutSource>,
-    reach: BackwardReach,
+    boundary: GradientBoundary,
     scale: f64,
     sink: Sink<'_, B>,
 ) -> Result<f64> {
-    let segments = Segments::new(model, batch, dropout, reach, &model.device())?;
+    let segments = Segments::new(model, batch, dropout, boundary, &model.device())?;
     let all = 0..model.num_blocks();
     let (hidden, inputs) = segments.forward(all, segments.embed()?)?;
     let (loss, grad) = segments.head(hidden, scale, sink)?;
@@ -226,15 +228,18 @@ mod tests {
     #[test]
     fn the_backward_pass_ends_at_the_lowest_trained_segment() {
         let end = |trained: &[Segment]| {
-            let ends = trained.iter().copied().map(BackwardEnd::from);
-            ends.min().unwrap_or(BackwardEnd::Head)
+            let ends = trained.iter().copied().map(LowestTrained::from);
+            ends.min().unwrap_or(LowestTrained::Head)
         };
         let block = Segment::Block(3);
-        assert_eq!(end(&[Segment::Head]), BackwardEnd::Head);
-        assert_eq!(end(&[Segment::Head, block]), BackwardEnd::Block(3));
-        assert_eq!(end(&[Segment::Prefix]), BackwardEnd::Block(0));
-        assert_eq!(end(&[block, Segment::Embeddings]), BackwardEnd::Embeddings);
-        assert_eq!(BackwardEnd::Block(3).recomputed(5), 3..5);
-        assert_eq!(BackwardEnd::Head.recomputed(5), 5..5);
+        assert_eq!(end(&[Segment::Head]), LowestTrained::Head);
+        assert_eq!(end(&[Segment::Head, block]), LowestTrained::Block(3));
+        assert_eq!(end(&[Segment::Prefix]), LowestTrained::Block(0));
+        assert_eq!(
+            end(&[block, Segment::Embeddings]),
+            LowestTrained::Embeddings
+        );
+        assert_eq!(LowestTrained::Block(3).recomputed(5), 3..5);
+        assert_eq!(LowestTrained::Head.recomputed(5), 5..5);
     }
 }

@@ -10,8 +10,8 @@ use glmtune_model::layers::DropoutSource;
 use glmtune_model::peft::frozen;
 use glmtune_model::{CausalLm, GlmBackend, Segment};
 
-use super::lending::{lend, lend_each};
-use super::{BackwardEnd, BackwardReach, MicroBatch, Sink, scalar};
+use super::prefetch::{fetch, prefetch_each};
+use super::{GradientBoundary, LowestTrained, MicroBatch, Sink, scalar};
 use crate::error::Result;
 use crate::gradients::Gradients;
 
@@ -54,19 +54,19 @@ pub(crate) struct Segments<'a, B: GlmBackend> {
     batch: &'a MicroBatch,
     /// Shared inputs as they come from the model: a trained prefix is tracked.
     home: SharedInputs<Autodiff<B>>,
-    /// The same on the device of the blocks that are walked.
+    /// The same on the device of the blocks that run.
     shared: SharedInputs<Autodiff<B>>,
     frozen_shared: SharedInputs<Autodiff<B>>,
-    reach: BackwardReach,
+    boundary: GradientBoundary,
 }
 
 impl<'a, B: GlmBackend> Segments<'a, B> {
-    /// A micro-batch before its first segment; `device` is that of the blocks to be walked.
+    /// A micro-batch before its first segment; `device` is that of the blocks to be run.
     pub fn new(
         model: &'a CausalLm<Autodiff<B>>,
         batch: &'a MicroBatch,
         dropout: Option<DropoutSource>,
-        reach: BackwardReach,
+        boundary: GradientBoundary,
         device: &B::Device,
     ) -> Result<Self> {
         let positions = model.positions(&batch.tokens)?;
@@ -82,14 +82,14 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
             frozen,
             model,
             batch,
-            reach,
+            boundary,
         })
     }
 
     /// The first segment.
     pub fn embed(&self) -> Result<Tensor<B, 3>> {
         let ids = self.batch.tokens.ids(&self.frozen.device());
-        Ok(lend(&self.frozen, Segment::Embeddings)?.embed(ids).inner())
+        Ok(fetch(&self.frozen, Segment::Embeddings)?.embed(ids).inner())
     }
 
     /// Some blocks without a graph: the last one's output, and the inputs of those that run again.
@@ -98,9 +98,9 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
         blocks: Range<usize>,
         mut hidden: Tensor<B, 3>,
     ) -> Result<(Tensor<B, 3>, Inputs<B>)> {
-        let again = self.reach.end.recomputed(self.frozen.num_blocks());
+        let again = self.boundary.lowest.recomputed(self.frozen.num_blocks());
         let mut inputs = Vec::new();
-        lend_each(&self.frozen, blocks, |index, model| {
+        prefetch_each(&self.frozen, blocks, |index, model| {
             if again.contains(&index) {
                 inputs.push((index, hidden.clone()));
             }
@@ -121,7 +121,7 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
     ) -> Result<(f64, Tensor<B, 3>)> {
         let targets = self.batch.targets::<Autodiff<B>>(&hidden.device())?;
         let input = leaf(hidden);
-        let model = lend(self.model, Segment::Head)?;
+        let model = fetch(self.model, Segment::Head)?;
         let dropout = self.home.dropout;
         let loss = model.head_loss(input.clone(), targets.rows, targets.tokens, dropout, scale);
         let value = loss.clone().inner();
@@ -140,7 +140,7 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
     ) -> Result<(Tensor<B, 3>, PrefixGradients<B>)> {
         let mut prefix = Vec::new();
         let order: Vec<usize> = inputs.iter().rev().map(|(index, _)| *index).collect();
-        lend_each(self.model, order.into_iter(), |index, model| {
+        prefetch_each(self.model, order.into_iter(), |index, model| {
             // Inputs come off the end in the order in which the blocks are lent.
             let Some((_, input)) = inputs.pop() else {
                 return Ok(());
@@ -161,7 +161,7 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
     ) -> Result<Tensor<B, 3>> {
         let input = leaf(input);
         let mut shared = self.shared.clone();
-        let trained = shared.prefix.as_mut().filter(|_| self.reach.prefix);
+        let trained = shared.prefix.as_mut().filter(|_| self.boundary.prefix);
         let prefix = trained.map(|prefix| {
             let (key, value) = prefix.layers[index].clone();
             let leaves = (leaf(key.inner()), leaf(value.inner()));
@@ -186,11 +186,11 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
         grad: Tensor<B, 3>,
         sink: Sink<'_, B>,
     ) -> Result<()> {
-        if self.reach.prefix {
+        if self.boundary.prefix {
             sink(self.prefix(prefix))?;
         }
-        if self.reach.end == BackwardEnd::Embeddings {
-            let model = lend(self.model, Segment::Embeddings)?;
+        if self.boundary.lowest == LowestTrained::Embeddings {
+            let model = fetch(self.model, Segment::Embeddings)?;
             let output = model.embed(self.batch.tokens.ids(&model.device()));
             sink(Gradients::take(&model, &mut backward(output, grad)))?;
         }

@@ -9,7 +9,7 @@ use burn::backend::Autodiff;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use glmtune_model::host_weights::is_hosted;
+use glmtune_model::host_weights::is_offloaded;
 use glmtune_model::parameters::ModulePath;
 use glmtune_model::segment::SegmentPaths;
 use glmtune_model::{CausalLm, GlmBackend, Segment};
@@ -18,17 +18,17 @@ use crate::error::Result;
 use crate::threads::spawn;
 
 /// A model for one segment.
-pub(crate) type Lent<'a, B> = Cow<'a, CausalLm<Autodiff<B>>>;
+pub(crate) type Resident<'a, B> = Cow<'a, CausalLm<Autodiff<B>>>;
 
 /// The model with a segment's weights on the device, until it is dropped.
 ///
 /// # Errors
 /// If no segment has one of the model's weights.
-pub(crate) fn lend<B: GlmBackend>(
+pub(crate) fn fetch<B: GlmBackend>(
     model: &CausalLm<Autodiff<B>>,
     segment: Segment,
-) -> Result<Lent<'_, B>> {
-    if !has_hosted(model) {
+) -> Result<Resident<'_, B>> {
+    if !has_offloaded(model) {
         return Ok(Cow::Borrowed(model));
     }
     let copy = model.clone();
@@ -47,12 +47,12 @@ pub(crate) fn lend<B: GlmBackend>(
 
 /// Lends the model for one block after the other; while one is at work, the next one's weights are on their
 /// way to the device. Never more than two blocks' weights are there.
-pub(crate) fn lend_each<B: GlmBackend>(
+pub(crate) fn prefetch_each<B: GlmBackend>(
     model: &CausalLm<Autodiff<B>>,
     blocks: impl Iterator<Item = usize> + Send,
     mut work: impl FnMut(usize, &CausalLm<Autodiff<B>>) -> Result<()>,
 ) -> Result<()> {
-    if !has_hosted(model) {
+    if !has_offloaded(model) {
         let mut blocks = blocks;
         return blocks.try_for_each(|block| work(block, model));
     }
@@ -60,7 +60,7 @@ pub(crate) fn lend_each<B: GlmBackend>(
         let (sender, receiver) = sync_channel(0);
         spawn(scope, move || {
             for block in blocks {
-                let lent = lend(model, Segment::Block(block));
+                let lent = fetch(model, Segment::Block(block));
                 // The other side is gone if the work has failed.
                 if sender.send((block, lent)).is_err() {
                     return;
@@ -74,7 +74,7 @@ pub(crate) fn lend_each<B: GlmBackend>(
     })
 }
 
-fn has_hosted<B: GlmBackend>(model: &CausalLm<Autodiff<B>>) -> bool {
+fn has_offloaded<B: GlmBackend>(model: &CausalLm<Autodiff<B>>) -> bool {
     let mut search = Search { found: false };
     model.visit(&mut search);
     search.found
@@ -86,7 +86,7 @@ struct Search {
 
 impl<B: Backend> ModuleVisitor<B> for Search {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        self.found |= is_hosted(param);
+        self.found |= is_offloaded(param);
     }
 }
 
@@ -109,7 +109,7 @@ impl<B: Backend> ModuleVisitor<B> for Reader {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if !is_hosted(param) {
+        if !is_offloaded(param) {
             return;
         }
         match self.segments.of(&self.path.to_string()) {

@@ -1,13 +1,12 @@
-//! Rows, packed: token ids and targets of all rows in two arrays, and nothing else of the file.
+//! Rows, token ids and targets of all rows in two arrays, and nothing else of the file.
 
 use glmtune_model::rows::{IGNORED, TrainingRow};
-use sha2::{Digest, Sha256};
 
-use crate::checkpoint::hex;
+use crate::digest::Digest;
 
 /// Rows one after the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Packed {
+pub(super) struct TokenStore {
     /// Token ids of all rows.
     pub ids: Vec<u32>,
     /// Target of each token; -100 where there is none.
@@ -18,7 +17,7 @@ pub(super) struct Packed {
     pub lines: Vec<u32>,
 }
 
-impl Packed {
+impl TokenStore {
     /// Appends a row.
     pub fn push(&mut self, line: usize, row: &TrainingRow) {
         self.ids.extend(&row.input_ids);
@@ -36,10 +35,9 @@ impl Packed {
 
     /// Digest of all rows in their order.
     pub fn fingerprint(&self) -> String {
-        let mut digest = Sha256::new();
-        digest.update(bytemuck::cast_slice(&self.ids));
-        digest.update(bytemuck::cast_slice(&self.labels));
-        digest.update(bytemuck::cast_slice(&self.ends));
-        hex(&digest.finalize())
+        Digest::of(bytemuck::cast_slice(&self.ids))
+            .with(bytemuck::cast_slice::<_, u8>(&self.labels))
+            .with(bytemuck::cast_slice::<_, u8>(&self.ends))
+            .hex()
     }
 }
