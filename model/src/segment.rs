@@ -56,6 +56,7 @@ fn inside<'a>(path: &'a str, module: &str) -> Option<&'a str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::{chatglm, chatglm2};
