@@ -6,13 +6,13 @@ use std::ops::Range;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
 
+use crate::adapters::{PrefixEncoder, PrefixKeyValues};
 use crate::batch::{BatchPositions, TokenBatch};
 use crate::error::Result;
 use crate::layers::rotary::RotaryPrecision;
 use crate::layers::{
     AttentionMask, DropoutSite, DropoutSource, GlmBackend, LayerCache, Projection, RotaryTable,
 };
-use crate::peft::{PrefixEncoder, PrefixKeyValues};
 use crate::rope_ratio::RopeRatio;
 use crate::segment::SegmentPaths;
 

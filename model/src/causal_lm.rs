@@ -10,6 +10,7 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
 
+use crate::adapters::{PrefixDropout, PrefixEncoder, PrefixKeyValues, PrefixShape};
 use crate::architecture::{Architecture, BuildOptions, SharedInputs};
 use crate::batch::{BatchPositions, TokenBatch};
 use crate::chatglm::{self, ChatGlm};
@@ -19,7 +20,6 @@ use crate::error::Result;
 use crate::layers::{
     self, AttentionMask, DropoutSite, DropoutSource, GlmBackend, KvCache, LayerCache, Projection,
 };
-use crate::peft::{PrefixDropout, PrefixEncoder, PrefixKeyValues, PrefixShape};
 use crate::segment::SegmentPaths;
 
 /// A causal language model of either architecture.
@@ -61,7 +61,7 @@ impl<B: Backend> CausalLm<B> {
         }
     }
 
-    /// The linear layers of the blocks and the output layer, which can carry LoRA, each with its path.
+    /// The linear layers of the blocks and the output layer, which can carry an adapter, each with its path.
     pub fn projections_mut(&mut self) -> Vec<(String, &mut Projection<B>)> {
         match self {
             Self::ChatGlm(model) => model.projections_mut(),
@@ -186,13 +186,9 @@ impl<B: GlmBackend> CausalLm<B> {
         let rows = self
             .final_norm(rows.unsqueeze_dim::<3>(0))
             .squeeze_dim::<2>(0);
-        let head = self.architecture().lm_head();
-        let adapter = head.lora.as_ref().map(|lora| {
-            let seed = dropout.map(|source| source.seed(self.num_blocks(), DropoutSite::Head));
-            let low = lora.low(rows.clone(), seed).mul_scalar(lora.scaling);
-            (low, lora.lora_B.weight.val())
-        });
-        layers::head_loss(rows, head.weight.val(), adapter, targets, scale)
+        let seed = dropout.map(|source| source.seed(self.num_blocks(), DropoutSite::Head));
+        let head = self.architecture().lm_head().head_operands(rows, seed);
+        layers::head_loss(head.hidden, head.weight, head.factors, targets, scale)
     }
 
     /// Where the tokens of a batch stand, and those that will follow them.

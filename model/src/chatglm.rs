@@ -10,6 +10,7 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
 
+use crate::adapters::PrefixEncoder;
 use crate::architecture::{Architecture, BuildOptions, SharedInputs};
 use crate::batch::{BatchPositions, RowPositions, TokenBatch};
 use crate::config::ChatGlmConfig;
@@ -19,7 +20,6 @@ use crate::layers::{
     AttentionScale, DropoutSite, Embedding, GlmBackend, LayerCache, LayerNorm, Projection,
     RotaryPairs, RotaryTable, attention, gelu_tanh,
 };
-use crate::peft::PrefixEncoder;
 use crate::segment::SegmentPaths;
 
 /// Which parameters belong to which segment.

@@ -11,6 +11,7 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
 
+use crate::adapters::PrefixEncoder;
 use crate::architecture::{Architecture, BuildOptions, SharedInputs};
 use crate::batch::{BatchPositions, RowPositions, TokenBatch};
 use crate::config::ChatGlm2Config;
@@ -20,7 +21,6 @@ use crate::layers::{
     AttentionScale, DropoutSite, Embedding, GlmBackend, LayerCache, Projection, RmsNorm,
     RotaryPairs, RotaryTable, attention, swiglu,
 };
-use crate::peft::PrefixEncoder;
 use crate::rope_ratio::RopeSettings;
 use crate::segment::SegmentPaths;
 

@@ -5,6 +5,7 @@
 //! `glmtune-training` and `glmtune-eval`, which build on it, and the `glmtune` facade, which picks a
 //! backend.
 
+pub mod adapters;
 pub mod architecture;
 pub mod batch;
 pub mod causal_lm;
@@ -21,7 +22,6 @@ pub mod host_weights;
 pub mod layers;
 pub mod merge;
 pub mod parameters;
-pub mod peft;
 pub mod pretrained;
 pub mod printable;
 pub mod process;
@@ -30,6 +30,7 @@ pub mod rope_ratio;
 pub mod rows;
 pub mod segment;
 pub mod tokenizer;
+pub mod trainable;
 
 pub use architecture::BuildOptions;
 pub use batch::{Padding, TokenBatch};

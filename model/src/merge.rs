@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
+use crate::adapters::{AdapterKind, LoraAdapter, LoraPair};
 use crate::checkpoint::{
-    AdapterKind, Checkpoint, DType, LoraAdapter, LoraPair, RawTensor, ShardPlan, ShardWriter,
-    TensorInfo, copy_side_files, write_json,
+    Checkpoint, DType, RawTensor, ShardPlan, ShardWriter, TensorInfo, copy_side_files, write_json,
 };
 use crate::error::{Error, Result, WeightFault};
 use crate::files::read_object;
@@ -329,9 +329,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::checkpoint::{
-        FileFormat, LoraConfig, TargetModules, write_lora_adapter, write_safetensors,
-    };
+    use crate::adapters::{FileFormat, LoraConfig, TargetModules, write_lora_adapter};
+    use crate::checkpoint::write_safetensors;
 
     const MODULE: &str = "transformer.layers.0.attention.dense";
 

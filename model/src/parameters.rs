@@ -38,28 +38,33 @@ pub struct ModulePath {
 impl ModulePath {
     /// Steps into a part of a module.
     pub fn enter(&mut self, name: &str, container_type: &str) {
-        if is_named(container_type) {
-            self.names.push(name.to_string());
-        }
+        self.names.push(step(name, container_type));
     }
 
     /// Steps out again.
-    pub fn exit(&mut self, container_type: &str) {
-        if is_named(container_type) {
-            self.names.pop();
-        }
+    pub fn exit(&mut self, _container_type: &str) {
+        self.names.pop();
     }
 }
 
 impl fmt::Display for ModulePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.names.join("."))
+        let named = self.names.iter().filter(|name| !name.is_empty());
+        let names: Vec<&str> = named.map(String::as_str).collect();
+        f.write_str(&names.join("."))
     }
 }
 
-/// Variants of an enum are no part of a path: which architecture it is does not show in the files.
-fn is_named(container_type: &str) -> bool {
-    !container_type.starts_with("Enum:")
+/// What a step adds to the path; nothing where it does not show in the files.
+fn step(name: &str, container_type: &str) -> String {
+    match container_type {
+        // The kind of an adapter, instead of the field that holds whichever it is: `dense.lora.lora_A.weight`.
+        "Enum:Adapter" => name.to_lowercase(),
+        "Struct:Projection" if name == "adapter" => String::new(),
+        // Which architecture it is.
+        _ if container_type.starts_with("Enum:") => String::new(),
+        _ => name.to_string(),
+    }
 }
 
 #[derive(Default)]

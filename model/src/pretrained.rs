@@ -7,23 +7,20 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData};
 
+use crate::adapters::{
+    Adapter, AdapterKind, Lora, LoraAdapter, PREFIX_ENCODER, PrefixAdapter, PrefixEncoder,
+};
 use crate::architecture::BuildOptions;
 use crate::causal_lm::{CausalLm, prefix_shape};
-use crate::checkpoint::{
-    AdapterKind, Checkpoint, LoraAdapter, PrefixAdapter, RawTensor, TensorInfo, natural_order,
-};
+use crate::checkpoint::{Checkpoint, RawTensor, TensorInfo, natural_order};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result, WeightFault};
 use crate::float_type::FloatType;
 use crate::host_weights::{HostTensor, HostWeights};
 use crate::layers::rotary::{RotaryPrecision, Rounding};
 use crate::parameters::{ModulePath, ParameterInfo, parameters};
-use crate::peft::{Lora, PrefixEncoder};
 use crate::rope_ratio::RopeRatio;
 use crate::tokenizer::Mode;
-
-/// Keys under which a P-Tuning v2 prefix stands in every family.
-pub const PREFIX_ENCODER: &str = "transformer.prefix_encoder.";
 
 /// Called before each tensor with its name, its index and the number of tensors.
 pub type LoadProgress<'a> = &'a mut dyn FnMut(&str, usize, usize);
@@ -182,8 +179,8 @@ impl<B: Backend> Pretrained<B> {
             let (a, b) = adapter.read(pair, float.into())?;
             let (a, b) = (finite(dir, &pair.a, a)?, finite(dir, &pair.b, b)?);
             let factor = |raw| Ok::<_, Error>(Tensor::from_data(to_data(raw)?, (device, dtype)));
-            let lora = Lora::new(factor(a)?, factor(b)?, pair.scaling);
-            projection.lora = Some(match projection.lora.take() {
+            let lora = Adapter::Lora(Lora::new(factor(a)?, factor(b)?, pair.scaling));
+            projection.adapter = Some(match projection.adapter.take() {
                 Some(attached) => attached.plus(lora),
                 None => lora,
             });
@@ -224,6 +221,16 @@ impl<B: Backend> Pretrained<B> {
         *self.model.prefix_slot() = Some(encoder);
         Ok(())
     }
+}
+
+/// Whether a directory holds a whole model: one may carry its prefix or lie beside a LoRA, while an adapter's
+/// own directory holds nothing else.
+pub fn holds_whole_model(dir: &Path) -> bool {
+    dir.join("config.json").is_file()
+        && Checkpoint::open(dir).is_ok_and(|checkpoint| {
+            let mut names = checkpoint.entries().map(|info| info.name.as_str());
+            names.any(|name| name.contains("word_embeddings"))
+        })
 }
 
 /// Refuses a number of layers that the weights cannot have, before a model of so many is built.

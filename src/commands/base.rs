@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use glmtune_model::checkpoint::{
-    AdapterKind, AdapterMeta, Fingerprint, Likeness, LoraConfig, holds_whole_model,
-};
+use glmtune_model::adapters::{AdapterKind, AdapterMeta, LoraConfig};
+use glmtune_model::checkpoint::{Fingerprint, Likeness};
+use glmtune_model::pretrained::holds_whole_model;
 
 use super::console::note;
 use super::error::{Error, Result};

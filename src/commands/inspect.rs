@@ -1,10 +1,10 @@
 //! `glmtune inspect`: what is in a model or adapter directory, and what memory its tuning takes.
 
 use burn::tensor::DType;
-use glmtune_model::checkpoint::{
-    AdapterKind, AdapterMeta, Checkpoint, LoraAdapter, PrefixAdapter, TensorInfo, holds_whole_model,
-};
+use glmtune_model::adapters::{AdapterKind, AdapterMeta, LoraAdapter, PrefixAdapter};
+use glmtune_model::checkpoint::{Checkpoint, TensorInfo};
 use glmtune_model::parameters::{ParameterInfo, parameters};
+use glmtune_model::pretrained::holds_whole_model;
 use glmtune_model::tokenizer::{Mode, Tokenizer};
 use glmtune_model::{BuildOptions, CausalLm, FloatType, ModelConfig};
 use glmtune_training::deepspeed::DeepSpeedConfig;

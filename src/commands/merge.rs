@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use glmtune_model::FloatType;
-use glmtune_model::checkpoint::{AdapterMeta, AtomicDir, Existing, ShardPlan, parse_size};
+use glmtune_model::adapters::AdapterMeta;
+use glmtune_model::checkpoint::{AtomicDir, Existing, ShardPlan, parse_size};
 use glmtune_model::merge::Merge;
 use glmtune_model::tokenizer::{Mode, Tokenizer};
 

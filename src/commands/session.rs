@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use burn::tensor::DType;
-use glmtune_model::checkpoint::AdapterMeta;
+use glmtune_model::adapters::AdapterMeta;
 use glmtune_model::config::ChatGlm2Config;
 use glmtune_model::device_health::settle;
 use glmtune_model::pretrained::Pretrained;

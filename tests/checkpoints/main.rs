@@ -9,9 +9,10 @@ mod memory;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use glmtune::model::adapters::{AdapterKind, LoraAdapter, PrefixAdapter};
 use glmtune::model::checkpoint::{
-    AdapterKind, AtomicDir, Checkpoint, DType, Existing, Layout, LoraAdapter, PrefixAdapter,
-    ShardPlan, ShardWriter, TensorInfo, copy_side_files,
+    AtomicDir, Checkpoint, DType, Existing, Layout, ShardPlan, ShardWriter, TensorInfo,
+    copy_side_files,
 };
 
 const FAMILIES: [&str; 4] = ["chatglm", "chatglm2", "chatglm3", "glm4"];

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use glmtune::model::checkpoint::{AdapterMeta, Checkpoint, DType, TensorInfo, write_safetensors};
+use glmtune::model::adapters::AdapterMeta;
+use glmtune::model::checkpoint::{Checkpoint, DType, TensorInfo, write_safetensors};
 use serde_json::Value;
 use tempfile::TempDir;
 

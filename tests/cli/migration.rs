@@ -5,7 +5,8 @@ use std::path::Path;
 
 use clap::Parser;
 use glmtune::cli::{Cli, Command, MergeArgs, TrainArgs, normalize};
-use glmtune::model::checkpoint::{Checkpoint, PrefixAdapter};
+use glmtune::model::adapters::PrefixAdapter;
+use glmtune::model::checkpoint::Checkpoint;
 
 use crate::common::data;
 use crate::{glmtune, tiny};

@@ -5,9 +5,8 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-use glmtune::model::checkpoint::{
-    AdapterKind, AdapterMeta, Checkpoint, DType, LoraAdapter, PrefixAdapter,
-};
+use glmtune::model::adapters::{AdapterKind, AdapterMeta, LoraAdapter, PrefixAdapter};
+use glmtune::model::checkpoint::{Checkpoint, DType};
 use glmtune::model::merge::Merge;
 use glmtune::model::parameters::parameters;
 use glmtune::model::pretrained::Pretrained;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::DType;
 use burn_flex::{Flex, FlexDevice};
-use glmtune::model::checkpoint::{AdapterMeta, FileFormat};
+use glmtune::model::adapters::{AdapterMeta, FileFormat};
 use glmtune::model::config::ModelConfig;
 use glmtune::model::host_weights::HostWeights;
 use glmtune::model::layers::DropoutSource;

@@ -3,9 +3,10 @@
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, TensorData};
 use glmtune::model::GlmBackend;
+use glmtune::model::adapters::{Adapter, Lora};
 use glmtune::model::parameters::parameters;
-use glmtune::model::peft::{Lora, set_trainable};
 use glmtune::model::segment::SegmentPaths;
+use glmtune::model::trainable::set_trainable;
 use glmtune::training::backward::{Activations, GradientBoundary, MicroBatch, loss_and_gradients};
 use glmtune::training::gradients::Gradients;
 use glmtune::training::loss::{Targets, negative_log_likelihood};
@@ -109,7 +110,11 @@ fn output_layer_adapter<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
         let data = TensorData::new(values.collect(), [rows, columns]);
         Tensor::from_data(data, (device, DType::F32))
     };
-    head.lora = Some(Lora::new(factor(RANK, input), factor(output, RANK), 2.0));
+    head.adapter = Some(Adapter::Lora(Lora::new(
+        factor(RANK, input),
+        factor(output, RANK),
+        2.0,
+    )));
     let model = set_trainable(model, &|path| path.contains(".lora."), DType::F32);
     let batch = MicroBatch {
         tokens: fixtures.batch(),

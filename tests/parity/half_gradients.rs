@@ -3,8 +3,8 @@
 use burn::backend::Autodiff;
 use burn::tensor::DType;
 use glmtune::model::GlmBackend;
-use glmtune::model::peft::set_trainable;
 use glmtune::model::pretrained::Pretrained;
+use glmtune::model::trainable::set_trainable;
 use glmtune::training::backward::{
     Activations, GradientBoundary, LowestTrained, MicroBatch, loss_and_gradients,
 };

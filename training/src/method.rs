@@ -5,23 +5,21 @@ use std::path::Path;
 
 use burn::backend::Autodiff;
 use burn::tensor::DType;
+use glmtune_model::adapters::{Adapter, Lora, LoraSettings, PREFIX_ENCODER, PrefixEncoder};
+use glmtune_model::adapters::{AdapterKind, LoraAdapter, LoraConfig, PrefixAdapter, TargetModules};
 use glmtune_model::causal_lm::prefix_shape;
-use glmtune_model::checkpoint::{
-    AdapterKind, LoraAdapter, LoraConfig, PrefixAdapter, RawTensor, TargetModules,
-};
+use glmtune_model::checkpoint::RawTensor;
 use glmtune_model::host_weights::HostWeights;
 use glmtune_model::parameters::{ParameterInfo, parameters};
-use glmtune_model::peft::{Lora, LoraSettings, PrefixEncoder, set_trainable};
-use glmtune_model::pretrained::{PREFIX_ENCODER, Pretrained};
+use glmtune_model::pretrained::Pretrained;
 use glmtune_model::random_weights::seed_of;
+use glmtune_model::trainable::set_trainable;
 use glmtune_model::{CausalLm, GlmBackend, ModelConfig};
 
 use crate::error::{Error, Result};
 use crate::settings::Method;
 use crate::tensors::trained;
 
-/// Part of the path of every LoRA factor.
-pub(crate) const LORA: &str = ".lora.";
 /// What PEFT calls every linear layer.
 const ALL_LINEAR: &str = "all-linear";
 /// How many near names an error lists.
@@ -162,17 +160,14 @@ fn attach<B: GlmBackend>(
         (Method::Lora { .. }, AdapterKind::Lora) | (Method::Ptuning { .. }, AdapterKind::Prefix)
     );
     if !fits {
-        let kind = match kind {
-            AdapterKind::Lora => "a LoRA adapter",
-            AdapterKind::Prefix => "a prefix",
-        };
         let advice = match method.is_adapter() {
             true => "",
             false => "; `glmtune merge` folds a LoRA into its base first",
         };
         return Err(Error::Request(format!(
-            "{}: holds {kind}, from which --train_type {} cannot start{advice}",
+            "{}: holds {}, from which --train_type {} cannot start{advice}",
             dir.display(),
+            kind.title(),
             method.name()
         )));
     }
@@ -190,8 +185,8 @@ fn with_lora<B: GlmBackend>(
     let mut config = match adapter {
         Some(dir) => {
             let attached = model.projections_mut().into_iter();
-            for lora in attached.filter_map(|(_, projection)| projection.lora.as_mut()) {
-                lora.dropout = settings.dropout;
+            for adapter in attached.filter_map(|(_, projection)| projection.adapter.as_mut()) {
+                adapter.set_dropout(settings.dropout);
             }
             LoraAdapter::open(dir)?.config().clone()
         }
@@ -224,7 +219,7 @@ fn resolved<B: GlmBackend>(
     let adapted = model
         .projections_mut()
         .into_iter()
-        .filter(|(_, projection)| projection.lora.is_some());
+        .filter(|(_, projection)| projection.adapter.is_some());
     let names: BTreeSet<String> = adapted
         .filter_map(|(path, _)| path.rsplit('.').next().map(str::to_string))
         .collect();
@@ -255,7 +250,8 @@ fn attach_fresh<B: GlmBackend>(
     for (path, projection) in projections {
         if targets.matches(&path) {
             let seed = seed_of(&path, seed);
-            projection.lora = Some(Lora::initialized(projection, settings, seed, &device));
+            let lora = Lora::initialized(projection.dims(), settings, seed, &device);
+            projection.adapter = Some(Adapter::Lora(lora));
         }
     }
     Ok(())
@@ -299,10 +295,14 @@ fn chosen(method: &Method, infos: &[ParameterInfo]) -> Result<BTreeSet<String>> 
         let paths = paths.clone().filter(|path| path.contains(part));
         paths.cloned().collect()
     };
+    let owned = |kind: AdapterKind| -> BTreeSet<String> {
+        let paths = paths.clone().filter(|path| kind.owns(path));
+        paths.cloned().collect()
+    };
     match method {
         Method::All => Ok(paths.cloned().collect()),
-        Method::Lora { .. } => Ok(containing(LORA)),
-        Method::Ptuning { .. } => Ok(containing(PREFIX_ENCODER)),
+        Method::Lora { .. } => Ok(owned(AdapterKind::Lora)),
+        Method::Ptuning { .. } => Ok(owned(AdapterKind::Prefix)),
         Method::Freeze { freeze_module_name } => {
             let mut all = BTreeSet::new();
             for part in freeze_module_name {

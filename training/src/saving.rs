@@ -8,18 +8,19 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
+use glmtune_model::adapters::{
+    AdapterKind, AdapterMeta, FileFormat, LoraConfig, write_lora_adapter, write_prefix_adapter,
+};
 use glmtune_model::checkpoint::{
-    AdapterMeta, AtomicDir, AtomicFile, Existing, FileFormat, LoraConfig, RawTensor, ShardPlan,
-    ShardWriter, TensorInfo, copy_side_files, write_lora_adapter, write_prefix_adapter,
+    AtomicDir, AtomicFile, Existing, RawTensor, ShardPlan, ShardWriter, TensorInfo, copy_side_files,
 };
 use glmtune_model::files::read_object;
-use glmtune_model::pretrained::PREFIX_ENCODER;
 use glmtune_model::tokenizer::copy_tokenizer_files;
 use glmtune_model::{FloatType, GlmBackend};
 use serde_json::{Map, Value};
 
 use crate::error::Result;
-use crate::method::{LORA, OutputKind};
+use crate::method::OutputKind;
 use crate::weights::Weights;
 
 /// Writes the outputs of a training.
@@ -95,10 +96,10 @@ impl Outputs {
         config: &LoraConfig,
         weights: &Weights<'_, B>,
     ) -> Result<()> {
-        let found = weights.chosen(&|path| path.contains(LORA))?;
+        let found = weights.chosen(&|path| AdapterKind::Lora.owns(path))?;
         let mut found: HashMap<String, RawTensor> = found.into_iter().collect();
         let mut factor =
-            |module: &str, name: &str| found.remove(&format!("{module}{LORA}{name}.weight"));
+            |module: &str, name: &str| found.remove(&format!("{module}.lora.{name}.weight"));
         let factors: Vec<(String, RawTensor, RawTensor)> = weights
             .model()
             .clone()
@@ -125,7 +126,7 @@ impl Outputs {
         prefix_projection: bool,
         weights: &Weights<'_, B>,
     ) -> Result<()> {
-        let tensors = weights.chosen(&|path| path.starts_with(PREFIX_ENCODER))?;
+        let tensors = weights.chosen(&|path| AdapterKind::Prefix.owns(path))?;
         let tensors: Vec<(&str, RawTensor)> = tensors
             .iter()
             .map(|(path, raw)| (path.as_str(), raw.clone()))

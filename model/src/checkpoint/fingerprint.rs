@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use super::dtype::DType;
 use super::reader::Checkpoint;
 use super::tensor::TensorInfo;
+use crate::adapters::AdapterKind;
 use crate::error::Result;
 use crate::files::read_object;
 
@@ -144,7 +145,7 @@ impl Fingerprint {
 /// computes anew, and no prefix.
 fn counts(info: &TensorInfo) -> bool {
     let is_table = info.name.ends_with(".inv_freq");
-    info.dtype.is_float() && !is_table && !info.name.starts_with("transformer.prefix_encoder.")
+    info.dtype.is_float() && !is_table && AdapterKind::of(&info.name).is_none()
 }
 
 /// The type with the fewest bits of fraction.

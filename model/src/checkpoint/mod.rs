@@ -1,18 +1,18 @@
-//! Checkpoint files: what published model and adapter directories hold, read and written one tensor
+//! Checkpoint files: what published model directories hold, read and written one tensor
 //! at a time.
 //!
 //! Reading starts at [`Checkpoint::open`] (a model directory) or [`Checkpoint::open_file`] (one file);
-//! writing at [`ShardPlan`] and [`ShardWriter`]; adapters at [`AdapterKind::detect`]. Nothing here knows
+//! writing at [`ShardPlan`] and [`ShardWriter`]. Adapters stand on it: [`crate::adapters`]. Nothing here knows
 //! a model or a backend: names, types, shapes and bytes go in and out.
 //!
 //! Files are not trusted. Every length is held against the size of the file before memory is asked
 //! for, pickles are parsed into inert values and never executed, and an index cannot choose a path.
 
-mod adapter;
 mod atomic;
 mod dtype;
 mod fingerprint;
 mod index;
+mod json;
 mod lock;
 mod natural;
 mod pickle;
@@ -28,14 +28,10 @@ mod writer;
 mod zip;
 mod zip_writer;
 
-pub(crate) use adapter::write_json;
-pub use adapter::{
-    AdapterKind, AdapterMeta, FileFormat, LoraAdapter, LoraConfig, LoraPair, Patterns,
-    PrefixAdapter, TargetModules, holds_whole_model, write_lora_adapter, write_prefix_adapter,
-};
 pub use atomic::{AtomicDir, AtomicFile, Existing, remove_stale};
 pub use dtype::DType;
 pub use fingerprint::{Fingerprint, Likeness};
+pub(crate) use json::write_json;
 pub use lock::DirLock;
 pub use natural::natural_order;
 pub use reader::{Checkpoint, Layout};

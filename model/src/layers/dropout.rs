@@ -18,17 +18,17 @@ pub fn dropout<B: GlmBackend, const D: usize>(x: Tensor<B, D>, settings: Dropout
 /// Where dropout is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DropoutSite {
-    /// LoRA on the joint projection.
+    /// The adapter of the joint projection.
     QueryKeyValue,
-    /// LoRA on the attention's output projection.
+    /// The adapter of the attention's output projection.
     Dense,
-    /// LoRA on the MLP's first projection.
+    /// The adapter of the MLP's first projection.
     DenseHTo4h,
-    /// LoRA on the MLP's second projection.
+    /// The adapter of the MLP's second projection.
     Dense4hToH,
     /// The prefix of P-Tuning v2.
     Prefix,
-    /// LoRA on the output layer.
+    /// The adapter of the output layer.
     Head,
 }
 

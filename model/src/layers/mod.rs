@@ -21,7 +21,7 @@ pub use dropout::{DropoutSite, DropoutSource, dropout};
 pub use embedding::Embedding;
 pub use head_loss::head_loss;
 pub use kv_cache::{KvCache, LayerCache};
-pub use linear::linear;
+pub use linear::{Linear, linear};
 pub use mask::{AttentionMask, MaskSpec};
 pub use norm::{LayerNorm, RmsNorm};
 pub use ops::GlmBackend;

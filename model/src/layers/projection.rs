@@ -1,27 +1,25 @@
-//! A linear layer that may carry a LoRA adapter.
+//! A linear layer that may carry an adapter.
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
-use super::linear::linear;
 use super::ops::GlmBackend;
 use super::uninitialized;
-use crate::peft::Lora;
+use crate::adapters::{Adapter, HeadOperands, LinearCall};
 
-/// `x·Wᵀ + b`, plus `scaling · (x·Aᵀ)·Bᵀ` where a LoRA is attached.
+/// `x·Wᵀ + b`, or what its adapter makes of it.
 ///
 /// The base weight keeps its own key and its published orientation, so that base checkpoints load
-/// unchanged with and without an adapter. The path of the adapter stays factored: no dense product of
-/// its factors is ever made.
+/// unchanged with and without an adapter.
 #[derive(Module, Debug)]
 pub struct Projection<B: Backend> {
     /// `[out, in]`.
     pub weight: Param<Tensor<B, 2>>,
     /// `[out]`.
     pub bias: Option<Param<Tensor<B, 1>>>,
-    /// The low-rank adapter, if one is attached.
-    pub lora: Option<Lora<B>>,
+    /// The adapter, if one is attached.
+    pub adapter: Option<Adapter<B>>,
 }
 
 impl<B: Backend> Projection<B> {
@@ -35,7 +33,7 @@ impl<B: Backend> Projection<B> {
         Self {
             weight: uninitialized([output, input], dtype, device),
             bias: bias.then(|| uninitialized([output], dtype, device)),
-            lora: None,
+            adapter: None,
         }
     }
 
@@ -60,16 +58,38 @@ impl<B: GlmBackend> Projection<B> {
     pub fn forward_with_dropout(&self, x: Tensor<B, 3>, seed: Option<u64>) -> Tensor<B, 3> {
         let [batch, tokens, width] = x.dims();
         let rows = x.reshape([batch * tokens, width]);
-        let base = linear(
-            rows.clone(),
-            self.weight.val(),
-            self.bias.as_ref().map(|bias| bias.val()),
-        );
-        let output = match &self.lora {
-            Some(lora) => base + lora.forward(rows, seed),
-            None => base,
+        let call = self.call(rows, seed);
+        let output = match &self.adapter {
+            Some(adapter) => adapter.forward(call),
+            None => call.output(),
         };
         let out = output.dims()[1];
         output.reshape([batch, tokens, out])
+    }
+
+    /// The layer and an input `[rows, in]`, as an adapter sees them.
+    fn call(&self, input: Tensor<B, 2>, dropout_seed: Option<u64>) -> LinearCall<B> {
+        LinearCall {
+            input,
+            weight: self.weight.val(),
+            bias: self.bias.as_ref().map(|bias| bias.val()),
+            dropout_seed,
+        }
+    }
+
+    /// The layer as an output layer without a bias, for a loss that never has all logits at once.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[rows, in]`
+    pub fn head_operands(&self, hidden: Tensor<B, 2>, seed: Option<u64>) -> HeadOperands<B> {
+        let call = self.call(hidden, seed);
+        match &self.adapter {
+            Some(adapter) => adapter.head_operands(call),
+            None => HeadOperands {
+                hidden: call.input,
+                weight: call.weight,
+                factors: None,
+            },
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::checkpoint::AdapterMeta;
+use crate::adapters::AdapterMeta;
 use crate::error::Result;
 use crate::tokenizer::{ChatPrompt, Message, Mode, PromptFormat, Role, Tokenizer};
 

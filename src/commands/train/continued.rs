@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use glmtune_model::checkpoint::{AdapterKind, LoraAdapter, PrefixAdapter, TargetModules};
+use glmtune_model::adapters::{AdapterKind, LoraAdapter, PrefixAdapter, TargetModules};
 
 use crate::cli::{TrainArgs, TrainType};
 use crate::commands::error::{Error, Result};

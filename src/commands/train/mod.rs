@@ -14,7 +14,8 @@ use std::path::PathBuf;
 
 use burn::backend::Autodiff;
 use burn::tensor::DType;
-use glmtune_model::checkpoint::{AdapterMeta, FileFormat, Fingerprint, parse_size};
+use glmtune_model::adapters::{AdapterMeta, FileFormat};
+use glmtune_model::checkpoint::{Fingerprint, parse_size};
 use glmtune_model::device_health::{self, settle};
 use glmtune_model::parameters::ParameterInfo;
 use glmtune_model::pretrained::{Placement, Pretrained};

@@ -92,7 +92,8 @@ fn a_training_goes_on_from_its_own_adapter() {
 /// PEFT's own adapter, trained on by PEFT, and ours after the same steps hold the same factors.
 #[test]
 fn the_trained_adapter_is_that_of_peft() {
-    use glmtune::model::checkpoint::{DType, LoraAdapter};
+    use glmtune::model::adapters::LoraAdapter;
+    use glmtune::model::checkpoint::DType;
     for run in ["lora", "lora_all"] {
         let golden_run = GoldenRun::new("chatglm2", run);
         let output = golden_run.train("out", &["--backend", "flex"]);
@@ -101,7 +102,7 @@ fn the_trained_adapter_is_that_of_peft() {
         let theirs = LoraAdapter::open(&theirs).unwrap();
         assert_eq!(ours.pairs().len(), theirs.pairs().len());
         for pair in theirs.pairs() {
-            let same = |other: &&glmtune::model::checkpoint::LoraPair| other.module == pair.module;
+            let same = |other: &&glmtune::model::adapters::LoraPair| other.module == pair.module;
             let found = ours.pairs().iter().find(same).unwrap();
             assert_eq!(found.scaling, pair.scaling);
             let floats = |bytes: &[u8]| -> Vec<f32> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use glmtune::model::checkpoint::{LoraAdapter, LoraConfig, TargetModules};
+use glmtune::model::adapters::{LoraAdapter, LoraConfig, TargetModules};
 
 use super::column;
 use crate::{file, glmtune, tiny};

@@ -5,10 +5,8 @@ pub mod torch;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use glmtune::model::checkpoint::{
-    DType, FileFormat, LoraConfig, RawTensor, TargetModules, TensorInfo, write_lora_adapter,
-    write_safetensors,
-};
+use glmtune::model::adapters::{FileFormat, LoraConfig, TargetModules, write_lora_adapter};
+use glmtune::model::checkpoint::{DType, RawTensor, TensorInfo, write_safetensors};
 use glmtune::model::parameters::parameters;
 use glmtune::model::random_weights::{Initialization, random_weights};
 use glmtune::model::tokenizer::{Mode, small_tokenizer};
@@ -106,7 +104,7 @@ pub fn lora(dir: &Path) {
     };
     let mut config = LoraConfig::new(2, 4.0, TargetModules::names(["query_key_value"]));
     config.rank_pattern =
-        glmtune::model::checkpoint::Patterns::new([("layers\\.1\\..*".to_string(), 2)]).unwrap();
+        glmtune::model::adapters::Patterns::new([("layers\\.1\\..*".to_string(), 2)]).unwrap();
     let factors = [0, 1].map(|layer| {
         let module = MODULE.replace(".0.", &format!(".{layer}."));
         (module, raw([2, 16], 0.5), raw([32, 2], -0.25))

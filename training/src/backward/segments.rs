@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use glmtune_model::architecture::SharedInputs;
 use glmtune_model::layers::DropoutSource;
-use glmtune_model::peft::frozen;
+use glmtune_model::trainable::frozen;
 use glmtune_model::{CausalLm, GlmBackend, Segment};
 
 use super::prefetch::{fetch, prefetch_each};

@@ -17,7 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use glmtune_model::checkpoint::AdapterMeta;
+use glmtune_model::adapters::AdapterMeta;
 use glmtune_model::process::ProcessName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

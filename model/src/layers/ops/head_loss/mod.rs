@@ -22,7 +22,7 @@ pub struct HeadGradients {
     pub scale: f64,
 }
 
-/// What LoRA adds to the logits: `low · upᵀ`.
+/// What an adapter of low rank adds to the logits: `low · upᵀ`.
 #[derive(Debug, Clone)]
 pub struct HeadAdapter<B: Backend> {
     /// The hidden states times the first factor, scaled: `[rows, rank]`.

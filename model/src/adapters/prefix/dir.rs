@@ -4,19 +4,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::super::dtype::DType;
-use super::super::reader::Checkpoint;
-use super::super::tensor::{RawTensor, TensorInfo};
+use super::super::format::FileFormat;
+use super::PREFIX_ENCODER;
 #[cfg(test)]
-use super::super::writer::write_safetensors;
-use super::format::FileFormat;
-use super::{CONFIG, write_json};
+use crate::checkpoint::write_safetensors;
+use crate::checkpoint::{Checkpoint, DType, RawTensor, TensorInfo, write_json};
 use crate::error::{Error, Result, WeightFault};
-use crate::files::read_object;
+use crate::files::{self, Limit, read_object};
 
-/// Path of the prefix encoder in every model of the family.
-const PATH: &str = "transformer.prefix_encoder.";
-/// Its parameters without a projection, and those that a projection adds.
+/// File of a model's settings, among them those of a prefix.
+const CONFIG: &str = "config.json";
+/// Parameters of the encoder without a projection, and those that a projection adds.
 const EMBEDDING: &str = "embedding.weight";
 const PROJECTION: [&str; 4] = [
     "trans.0.weight",
@@ -37,6 +35,16 @@ pub struct PrefixAdapter {
     tensors: Vec<TensorInfo>,
 }
 
+/// Whether a directory's `config.json` speaks of a prefix.
+pub(super) fn is_in(dir: &Path) -> Result<bool> {
+    let path = dir.join(CONFIG);
+    let bytes = files::read_if_present(&path, Limit::SETTINGS)?;
+    let settings: Option<Map<String, Value>> =
+        bytes.map(|bytes| files::json(&bytes, &path)).transpose()?;
+    let length = settings.as_ref().and_then(|keys| keys.get("pre_seq_len"));
+    Ok(length.is_some_and(|value| !value.is_null()))
+}
+
 impl PrefixAdapter {
     /// Opens a directory with `config.json` and weights in any layout that [`Checkpoint::open`] knows. Of a
     /// full checkpoint, `transformer.prefix_encoder.*` is taken.
@@ -54,7 +62,7 @@ impl PrefixAdapter {
         let weights = Checkpoint::open(dir)?;
         let tensors: Vec<_> = weights
             .entries()
-            .filter(|info| info.name.starts_with(PATH))
+            .filter(|info| info.name.starts_with(PREFIX_ENCODER))
             .cloned()
             .collect();
         let faults = faults(&tensors, prefix_projection);
@@ -111,7 +119,7 @@ impl PrefixAdapter {
     }
 
     fn check_rows(&self) -> Result<()> {
-        let name = format!("{PATH}{EMBEDDING}");
+        let name = format!("{PREFIX_ENCODER}{EMBEDDING}");
         let rows = self
             .weights
             .get(&name)
@@ -155,7 +163,7 @@ fn read_projection(config: &Map<String, Value>, path: &Path) -> Result<bool> {
     }
 }
 
-/// The names, under [`PATH`], of the parameters of a prefix encoder.
+/// The names, under [`PREFIX_ENCODER`], of the parameters of a prefix encoder.
 fn expected_names(prefix_projection: bool) -> Vec<&'static str> {
     let mut names = vec![EMBEDDING];
     if prefix_projection {
@@ -171,7 +179,7 @@ fn faults(tensors: &[TensorInfo], prefix_projection: bool) -> Vec<WeightFault> {
         let key = info.name.clone();
         match missing
             .iter()
-            .position(|name| info.name.strip_prefix(PATH) == Some(name))
+            .position(|name| info.name.strip_prefix(PREFIX_ENCODER) == Some(name))
         {
             None => faults.push(WeightFault::Unused { key }),
             Some(at) => {
@@ -184,7 +192,7 @@ fn faults(tensors: &[TensorInfo], prefix_projection: bool) -> Vec<WeightFault> {
         }
     }
     let missing = missing.into_iter().map(|name| WeightFault::Missing {
-        key: format!("{PATH}{name}"),
+        key: format!("{PREFIX_ENCODER}{name}"),
     });
     faults.extend(missing);
     faults
@@ -246,7 +254,7 @@ mod tests {
     }
 
     fn named(name: &str) -> String {
-        format!("{PATH}{name}")
+        format!("{PREFIX_ENCODER}{name}")
     }
 
     #[test]

@@ -2,12 +2,27 @@
 
 #![allow(non_snake_case)] // the factors carry PEFT's names, as every parameter carries that of its file
 
+pub(super) mod config;
+pub(super) mod dir;
+pub(super) mod pattern;
+
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 
-use crate::layers::{self, Dropout, GlmBackend, Projection, linear};
+use super::declaration::Declaration;
+use super::linear_call::{HeadOperands, LinearCall, ProjectionAdapter};
+use crate::layers::{self, Dropout, GlmBackend, linear};
 use crate::random_weights::uniform;
+
+/// The kind.
+pub(super) const DECLARATION: Declaration = Declaration {
+    name: "lora",
+    title: "a LoRA adapter",
+    mark: "`adapter_config.json` (LoRA as PEFT writes it)",
+    is_in: |dir| Ok(dir.join(config::ADAPTER_CONFIG).symlink_metadata().is_ok()),
+    owns: |path| path.contains(".lora."),
+};
 
 /// One of the two factors, under the name that PEFT gives it.
 #[derive(Module, Debug)]
@@ -41,15 +56,14 @@ pub struct LoraSettings {
 }
 
 impl<B: Backend> Lora<B> {
-    /// A new adapter as PEFT initialises it: A by Kaiming's rule with `a = sqrt(5)`, which is uniform in
+    /// A new adapter of a layer from `input` to `output` as PEFT initialises it: A by Kaiming's rule with `a = sqrt(5)`, which is uniform in
     /// `±1/sqrt(in)`, and B zero, so that the model is unchanged. Factors are float32.
     pub fn initialized(
-        projection: &Projection<B>,
+        [input, output]: [usize; 2],
         settings: LoraSettings,
         seed: u64,
         device: &B::Device,
     ) -> Self {
-        let [input, output] = projection.dims();
         let bound = 1.0 / (input as f32).sqrt();
         let a = TensorData::new(
             uniform(settings.rank * input, bound, seed),
@@ -95,21 +109,30 @@ impl<B: Backend> Lora<B> {
     }
 }
 
-impl<B: GlmBackend> Lora<B> {
-    /// What the adapter adds to the layer's output.
-    ///
-    /// # Shapes
-    /// - `x`: `[rows, in]`; result: `[rows, out]`
-    pub fn forward(&self, x: Tensor<B, 2>, dropout_seed: Option<u64>) -> Tensor<B, 2> {
-        let low = self.low(x, dropout_seed);
-        linear(low, self.lora_B.weight.val(), None).mul_scalar(self.scaling)
+impl<B: GlmBackend> ProjectionAdapter<B> for Lora<B> {
+    fn forward(&self, call: LinearCall<B>) -> Tensor<B, 2> {
+        let (input, seed) = (call.input.clone(), call.dropout_seed);
+        let base = call.output();
+        let low = self.low(input, seed);
+        base + linear(low, self.lora_B.weight.val(), None).mul_scalar(self.scaling)
     }
 
+    fn head_operands(&self, call: LinearCall<B>) -> HeadOperands<B> {
+        let low = self.low(call.input.clone(), call.dropout_seed);
+        HeadOperands {
+            hidden: call.input,
+            weight: call.weight,
+            factors: Some((low.mul_scalar(self.scaling), self.lora_B.weight.val())),
+        }
+    }
+}
+
+impl<B: GlmBackend> Lora<B> {
     /// The input, less what dropout takes, times A; neither scaled nor times B.
     ///
     /// # Shapes
     /// - `x`: `[rows, in]`; result: `[rows, rank]`
-    pub(crate) fn low(&self, x: Tensor<B, 2>, dropout_seed: Option<u64>) -> Tensor<B, 2> {
+    fn low(&self, x: Tensor<B, 2>, dropout_seed: Option<u64>) -> Tensor<B, 2> {
         let x = match dropout_seed {
             Some(seed) if self.dropout > 0.0 => {
                 let rate = self.dropout;

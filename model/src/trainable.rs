@@ -1,4 +1,4 @@
-//! Which parameters are trained.
+//! The choice of what is trained.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::Backend;

@@ -1,14 +1,28 @@
 //! The prefix of P-Tuning v2: keys and values, per layer, that stand before those of every sequence
 //! (Liu et al. 2021; Li and Liang 2021).
 
-use burn::module::Module;
-use burn::module::Param;
+pub(super) mod dir;
+
+use burn::module::{Module, Param};
 use burn::nn::Tanh;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 
-use crate::layers::{self, Dropout, Embedding, GlmBackend, Projection, to_type};
+use super::declaration::Declaration;
+use crate::layers::{self, Dropout, Embedding, GlmBackend, Linear, to_type};
 use crate::random_weights::{normal, uniform};
+
+/// Under what path the parameters of a prefix stand in every family.
+pub const PREFIX_ENCODER: &str = "transformer.prefix_encoder.";
+
+/// The kind.
+pub(super) const DECLARATION: Declaration = Declaration {
+    name: "ptuning",
+    title: "a P-Tuning v2 prefix",
+    mark: "`pre_seq_len` in `config.json` (P-Tuning v2)",
+    is_in: dir::is_in,
+    owns: |path| path.starts_with(PREFIX_ENCODER),
+};
 
 /// The sizes of a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +56,7 @@ pub struct PrefixEncoder<B: Backend> {
     /// `[pre_seq_len, width]`.
     pub embedding: Embedding<B>,
     /// The MLP of the projection.
-    pub trans: Option<(Projection<B>, Tanh, Projection<B>)>,
+    pub trans: Option<(Linear<B>, Tanh, Linear<B>)>,
     kv_heads: usize,
     head_dim: usize,
     /// Share of the elements that training drops.
@@ -79,7 +93,7 @@ impl<B: Backend> PrefixEncoder<B> {
             true => shape.embedding_width,
             false => shape.kv_width(),
         };
-        let linear = |dims| Projection::uninitialized(dims, true, dtype, device);
+        let linear = |dims| Linear::uninitialized(dims, true, dtype, device);
         let trans = shape.projection.then(|| {
             (
                 linear([shape.embedding_width, shape.hidden]),
@@ -140,7 +154,7 @@ impl<B: GlmBackend> PrefixEncoder<B> {
     }
 }
 
-fn initialize_linear<B: Backend>(linear: &mut Projection<B>, seed: u64, device: &B::Device) {
+fn initialize_linear<B: Backend>(linear: &mut Linear<B>, seed: u64, device: &B::Device) {
     let [input, output] = linear.dims();
     let bound = 1.0 / (input as f32).sqrt();
     let values = |count, seed| uniform(count, bound, seed);

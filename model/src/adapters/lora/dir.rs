@@ -3,14 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::super::dtype::DType;
-use super::super::natural::natural_order;
-use super::super::reader::Checkpoint;
-use super::super::tensor::{RawTensor, TensorInfo};
+use super::super::format::FileFormat;
+use super::config::LoraConfig;
 #[cfg(test)]
-use super::super::writer::write_safetensors;
-use super::format::FileFormat;
-use super::lora_config::LoraConfig;
+use crate::checkpoint::write_safetensors;
+use crate::checkpoint::{Checkpoint, DType, RawTensor, TensorInfo, natural_order};
 use crate::error::{Error, Result, WeightFault};
 
 /// What PEFT puts before the path of a module.

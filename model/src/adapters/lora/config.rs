@@ -5,9 +5,12 @@ use std::path::Path;
 use serde_json::{Map, Number, Value, json};
 
 use super::pattern::{Patterns, TargetModules};
-use super::{ADAPTER_CONFIG, write_json};
+use crate::checkpoint::write_json;
 use crate::error::{Error, Result};
 use crate::files::read_object;
+
+/// File of PEFT's settings.
+pub(super) const ADAPTER_CONFIG: &str = "adapter_config.json";
 
 /// Keys that say nothing about what a finished adapter computes: how it was made, what PEFT should do
 /// with it, and which modules were chosen (those that have factors in the file).

@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use super::super::tensor::TensorInfo;
-use super::super::torch_writer::write_torch;
-use super::super::writer::write_safetensors;
+use crate::checkpoint::{TensorInfo, write_safetensors, write_torch};
 use crate::error::Result;
 
 /// Format of an adapter's weights.

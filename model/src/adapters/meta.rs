@@ -5,8 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::super::fingerprint::Fingerprint;
-use super::write_json;
+use crate::checkpoint::{Fingerprint, write_json};
 use crate::error::{Error, Result};
 use crate::files::{self, Limit};
 

@@ -1,0 +1,19 @@
+//! What a kind of adapter says of itself before one is at hand.
+
+use std::path::Path;
+
+use crate::error::Result;
+
+/// The facts of a kind.
+pub(super) struct Declaration {
+    /// Name of the training that makes one.
+    pub name: &'static str,
+    /// What one is called in a sentence.
+    pub title: &'static str,
+    /// By what a directory of one is recognised, for messages.
+    pub mark: &'static str,
+    /// Whether a directory holds one.
+    pub is_in: fn(&Path) -> Result<bool>,
+    /// Whether a parameter belongs to one.
+    pub owns: fn(&str) -> bool,
+}
