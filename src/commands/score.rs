@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::path::Path;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::DType;
 use glmtune_model::checkpoint::{self, TensorFile, TensorInfo};
 use glmtune_model::device_health::settle;
-use glmtune_model::rows::{IGNORED, LayoutLimits, NumberedRow, TrainingRow, lay_out, read_rows};
-use glmtune_model::{GlmBackend, ModelConfig, Padding, TokenBatch};
-use glmtune_training::loss::{Targets, negative_log_likelihood};
+use glmtune_model::rows::{LayoutLimits, NumberedRow, TrainingRow, lay_out, read_rows};
+use glmtune_model::{GlmBackend, ModelConfig};
+use glmtune_training::forward::{self, LossSum};
+use glmtune_training::micro_batch::MicroBatch;
 use serde::Serialize;
 
 use super::console::{catch_interrupts, interrupted, json_line, note};
@@ -27,7 +28,7 @@ struct Score {
     loss: Option<f64>,
     perplexity: Option<f64>,
     /// Targets.
-    tokens: usize,
+    tokens: u64,
     /// Tokens of the row.
     length: usize,
 }
@@ -99,7 +100,7 @@ fn score<B: GlmBackend>(
     note(format!("{selected}, {}", type_name(session.dtype)));
     catch_interrupts()?;
     let mut out = std::io::stdout().lock();
-    let (mut total, mut targets) = (0.0, 0);
+    let mut total = LossSum::default();
     for (index, row) in rows.iter().enumerate() {
         if interrupted() {
             return Err(Error::Interrupted(format!(
@@ -107,13 +108,14 @@ fn score<B: GlmBackend>(
                 rows.len()
             )));
         }
-        let batch = TokenBatch::new(vec![row.input_ids.clone()], Padding::Right, 0);
-        let logits = session.model.forward(&batch)?.cast(DType::F32);
-        let score = row_score(index, row, logits.clone(), device)?;
+        let batch = MicroBatch::new(vec![row.input_ids.clone()], vec![row.labels.clone()], 0);
+        let hidden = forward::hidden(&session.model, &batch.tokens)?;
+        let loss = forward::head_loss(&session.model, hidden.clone(), &batch)?;
+        let score = Score::of(index, row, loss);
         settle::<B>(std::slice::from_ref(device))?;
-        total += score.loss.unwrap_or(0.0) * score.tokens as f64;
-        targets += score.tokens;
+        total = total + loss;
         if let Some(file) = &mut dump {
+            let logits = session.model.head(hidden).cast(DType::F32);
             file.write(&format!("logits.{index}"), &logits.into_data().bytes)?;
         }
         json_line(&mut out, &score)?;
@@ -122,7 +124,7 @@ fn score<B: GlmBackend>(
     if let Some(file) = dump {
         file.commit()?;
     }
-    note(summary(rows.len(), targets, total));
+    note(summary(rows.len(), total));
     Ok(())
 }
 
@@ -135,52 +137,25 @@ fn open_dump(path: &Path, rows: &[TrainingRow], vocabulary: usize) -> Result<Ten
     Ok(TensorFile::create(path, infos.collect())?)
 }
 
-fn row_score<B: GlmBackend>(
-    index: usize,
-    row: &TrainingRow,
-    logits: Tensor<B, 3>,
-    device: &B::Device,
-) -> Result<Score> {
-    let length = row.input_ids.len();
-    let losses = match Targets::<B>::new(std::slice::from_ref(&row.labels), length, device) {
-        Some(targets) => read(negative_log_likelihood(logits, &targets))?,
-        None => Vec::new(),
-    };
-    // A first token has nothing to be predicted from.
-    debug_assert_eq!(
-        losses.len(),
-        row.labels
-            .iter()
-            .skip(1)
-            .filter(|&&label| label != IGNORED)
-            .count()
-    );
-    let sum: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
-    let loss = (!losses.is_empty()).then(|| sum / losses.len() as f64);
-    Ok(Score {
-        row: index,
-        loss,
-        perplexity: loss.map(f64::exp),
-        tokens: losses.len(),
-        length,
-    })
-}
-
-fn read<B: GlmBackend>(values: Tensor<B, 1>) -> Result<Vec<f32>> {
-    values.into_data().to_vec().map_err(|error| {
-        glmtune_model::Error::Compute(format!("losses could not be read: {error:?}")).into()
-    })
-}
-
-fn summary(rows: usize, targets: usize, total: f64) -> String {
-    match targets {
-        0 => format!("{rows} rows without a target"),
-        _ => {
-            let loss = total / targets as f64;
-            format!(
-                "{rows} rows, {targets} targets: loss {loss:.6}, perplexity {:.4}",
-                loss.exp()
-            )
+impl Score {
+    fn of(index: usize, row: &TrainingRow, loss: LossSum) -> Self {
+        Self {
+            row: index,
+            loss: loss.mean(),
+            perplexity: loss.mean().map(f64::exp),
+            tokens: loss.targets,
+            length: row.input_ids.len(),
         }
+    }
+}
+
+fn summary(rows: usize, total: LossSum) -> String {
+    match total.mean() {
+        None => format!("{rows} rows without a target"),
+        Some(loss) => format!(
+            "{rows} rows, {} targets: loss {loss:.6}, perplexity {:.4}",
+            total.targets,
+            loss.exp()
+        ),
     }
 }

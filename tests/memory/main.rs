@@ -6,6 +6,7 @@
 #![cfg(feature = "flex")]
 
 mod allocator;
+mod forward;
 mod plan;
 
 use std::path::Path;
@@ -19,9 +20,10 @@ use glmtune::model::config::ModelConfig;
 use glmtune::model::host_weights::{HostWeights, is_offloaded};
 use glmtune::model::pretrained::{Placement, Pretrained};
 use glmtune::model::{BuildOptions, CausalLm};
-use glmtune::training::backward::{Activations, GradientBoundary, MicroBatch, loss_and_gradients};
+use glmtune::training::backward::{Activations, GradientBoundary, loss_and_gradients};
 use glmtune::training::gradients::Gradients;
 use glmtune::training::method::{Masters, Prepared, prepare};
+use glmtune::training::micro_batch::MicroBatch;
 use glmtune::training::optim::{AdamW, AdamWSettings, Optimizer, Update, apply};
 use glmtune::training::settings::Method;
 
@@ -139,6 +141,8 @@ fn what_is_frozen_costs_nothing() {
     frozen_blocks_store_no_activations();
     checkpointed_memory_grows_by_its_inputs_alone();
     hosted_weights_leave_after_their_turn();
+    forward::nothing_is_kept();
+    forward::offloaded_weights_take_turns();
     plan::plans_are_within_ten_percent();
 }
 

@@ -7,9 +7,10 @@ use glmtune::model::adapters::{Adapter, Lora};
 use glmtune::model::parameters::parameters;
 use glmtune::model::segment::SegmentPaths;
 use glmtune::model::trainable::set_trainable;
-use glmtune::training::backward::{Activations, GradientBoundary, MicroBatch, loss_and_gradients};
+use glmtune::training::backward::{Activations, GradientBoundary, loss_and_gradients};
 use glmtune::training::gradients::Gradients;
 use glmtune::training::loss::{Targets, negative_log_likelihood};
+use glmtune::training::micro_batch::MicroBatch;
 
 use crate::backends::{TestBackend, parity_tests};
 use crate::fixtures::{ADAPTERS, Fixtures, assert_close, model_of_run};

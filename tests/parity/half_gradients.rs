@@ -6,9 +6,10 @@ use glmtune::model::GlmBackend;
 use glmtune::model::pretrained::Pretrained;
 use glmtune::model::trainable::set_trainable;
 use glmtune::training::backward::{
-    Activations, GradientBoundary, LowestTrained, MicroBatch, loss_and_gradients,
+    Activations, GradientBoundary, LowestTrained, loss_and_gradients,
 };
 use glmtune::training::gradients::Gradients;
+use glmtune::training::micro_batch::MicroBatch;
 
 use crate::backends::{TestBackend, parity_tests};
 use crate::common::golden;

@@ -12,6 +12,7 @@ mod common;
 mod backends;
 mod fixtures;
 mod forward;
+mod forward_only;
 mod generation;
 mod gradients;
 mod half_gradients;

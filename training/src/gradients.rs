@@ -203,6 +203,14 @@ pub(crate) fn read<B: GlmBackend>(tensor: Tensor<B, 1>) -> Result<Vec<f32>> {
     })
 }
 
+/// The number in a tensor of one element.
+///
+/// # Errors
+/// If the device fails.
+pub(crate) fn scalar<B: GlmBackend>(loss: Tensor<B, 1>) -> Result<f64> {
+    Ok(read(loss)?.first().copied().map_or(f64::NAN, f64::from))
+}
+
 struct Collector<'a, B: GlmBackend> {
     path: ModulePath,
     grads: &'a mut <Autodiff<B> as AutodiffBackend>::Gradients,

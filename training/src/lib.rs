@@ -2,7 +2,7 @@
 //!
 //! Builds on `glmtune-model` and knows neither a concrete backend nor the command line. A training is
 //! [`settings`] → [`method::prepare`] → [`run`]: the loop takes micro-batches from [`data`], walks the
-//! model's segments ([`backward`]), adds up [`gradients`], updates by an [`optim`] rule at the [`schedule`]'s
+//! model's segments ([`forward`], [`backward`]), adds up [`gradients`], updates by an [`optim`] rule at the [`schedule`]'s
 //! rate, tells its [`observer`]s, and writes [`output`]s and [`checkpoint`]s. [`report`] has the observers
 //! that write files and lines.
 
@@ -13,14 +13,18 @@ pub mod deepspeed;
 pub mod device_failure;
 pub mod digest;
 pub mod error;
+pub mod forward;
 pub mod gradients;
+mod inference;
 pub mod loss;
 pub mod method;
+pub mod micro_batch;
 pub mod observer;
 pub mod optim;
 pub mod parallel;
 pub mod plan;
 pub mod precision;
+mod prefetch;
 pub mod report;
 pub mod run;
 pub mod saving;

@@ -11,12 +11,13 @@ use glmtune_model::host_weights::HostWeights;
 use glmtune_model::layers::DropoutSource;
 use glmtune_model::{CausalLm, GlmBackend};
 
-use crate::backward::{Activations, GradientBoundary, MicroBatch};
+use crate::backward::{Activations, GradientBoundary};
 use crate::checkpoint::{Checkpoints, TrainingProgress};
 use crate::data::{Dataset, batches, collate, epoch_order};
 use crate::device_failure::StoppedByDevice;
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
+use crate::micro_batch::MicroBatch;
 use crate::observer::{Event, Observer, Request, RunDescription, RunLabels, Split};
 use crate::optim::ops::TrainingBackend;
 use crate::optim::{Optimizer, Update, apply};

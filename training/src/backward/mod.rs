@@ -5,20 +5,18 @@
 //! graph at once; dropout gives the same masks in both passes, because they depend on the place alone.
 //! A [pipeline](crate::parallel::pipeline) walks the same segments on several devices.
 
-pub(crate) mod prefetch;
 pub(crate) mod segments;
 
 use std::ops::Range;
 
 use burn::backend::Autodiff;
-use burn::tensor::Tensor;
 use glmtune_model::layers::DropoutSource;
 use glmtune_model::segment::SegmentPaths;
-use glmtune_model::{CausalLm, GlmBackend, Padding, Segment, TokenBatch};
+use glmtune_model::{CausalLm, GlmBackend, Segment};
 
-use crate::error::{Error, Result};
-use crate::gradients::{Gradients, read};
-use crate::loss::Targets;
+use crate::error::Result;
+use crate::gradients::{Gradients, scalar};
+use crate::micro_batch::MicroBatch;
 use segments::Segments;
 
 /// What becomes of activations between the forward and the backward pass.
@@ -95,40 +93,6 @@ impl LowestTrained {
     }
 }
 
-/// Rows that go through the model together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MicroBatch {
-    /// The tokens, padded on the right.
-    pub tokens: TokenBatch,
-    /// The target of each token.
-    pub labels: Vec<Vec<i64>>,
-}
-
-impl MicroBatch {
-    /// A micro-batch of rows, which may be of different lengths.
-    pub fn new(ids: Vec<Vec<u32>>, labels: Vec<Vec<i64>>, pad_id: u32) -> Self {
-        Self {
-            tokens: TokenBatch::new(ids, Padding::Right, pad_id),
-            labels,
-        }
-    }
-
-    /// Tokens without padding.
-    pub fn real_tokens(&self) -> u64 {
-        self.labels.iter().map(|labels| labels.len() as u64).sum()
-    }
-
-    /// Where the rows have targets.
-    ///
-    /// # Errors
-    /// If no row has one.
-    pub(crate) fn targets<B: GlmBackend>(&self, device: &B::Device) -> Result<Targets<B>> {
-        Targets::new(&self.labels, self.tokens.width(), device).ok_or_else(|| {
-            Error::Request("a batch has no token to predict: every label is -100".to_string())
-        })
-    }
-}
-
 /// Takes gradients as soon as they exist, once or a segment at a time.
 pub type Sink<'a, B> = &'a mut dyn FnMut(Gradients<B>) -> Result<()>;
 
@@ -152,33 +116,6 @@ pub fn loss_and_gradients<B: GlmBackend>(
             checkpointed(model, batch, dropout, boundary, scale, sink)
         }
     }
-}
-
-/// The mean loss of a micro-batch, `[1]`; with an autodiff backend, the end of one graph over the chain.
-///
-/// # Errors
-/// As [`loss_and_gradients`].
-pub fn mean_loss<B: GlmBackend>(
-    model: &CausalLm<B>,
-    batch: &MicroBatch,
-    dropout: Option<DropoutSource>,
-) -> Result<Tensor<B, 1>> {
-    scaled_loss(model, batch, dropout, 1.0)
-}
-
-/// The mean loss of a micro-batch, not scaled, at the end of a graph whose gradients are.
-fn scaled_loss<B: GlmBackend>(
-    model: &CausalLm<B>,
-    batch: &MicroBatch,
-    dropout: Option<DropoutSource>,
-    scale: f64,
-) -> Result<Tensor<B, 1>> {
-    let positions = model.positions(&batch.tokens)?;
-    let device = model.device();
-    let targets = batch.targets::<B>(&device)?;
-    let shared = model.shared_inputs(&positions, 0..batch.tokens.width(), dropout);
-    let hidden = model.blocks(model.embed(batch.tokens.ids(&device)), &shared, None);
-    Ok(model.head_loss(hidden, targets.rows, targets.tokens, dropout, scale))
 }
 
 /// One block at a time, from the head down.
@@ -206,19 +143,16 @@ fn plain<B: GlmBackend>(
     scale: f64,
     sink: Sink<'_, B>,
 ) -> Result<f64> {
-    let loss = scaled_loss(model, batch, dropout, scale)?;
+    let positions = model.positions(&batch.tokens)?;
+    let device = model.device();
+    let targets = batch.targets::<Autodiff<B>>(&device)?;
+    let shared = model.shared_inputs(&positions, 0..batch.tokens.width(), dropout);
+    let hidden = model.blocks(model.embed(batch.tokens.ids(&device)), &shared, None);
+    let loss = model.head_loss(hidden, targets.rows, targets.tokens, dropout, scale);
     let value = loss.clone().inner();
     let mut grads = loss.backward();
     sink(Gradients::take(model, &mut grads))?;
     scalar(value)
-}
-
-/// The number in a tensor of one element.
-///
-/// # Errors
-/// If the device fails.
-pub(crate) fn scalar<B: GlmBackend>(loss: Tensor<B, 1>) -> Result<f64> {
-    Ok(read(loss)?.first().copied().map_or(f64::NAN, f64::from))
 }
 
 #[cfg(test)]

@@ -10,10 +10,12 @@ use glmtune_model::layers::DropoutSource;
 use glmtune_model::trainable::frozen;
 use glmtune_model::{CausalLm, GlmBackend, Segment};
 
-use super::prefetch::{fetch, prefetch_each};
-use super::{GradientBoundary, LowestTrained, MicroBatch, Sink, scalar};
+use super::{GradientBoundary, LowestTrained, Sink};
 use crate::error::Result;
-use crate::gradients::Gradients;
+use crate::forward;
+use crate::gradients::{Gradients, scalar};
+use crate::micro_batch::MicroBatch;
+use crate::prefetch::{fetch, prefetch_each};
 
 /// What a backward pass gives.
 type Grads<B> = <Autodiff<B> as AutodiffBackend>::Gradients;
@@ -88,28 +90,25 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
 
     /// The first segment.
     pub fn embed(&self) -> Result<Tensor<B, 3>> {
-        let ids = self.batch.tokens.ids(&self.frozen.device());
-        Ok(fetch(&self.frozen, Segment::Embeddings)?.embed(ids).inner())
+        Ok(forward::embed(&self.frozen, &self.batch.tokens)?.inner())
     }
 
     /// Some blocks without a graph: the last one's output, and the inputs of those that run again.
     pub fn forward(
         &self,
         blocks: Range<usize>,
-        mut hidden: Tensor<B, 3>,
+        hidden: Tensor<B, 3>,
     ) -> Result<(Tensor<B, 3>, Inputs<B>)> {
         let again = self.boundary.lowest.recomputed(self.frozen.num_blocks());
         let mut inputs = Vec::new();
-        prefetch_each(&self.frozen, blocks, |index, model| {
+        let mut keep = |index: usize, input: &Tensor<Autodiff<B>, 3>| {
             if again.contains(&index) {
-                inputs.push((index, hidden.clone()));
+                inputs.push((index, input.clone().inner()));
             }
-            let input = Tensor::from_inner(hidden.clone());
-            let output = model.block(index, input, &self.frozen_shared, None);
-            hidden = output.inner();
-            Ok(())
-        })?;
-        Ok((hidden, inputs))
+        };
+        let (model, hidden) = (&self.frozen, Tensor::from_inner(hidden));
+        let hidden = forward::blocks(model, blocks, hidden, &self.frozen_shared, &mut keep)?;
+        Ok((hidden.inner(), inputs))
     }
 
     /// The head: the loss, and the gradient of its input.

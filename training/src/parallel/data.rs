@@ -71,10 +71,7 @@ pub fn replicas<B: GlmBackend>(
     };
     let models: Vec<CausalLm<Autodiff<B>>> = devices
         .iter()
-        .map(|device| match device == home {
-            true => fresh_leaves(model),
-            false => host.bind(moved(model, device), &|_| device.clone()),
-        })
+        .map(|device| replica(model, home, device, host))
         .collect();
     let count = devices.len();
     let sums: Vec<Result<WindowSum<B>>> = thread::scope(|scope| {
@@ -101,6 +98,19 @@ pub fn replicas<B: GlmBackend>(
     Ok(total)
 }
 
+/// A model for a device and a thread of its own; that on the first device, `home`, shares the weights.
+pub(super) fn replica<B: GlmBackend>(
+    model: &CausalLm<Autodiff<B>>,
+    home: &B::Device,
+    device: &B::Device,
+    host: &HostWeights,
+) -> CausalLm<Autodiff<B>> {
+    match device == home {
+        true => fresh_leaves(model),
+        false => host.bind(moved(model, device), &|_| device.clone()),
+    }
+}
+
 /// A model on another device, but for the weights in the host's memory.
 fn moved<B: GlmBackend>(
     model: &CausalLm<Autodiff<B>>,
@@ -122,7 +132,7 @@ impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for Move<'_, B> {
     }
 }
 
-fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+pub(super) fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|_| {
         Err(Error::Model(glmtune_model::Error::Compute(
             "the computation on one of the devices broke down".to_string(),

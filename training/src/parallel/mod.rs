@@ -2,6 +2,7 @@
 //! share out the model; and several processes that share out windows and the optimizer's state.
 
 pub mod data;
+pub mod forward;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 pub mod pipeline;
@@ -15,9 +16,9 @@ use glmtune_model::host_weights::is_offloaded;
 use glmtune_model::layers::DropoutSource;
 use glmtune_model::{CausalLm, GlmBackend};
 
-use crate::backward::MicroBatch;
 use crate::error::Result;
 use crate::gradients::Gradients;
+use crate::micro_batch::MicroBatch;
 
 /// A micro-batch and the masks of its dropout.
 #[derive(Debug, Clone)]

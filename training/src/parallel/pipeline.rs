@@ -40,13 +40,17 @@ impl<B: GlmBackend> Stages<B> {
         Self { devices, blocks }
     }
 
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.devices.len()
     }
 
-    fn range(&self, stage: usize) -> Range<usize> {
+    pub(super) fn range(&self, stage: usize) -> Range<usize> {
         let start = |stage: usize| stage * self.blocks / self.count();
         start(stage)..start(stage + 1)
+    }
+
+    pub(super) fn device(&self, stage: usize) -> &B::Device {
+        &self.devices[stage]
     }
 
     /// The stage that owns a segment.
@@ -65,7 +69,10 @@ impl<B: GlmBackend> Stages<B> {
     }
 
     /// The device of every parameter.
-    fn homes(&self, model: &CausalLm<Autodiff<B>>) -> Result<BTreeMap<String, B::Device>> {
+    pub(super) fn homes(
+        &self,
+        model: &CausalLm<Autodiff<B>>,
+    ) -> Result<BTreeMap<String, B::Device>> {
         let infos = parameters(model).into_iter();
         let homes = infos.map(|info| {
             let stage = self.stage_of(model.segments().of(&info.path)?);
@@ -171,7 +178,7 @@ pub fn pipeline<B: GlmBackend>(
 }
 
 /// The sums, or the error that broke the pipeline: the other stages only found their links closed.
-fn first_cause<T>(results: Vec<Result<T>>) -> Result<Vec<T>> {
+pub(super) fn first_cause<T>(results: Vec<Result<T>>) -> Result<Vec<T>> {
     let (mut sums, mut errors) = (Vec::new(), Vec::new());
     for result in results {
         match result {
@@ -186,7 +193,7 @@ fn first_cause<T>(results: Vec<Result<T>>) -> Result<Vec<T>> {
     }
 }
 
-fn broken() -> Error {
+pub(super) fn broken() -> Error {
     Error::PipelineBroken
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use glmtune_model::GlmBackend;
 
-use super::{WindowItem, WindowSum};
+use super::WindowSum;
 use crate::error::Result;
 use crate::gradients::{Gradient, Gradients};
 
@@ -72,8 +72,8 @@ impl ProcessGroup {
         self.ranks.as_ref().map_or(0, |ranks| ranks.bytes_sent())
     }
 
-    /// The micro-batches of this process.
-    pub(crate) fn own(&self, items: Vec<WindowItem>) -> Vec<WindowItem> {
+    /// This process's share of what is shared out, such as the micro-batches of a window.
+    pub(crate) fn own<T>(&self, items: Vec<T>) -> Vec<T> {
         match &self.ranks {
             None => items,
             Some(ranks) => {

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use burn::backend::Autodiff;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -18,14 +17,14 @@ use crate::error::Result;
 use crate::threads::spawn;
 
 /// A model for one segment.
-pub(crate) type Resident<'a, B> = Cow<'a, CausalLm<Autodiff<B>>>;
+pub(crate) type Resident<'a, B> = Cow<'a, CausalLm<B>>;
 
 /// The model with a segment's weights on the device, until it is dropped.
 ///
 /// # Errors
 /// If no segment has one of the model's weights.
 pub(crate) fn fetch<B: GlmBackend>(
-    model: &CausalLm<Autodiff<B>>,
+    model: &CausalLm<B>,
     segment: Segment,
 ) -> Result<Resident<'_, B>> {
     if !has_offloaded(model) {
@@ -48,9 +47,9 @@ pub(crate) fn fetch<B: GlmBackend>(
 /// Lends the model for one block after the other; while one is at work, the next one's weights are on their
 /// way to the device. Never more than two blocks' weights are there.
 pub(crate) fn prefetch_each<B: GlmBackend>(
-    model: &CausalLm<Autodiff<B>>,
+    model: &CausalLm<B>,
     blocks: impl Iterator<Item = usize> + Send,
-    mut work: impl FnMut(usize, &CausalLm<Autodiff<B>>) -> Result<()>,
+    mut work: impl FnMut(usize, &CausalLm<B>) -> Result<()>,
 ) -> Result<()> {
     if !has_offloaded(model) {
         let mut blocks = blocks;
@@ -74,7 +73,7 @@ pub(crate) fn prefetch_each<B: GlmBackend>(
     })
 }
 
-fn has_offloaded<B: GlmBackend>(model: &CausalLm<Autodiff<B>>) -> bool {
+fn has_offloaded<B: GlmBackend>(model: &CausalLm<B>) -> bool {
     let mut search = Search { found: false };
     model.visit(&mut search);
     search.found
