@@ -14,7 +14,7 @@ use super::error::{Error, Result};
 use super::plan::{Case, Planned};
 use super::report::Report;
 use super::session::{choose_mode, noted_mode};
-use super::train::resolved_settings;
+use super::train::settings_on_one_device;
 use crate::backend::AnyBackend;
 use crate::cli::{InspectArgs, PlanArgs};
 
@@ -180,7 +180,7 @@ fn with_trainings(
     let file = args.train.deepspeed_file().map(DeepSpeedConfig::read);
     let file = file.transpose()?;
     let dtype = dtype(args, planned.config, file.as_ref());
-    let settings = resolved_settings(&args.train, file.as_ref(), mode, dtype);
+    let settings = settings_on_one_device(&args.train, file.as_ref(), mode, dtype);
     settings.validate()?;
     let limits = settings.limits;
     // A row may be all answer, unless it is said how long its prompt is.
@@ -188,7 +188,7 @@ fn with_trainings(
         true => limits.max_len.saturating_sub(limits.max_src_len),
         false => limits.max_len,
     };
-    let case = Case::of(&settings, dtype, limits.max_len, targets);
+    let case = Case::of(&settings, limits.max_len, targets);
     if args.plan {
         if planned.plan(&case, true)?.trained == 0 {
             return Err(Error::Request(format!(
@@ -219,14 +219,14 @@ fn with_trainings(
 }
 
 /// As `train` chooses it where the device has every type.
-fn dtype(args: &PlanArgs, config: &ModelConfig, file: Option<&DeepSpeedConfig>) -> DType {
+fn dtype(args: &PlanArgs, config: &ModelConfig, file: Option<&DeepSpeedConfig>) -> FloatType {
     if let Some(precision) = args.train.model.dtype {
         return precision.into();
     }
     let is_half = config.common().torch_dtype.is_some_and(FloatType::is_half);
     match is_half || file.is_some_and(|file| file.bf16) {
-        true => DType::BF16,
-        false => DType::F32,
+        true => FloatType::Bf16,
+        false => FloatType::F32,
     }
 }
 
@@ -246,7 +246,7 @@ fn methods(
     let all = crate::cli::TrainType::ALL.map(|kind| {
         let mut train = args.train.clone();
         train.train_type = kind;
-        resolved_settings(&train, None, settings.mode, DType::F32).method
+        settings_on_one_device(&train, None, settings.mode, FloatType::F32).method
     });
     let mut methods = Vec::new();
     for mut method in all {

@@ -18,10 +18,13 @@ pub fn tidy_beside(target: &Path) {
 
 /// Tidies a directory.
 pub fn tidy(dir: &Path) {
-    for removed in remove_stale(dir) {
-        note(format!(
-            "removed {}, which a killed run left half written",
-            removed.display()
-        ));
-    }
+    remove_stale(dir).iter().for_each(|path| say_removed(path));
+}
+
+/// Says what was removed.
+pub fn say_removed(path: &Path) {
+    note(format!(
+        "removed {}, which a killed run left half written",
+        path.display()
+    ));
 }

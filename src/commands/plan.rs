@@ -43,10 +43,10 @@ pub struct Case {
 
 impl Case {
     /// The training of some settings, whose longest row has so many tokens and targets.
-    pub fn of(settings: &TrainSettings, dtype: DType, length: usize, targets: usize) -> Self {
+    pub fn of(settings: &TrainSettings, length: usize, targets: usize) -> Self {
         Self {
             method: settings.method.clone(),
-            dtype,
+            dtype: settings.dtype.into(),
             batch: settings.per_device_train_batch_size,
             length,
             targets,

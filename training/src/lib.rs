@@ -1,10 +1,10 @@
 //! Rows to batches, losses, gradients, updates and checkpoints.
 //!
 //! Builds on `glmtune-model` and knows neither a concrete backend nor the command line. A training is
-//! [`settings`] → [`method::prepare`] → [`run`]: the loop takes micro-batches from [`data`], walks the
-//! model's segments ([`forward`], [`backward`]), adds up [`gradients`], updates by an [`optim`] rule at the [`schedule`]'s
-//! rate, tells its [`observer`]s, and writes [`output`]s and [`checkpoint`]s. [`report`] has the observers
-//! that write files and lines.
+//! [`TrainingRequest`] ([`settings`], rows from [`data`], places) → [`Training::prepare`] → [`Training::run`]: the
+//! loop takes micro-batches, walks the model's segments ([`forward`], [`backward`]), adds up [`gradients`], updates by an
+//! [`optim`] rule at the [`schedule`]'s rate, tells its [`observer`]s, and [saves](saving) outputs and
+//! [`checkpoint`]s. [`report`] has the observers that write files and lines.
 
 pub mod backward;
 pub mod checkpoint;
@@ -37,3 +37,4 @@ pub mod window;
 
 pub use error::{Error, Result};
 pub use optim::ops::TrainingBackend;
+pub use run::{Training, TrainingRequest};

@@ -1,8 +1,10 @@
 //! What a training leaves behind: adapters or whole models that PEFT, the published code and glmtune load.
 
 pub mod folder;
+pub(crate) mod output_dir;
 
 pub use folder::RunId;
+pub use output_dir::OutputDir;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

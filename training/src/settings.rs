@@ -1,5 +1,8 @@
 //! The settings of a training, typed and checked before anything is loaded.
 
+use std::fmt;
+
+use glmtune_model::FloatType;
 use glmtune_model::rows::LayoutLimits;
 use glmtune_model::tokenizer::Mode;
 use serde::Serialize;
@@ -8,7 +11,10 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 use crate::optim::AdamWSettings;
 use crate::precision::LossScaleSettings;
-use crate::schedule::{Decay, Warmup};
+use crate::schedule::{Decay, Warmup, WarmupDecay};
+
+/// Most tokens of a row, where nothing else is asked for.
+const MAX_LEN: usize = 1024;
 
 /// What is trained.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,6 +50,26 @@ pub enum Method {
 }
 
 impl Method {
+    /// Low-rank adapters of the given rank beside the attention's `query_key_value`, with the scale and the dropout of
+    /// the Python ancestor.
+    pub fn lora(lora_dim: usize) -> Self {
+        Self::Lora {
+            lora_dim,
+            lora_alpha: 30.0,
+            lora_dropout: 0.1,
+            lora_module_name: vec!["query_key_value".to_string()],
+        }
+    }
+
+    /// A prefix of so many positions, with its MLP.
+    pub fn ptuning(pre_seq_len: usize) -> Self {
+        Self::Ptuning {
+            pre_seq_len,
+            prefix_projection: true,
+            prefix_dropout: 0.1,
+        }
+    }
+
     /// The name of the method on the command line.
     pub fn name(&self) -> &'static str {
         match self {
@@ -164,7 +190,8 @@ pub struct TrainSettings {
     /// Whether blocks run again in the backward pass instead of keeping their activations.
     pub gradient_checkpointing: bool,
     /// Type of the frozen weights and of the activations.
-    pub dtype: &'static str,
+    #[serde(serialize_with = "as_text")]
+    pub dtype: FloatType,
     /// What happens at a non-finite loss.
     pub on_nan: OnNan,
     /// Steps between two lines of progress.
@@ -192,6 +219,62 @@ const FREE: [&str; 11] = [
 ];
 
 impl TrainSettings {
+    /// The defaults, in float32: those of the command line, which are the Python ancestor's.
+    pub fn new(mode: Mode, method: Method) -> Self {
+        Self {
+            mode,
+            method,
+            limits: LayoutLimits::new(mode, MAX_LEN, None),
+            is_skip: false,
+            per_device_train_batch_size: 16,
+            gradient_accumulation_steps: 1,
+            data_parallel: 1,
+            pipeline_stages: 1,
+            num_train_epochs: 1,
+            max_steps: None,
+            learning_rate: 1e-3,
+            min_learning_rate: None,
+            warmup_ratio: 0.1,
+            warmup_steps: None,
+            warmup: Warmup::default(),
+            decay: Decay::default(),
+            schedule_steps: None,
+            optimizer: AdamWSettings::default(),
+            max_grad_norm: Some(1.0),
+            loss_scale: None,
+            seed: 1234,
+            shuffle: true,
+            longest_first: false,
+            offload_optimizer: false,
+            offload_param: false,
+            gradient_checkpointing: false,
+            dtype: FloatType::F32,
+            on_nan: OnNan::Stop,
+            show_loss_step: 10,
+            save_model_step: None,
+            save_total_limit: None,
+        }
+    }
+
+    /// What follows from the settings for so many devices of each process and so many processes: how many share
+    /// out the micro-batches, where the optimizer is, and whether the loss is scaled.
+    #[must_use]
+    pub fn resolved(mut self, devices: usize, processes: usize) -> Self {
+        self.data_parallel = match self.pipeline_stages {
+            1 => processes * devices,
+            _ => processes,
+        };
+        let trains_offloaded = self.offload_param && !self.method.is_adapter();
+        // Several processes share out the state that is in their hosts' memory, and weights that live there
+        // are updated there.
+        self.offload_optimizer |= processes > 1 || trains_offloaded;
+        self.loss_scale = match self.dtype {
+            FloatType::F16 => Some(self.loss_scale.unwrap_or_default()),
+            FloatType::F32 | FloatType::Bf16 => None,
+        };
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -239,6 +322,33 @@ impl TrainSettings {
         self.gradient_accumulation_steps * self.data_parallel.max(1)
     }
 
+    /// Steps of all epochs on a number of rows: a last partial window counts.
+    pub fn total_steps(&self, rows: usize) -> u64 {
+        let batches = rows.div_ceil(self.per_device_train_batch_size);
+        let per_epoch = batches.div_ceil(self.window());
+        (per_epoch * self.num_train_epochs) as u64
+    }
+
+    /// The learning rates of a training on a number of rows.
+    pub fn schedule(&self, rows: usize) -> WarmupDecay {
+        let total_steps = self.schedule_steps.unwrap_or(self.total_steps(rows));
+        let share = (self.warmup_ratio * total_steps as f64) as u64;
+        WarmupDecay {
+            min: self.min_learning_rate.unwrap_or(self.learning_rate / 10.0),
+            max: self.learning_rate,
+            warmup_steps: self.warmup_steps.unwrap_or(share),
+            total_steps,
+            warmup: self.warmup,
+            decay: self.decay,
+        }
+    }
+
+    /// Whether blocks run again in the backward pass: the graph of a plain pass would hold the weights of all
+    /// blocks that visit the device at once.
+    pub fn recomputes(&self) -> bool {
+        self.gradient_checkpointing || self.offload_param
+    }
+
     /// The settings that determine the course of a training, by name.
     pub fn trajectory_settings(&self) -> Map<String, Value> {
         let mut map = self.to_map();
@@ -258,8 +368,25 @@ impl TrainSettings {
     }
 }
 
-fn as_text<S: serde::Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(mode)
+/// Checks that a pipeline has as many devices as stages, or one for all.
+///
+/// # Errors
+/// If it has another number.
+pub fn check_stages(stages: usize, devices: usize) -> Result<()> {
+    match stages == 0 || (stages > 1 && devices > 1 && devices != stages) {
+        true => Err(Error::Request(format!(
+            "--pipeline_stages is {stages} and --devices names {devices}; give as many devices as stages, \
+             or one"
+        ))),
+        false => Ok(()),
+    }
+}
+
+fn as_text<S: serde::Serializer>(
+    value: &impl fmt::Display,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 fn at_least(name: &str, value: usize, least: usize) -> Option<String> {

@@ -1,13 +1,12 @@
 //! The devices of a training: which they are, what a step has of them, and what a failure of one means.
 
-use burn::tensor::DType;
+use glmtune_model::FloatType;
 use glmtune_training::checkpoint::Checkpoints;
 use glmtune_training::device_failure::StoppedByDevice;
 use glmtune_training::parallel::ranks::ProcessGroup;
 use glmtune_training::settings::TrainSettings;
 
 use super::ranks::local_rank;
-use crate::backend::types::type_name;
 use crate::backend::{Selected, describe, select_all};
 use crate::cli::TrainArgs;
 use crate::commands::error::{Error, Result};
@@ -29,12 +28,12 @@ pub fn select(args: &TrainArgs, group: &ProcessGroup) -> Result<Vec<Selected>> {
 }
 
 /// The devices and the type; where nobody named several, why they are several.
-pub fn line(args: &TrainArgs, selected: &[Selected], dtype: DType) -> String {
+pub fn line(args: &TrainArgs, selected: &[Selected], dtype: FloatType) -> String {
     let why = match args.model.devices.is_empty() && selected.len() > 1 {
         true => ", all that are visible (--devices or CUDA_VISIBLE_DEVICES chooses)",
         false => "",
     };
-    format!("{}, {}{why}", describe(selected), type_name(dtype))
+    format!("{}, {dtype}{why}", describe(selected))
 }
 
 /// What a step has, where several devices or processes share it.

@@ -1,5 +1,6 @@
 //! `glmtune train --dry_run`: everything up to the first step, and nothing written.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::tensor::{DType, Distribution, Tensor};
@@ -10,10 +11,12 @@ use glmtune_model::rows::IGNORED;
 use glmtune_model::tokenizer::{SpecialToken, Tokenizer};
 use glmtune_model::{BuildOptions, CausalLm, GlmBackend, ModelConfig, Segment};
 use glmtune_training::data::Dataset;
+use glmtune_training::run::load;
 use glmtune_training::settings::TrainSettings;
 
-use super::{Request, devices, settings, trainable_lines};
-use crate::backend::{AnyBackend, probe};
+use super::preparation;
+use super::request::Request;
+use crate::backend::AnyBackend;
 use crate::commands::error::Result;
 use crate::commands::plan::{Case, Planned};
 use crate::commands::report::{Report, duration};
@@ -26,18 +29,12 @@ const TRIALS: usize = 3;
 
 /// Shows what the training would do.
 pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
-    let (args, info) = (request.args, request.info);
-    let dtype = request.dtype()?;
-    let computing = request.computing(dtype);
-    let settings = settings::settings(args, request.file, info.mode, computing);
-    settings.validate()?;
-    request.say(devices::line(args, request.selected, dtype));
-    if let Some(line) = devices::step(&settings) {
-        request.say(line);
-    }
-    probe::<B>(request.selected, request.devices, dtype)?;
+    let (places, info) = (&request.args.model, request.info);
+    let device = &request.devices[0];
+    let settings = request.settings()?;
+    request.say_devices(&settings);
+    request.probe(&settings)?;
     let dataset = request.rows(&settings)?;
-    request.say(dataset.summary().to_string().trim_end());
     request.say(first_row(&dataset, info.tokenizer.as_ref()));
     let model = CausalLm::<AnyBackend>::uninitialized(
         &info.config,
@@ -50,14 +47,20 @@ pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
         parameters: &infos,
     };
     let (length, targets) = longest(&dataset);
-    let case = Case::of(&settings, dtype, length, targets);
+    let case = Case::of(&settings, length, targets);
     let memory = Report::new().with(
         format!("memory of {}", case.title()),
         planned.details(&case)?,
     );
     request.say(memory.to_string().trim_end());
-    let prepared = request.model(&settings, dtype)?;
-    request.say(trainable_lines(&prepared));
+    let prepared = load::<B>(
+        &places.model_name_or_path,
+        places.adapter.first().map(PathBuf::as_path),
+        &settings,
+        device,
+        &mut preparation::loading(),
+    )?;
+    request.say(preparation::trained(&prepared.trainable, prepared.total));
     let trained = planned.plan(&case, true)?.trained;
     let course = Work {
         settings: &settings,
@@ -66,7 +69,11 @@ pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
         head: head_weights(&info.config, &infos),
         trained,
     };
-    let speed = products_per_second::<B>(request.device, dtype, info.config.common().hidden_size);
+    let speed = products_per_second::<B>(
+        device,
+        settings.dtype.into(),
+        info.config.common().hidden_size,
+    );
     request.say(course.describe(speed));
     request.say("dry run: nothing was written");
     Ok(())
@@ -177,7 +184,7 @@ impl Work<'_> {
         let summary = self.dataset.summary();
         let mean = |all: usize| all as f64 / summary.rows.max(1) as f64;
         let (tokens, targets) = (mean(summary.tokens), mean(summary.targets));
-        let again = self.settings.gradient_checkpointing || self.settings.offload_param;
+        let again = self.settings.recomputes();
         let passes = if again { 3.0 } else { 2.0 };
         tokens * (passes * self.blocks + self.trained as f64) + targets * 2.0 * self.head
     }

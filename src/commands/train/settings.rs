@@ -1,6 +1,6 @@
 //! Flags and a DeepSpeed file become the settings of a training.
 
-use burn::tensor::DType;
+use glmtune_model::FloatType;
 use glmtune_model::rows::LayoutLimits;
 use glmtune_model::tokenizer::Mode;
 use glmtune_training::deepspeed::{DeepSpeedConfig, SchedulerKind, WarmupType};
@@ -10,61 +10,29 @@ use glmtune_training::schedule::{Decay, Warmup};
 use glmtune_training::settings::{Method, OnNan, TrainSettings};
 
 use crate::cli::{NanPolicy, TrainArgs, TrainType};
-use crate::commands::session::type_name;
 
-/// The default of `--learning_rate`, as the Python ancestor's.
-const LEARNING_RATE: f64 = 1e-3;
-/// The defaults of the methods' flags, as the Python ancestor's.
+/// The defaults of `--lora_dim` and `--pre_seq_len`, as the Python ancestor's.
 const LORA_DIM: usize = 8;
-const LORA_ALPHA: f64 = 30.0;
-const LORA_DROPOUT: f64 = 0.1;
-const LORA_MODULE_NAME: &str = "query_key_value";
 const PRE_SEQ_LEN: usize = 16;
-/// The default of `--max_grad_norm`.
-const MAX_GRAD_NORM: f64 = 1.0;
 
-/// With what a training computes.
-#[derive(Debug, Clone, Copy)]
-pub struct Computing {
-    /// The type of frozen weights and activations.
-    pub dtype: DType,
-    /// Devices of each process.
-    pub devices: usize,
-    /// Processes.
-    pub ranks: usize,
-}
-
-/// The settings of a training: a flag decides, then the DeepSpeed file, then the default.
+/// The settings of a training: a flag decides, then the DeepSpeed file, then the default. What follows from the
+/// devices is left to [`TrainSettings::resolved`].
 pub fn settings(
     args: &TrainArgs,
     file: Option<&DeepSpeedConfig>,
     mode: Mode,
-    computing: Computing,
+    dtype: FloatType,
 ) -> TrainSettings {
-    let Computing {
-        dtype,
-        devices,
-        ranks,
-    } = computing;
-    let defaults = AdamWSettings::default();
+    let defaults = TrainSettings::new(mode, method(args));
     let none = DeepSpeedConfig::default();
     let file = file.unwrap_or(&none);
     let (optimizer, scheduler) = (&file.optimizer, &file.scheduler);
     let clipping = args.max_grad_norm.or(file.gradient_clipping);
-    let method = method(args);
-    let offload_param = args.offload_param || file.offload_param;
-    let trains_hosted = offload_param && !method.is_adapter();
     TrainSettings {
-        mode,
-        method,
         limits: LayoutLimits::new(mode, args.layout.max_len, args.layout.max_src_len),
         is_skip: args.layout.is_skip,
         per_device_train_batch_size: args.per_device_train_batch_size,
         gradient_accumulation_steps: args.gradient_accumulation_steps,
-        data_parallel: match args.pipeline_stages {
-            1 => ranks * devices,
-            _ => ranks,
-        },
         pipeline_stages: args.pipeline_stages,
         num_train_epochs: args.num_train_epochs,
         max_steps: args.max_steps,
@@ -73,7 +41,7 @@ pub fn settings(
             // DeepSpeed's schedulers overrule the optimizer's own rate.
             .or(scheduler.warmup_max_lr)
             .or(optimizer.lr)
-            .unwrap_or(LEARNING_RATE),
+            .unwrap_or(defaults.learning_rate),
         min_learning_rate: args.min_learning_rate.or(scheduler.warmup_min_lr),
         warmup_ratio: args.warmup_ratio,
         warmup_steps: args.warmup_steps.or(scheduler.warmup_num_steps),
@@ -90,35 +58,32 @@ pub fn settings(
             beta1: args
                 .adam_beta1
                 .or(optimizer.betas.map(|betas| betas.0))
-                .unwrap_or(defaults.beta1),
+                .unwrap_or(defaults.optimizer.beta1),
             beta2: args
                 .adam_beta2
                 .or(optimizer.betas.map(|betas| betas.1))
-                .unwrap_or(defaults.beta2),
+                .unwrap_or(defaults.optimizer.beta2),
             epsilon: args
                 .adam_epsilon
                 .or(optimizer.eps)
-                .unwrap_or(defaults.epsilon),
+                .unwrap_or(defaults.optimizer.epsilon),
             weight_decay: args
                 .weight_decay
                 .or(optimizer.weight_decay)
-                .unwrap_or(defaults.weight_decay),
+                .unwrap_or(defaults.optimizer.weight_decay),
         },
         // 0 is no clipping, as in DeepSpeed.
-        max_grad_norm: Some(clipping.unwrap_or(MAX_GRAD_NORM)).filter(|&norm| norm != 0.0),
-        loss_scale: (dtype == DType::F16).then(|| loss_scale(file)),
+        max_grad_norm: clipping
+            .or(defaults.max_grad_norm)
+            .filter(|&norm| norm != 0.0),
+        loss_scale: file.fp16.enabled.then(|| loss_scale(file)),
         seed: args.seed,
         shuffle: !args.no_shuffle,
         longest_first: args.longest_first,
-        // Several processes share out the state that is in their hosts' memory, and weights that live there
-        // are updated there.
-        offload_optimizer: args.offload_optimizer
-            || file.offload_optimizer
-            || ranks > 1
-            || trains_hosted,
-        offload_param,
+        offload_optimizer: args.offload_optimizer || file.offload_optimizer,
+        offload_param: args.offload_param || file.offload_param,
         gradient_checkpointing: args.gradient_checkpointing,
-        dtype: type_name(dtype),
+        dtype,
         on_nan: match args.on_nan {
             NanPolicy::Skip => OnNan::Skip,
             NanPolicy::Stop => OnNan::Stop,
@@ -126,7 +91,19 @@ pub fn settings(
         show_loss_step: args.show_loss_step,
         save_model_step: args.save_model_step,
         save_total_limit: args.save_total_limit,
+        ..defaults
     }
+}
+
+/// The settings of a training in one process, for those who plan it.
+pub fn on_one_device(
+    args: &TrainArgs,
+    file: Option<&DeepSpeedConfig>,
+    mode: Mode,
+    dtype: FloatType,
+) -> TrainSettings {
+    let devices = args.model.devices.len().max(1);
+    settings(args, file, mode, dtype).resolved(devices, 1)
 }
 
 fn method(args: &TrainArgs) -> Method {
@@ -134,22 +111,42 @@ fn method(args: &TrainArgs) -> Method {
         TrainType::Freeze => Method::Freeze {
             freeze_module_name: parts(&args.freeze_module_name),
         },
-        TrainType::Ptuning => Method::Ptuning {
-            pre_seq_len: args.pre_seq_len.unwrap_or(PRE_SEQ_LEN),
-            prefix_projection: args.prefix_projection.unwrap_or(true),
-            prefix_dropout: args.prefix_dropout,
-        },
-        TrainType::Lora => Method::Lora {
-            lora_dim: args.lora_dim.unwrap_or(LORA_DIM),
-            lora_alpha: args.lora_alpha.unwrap_or(LORA_ALPHA),
-            lora_dropout: args.lora_dropout.unwrap_or(LORA_DROPOUT),
-            lora_module_name: match args.lora_module_name.is_empty() {
-                true => vec![LORA_MODULE_NAME.to_string()],
-                false => parts(&args.lora_module_name),
-            },
-        },
+        TrainType::Ptuning => ptuning(args),
+        TrainType::Lora => lora(args),
         TrainType::All => Method::All,
     }
+}
+
+fn ptuning(args: &TrainArgs) -> Method {
+    let mut method = Method::ptuning(args.pre_seq_len.unwrap_or(PRE_SEQ_LEN));
+    if let Method::Ptuning {
+        prefix_projection,
+        prefix_dropout,
+        ..
+    } = &mut method
+    {
+        *prefix_projection = args.prefix_projection.unwrap_or(*prefix_projection);
+        *prefix_dropout = args.prefix_dropout;
+    }
+    method
+}
+
+fn lora(args: &TrainArgs) -> Method {
+    let mut method = Method::lora(args.lora_dim.unwrap_or(LORA_DIM));
+    if let Method::Lora {
+        lora_alpha,
+        lora_dropout,
+        lora_module_name,
+        ..
+    } = &mut method
+    {
+        *lora_alpha = args.lora_alpha.unwrap_or(*lora_alpha);
+        *lora_dropout = args.lora_dropout.unwrap_or(*lora_dropout);
+        if !args.lora_module_name.is_empty() {
+            *lora_module_name = parts(&args.lora_module_name);
+        }
+    }
+    method
 }
 
 /// A trailing comma names nothing; an empty part would match everything.
@@ -161,9 +158,6 @@ fn parts(names: &[String]) -> Vec<String> {
 
 fn loss_scale(file: &DeepSpeedConfig) -> LossScaleSettings {
     let fp16 = &file.fp16;
-    if !fp16.enabled {
-        return LossScaleSettings::default();
-    }
     LossScaleSettings {
         fixed: fp16.loss_scale,
         initial_scale_power: fp16.initial_scale_power,
@@ -173,13 +167,8 @@ fn loss_scale(file: &DeepSpeedConfig) -> LossScaleSettings {
     }
 }
 
-/// What a DeepSpeed file asks for and does not get, one line each.
-pub fn unmet(file: &DeepSpeedConfig, computing: Computing) -> Vec<String> {
-    let Computing {
-        dtype,
-        devices,
-        ranks,
-    } = computing;
+/// What a DeepSpeed file asks for and does not get on so many devices of all processes together, one line each.
+pub fn unmet(file: &DeepSpeedConfig, dtype: FloatType, devices: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut say = |unmet: bool, line: String| {
         if unmet {
@@ -187,22 +176,21 @@ pub fn unmet(file: &DeepSpeedConfig, computing: Computing) -> Vec<String> {
         }
     };
     say(
-        file.zero_stage > 0 && devices * ranks <= 1,
+        file.zero_stage > 0 && devices <= 1,
         format!(
             "zero_optimization.stage {}: nothing to share out on one device",
             file.zero_stage
         ),
     );
-    let computing = type_name(dtype);
     say(
-        file.fp16.enabled && dtype != DType::F16,
+        file.fp16.enabled && dtype != FloatType::F16,
         format!(
-            "fp16.enabled: computing in {computing}, which needs no loss scale; --dtype f16 asks for it"
+            "fp16.enabled: computing in {dtype}, which needs no loss scale; --dtype f16 asks for it"
         ),
     );
     say(
-        file.bf16 && dtype != DType::BF16,
-        format!("bf16.enabled: computing in {computing}"),
+        file.bf16 && dtype != FloatType::Bf16,
+        format!("bf16.enabled: computing in {dtype}"),
     );
     lines.extend(file.notes.iter().cloned());
     lines

@@ -3,10 +3,9 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use glmtune_training::TrainingBackend;
-use glmtune_training::observer::{Observers, Request, StopSignal};
+use glmtune_training::observer::{Observers, Request, RunDescription, StopSignal};
+use glmtune_training::parallel::ranks::ProcessGroup;
 use glmtune_training::report::{CurveFile, EventLogger, Lines, MetricsFile, StepRecord};
-use glmtune_training::run::Training;
 
 use crate::cli::TrainArgs;
 use crate::commands::console::{note, on_interrupts, say};
@@ -18,12 +17,13 @@ use crate::dashboard::{Dashboard, close_screen};
 ///
 /// # Errors
 /// If a file cannot be written, or interrupts cannot be caught.
-pub fn observers<B: TrainingBackend>(
+pub fn observers(
     args: &TrainArgs,
-    training: &Training<B>,
+    group: &ProcessGroup,
+    run: &RunDescription,
 ) -> Result<Observers> {
     let mut observers = Observers::default();
-    let is_first = training.group.is_first();
+    let is_first = group.is_first();
     let stop = StopSignal::default();
     observers.add(stop.clone());
     let asked = stop.clone();
@@ -39,12 +39,12 @@ pub fn observers<B: TrainingBackend>(
     if !is_first {
         return Ok(observers);
     }
-    let (dir, step) = (&args.output_dir, training.progress.step);
+    let (dir, step) = (&args.output_dir, run.done_steps);
     let (metrics, history) = MetricsFile::open(dir, step)?;
     observers.add(metrics);
     observers.add(CurveFile::new(dir, &history));
     observers.add(EventLogger::create(dir, step)?);
-    match dashboard(args, training, &history, stop, interrupt) {
+    match dashboard(args, run, &history, stop, interrupt) {
         Some(dashboard) => observers.add(dashboard),
         None => observers.add(Lines::new(args.show_loss_step, |line: &str| say(line))),
     }
@@ -52,9 +52,9 @@ pub fn observers<B: TrainingBackend>(
 }
 
 /// A dashboard, where one is wanted and the terminal can show it.
-fn dashboard<B: TrainingBackend>(
+fn dashboard(
     args: &TrainArgs,
-    training: &Training<B>,
+    run: &RunDescription,
     history: &[StepRecord],
     stop: StopSignal,
     interrupt: Arc<dyn Fn() + Send + Sync>,
@@ -63,7 +63,7 @@ fn dashboard<B: TrainingBackend>(
     if args.no_dashboard || is_dumb || !std::io::stdout().is_terminal() {
         return None;
     }
-    let dashboard = Dashboard::open(training.description(), history, stop, interrupt);
+    let dashboard = Dashboard::open(run.clone(), history, stop, interrupt);
     let failed = |error| note(format!("no dashboard on this terminal: {error}"));
     dashboard.map_err(failed).ok()
 }

@@ -62,6 +62,24 @@ impl Extent {
 }
 
 impl TrainingProgress {
+    /// A training that begins.
+    pub fn start(settings: &TrainSettings) -> Self {
+        Self {
+            loss_scale: settings.loss_scale.as_ref().map(LossScale::new),
+            ..Self::default()
+        }
+    }
+
+    /// Takes note of a step of so many micro-batches, of an epoch with so many.
+    pub(crate) fn advance(&mut self, micro_batches: usize, in_epoch: usize) {
+        self.step += 1;
+        self.micro_batch += micro_batches;
+        if self.micro_batch >= in_epoch {
+            self.epoch += 1;
+            self.micro_batch = 0;
+        }
+    }
+
     /// What makes this impossible for a training of that extent.
     pub(super) fn fault(&self, extent: &Extent) -> Option<String> {
         let place = || {

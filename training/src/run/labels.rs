@@ -2,23 +2,23 @@
 
 use std::path::Path;
 
-use glmtune_training::method::OutputKind;
-use glmtune_training::observer::RunLabels;
-use glmtune_training::settings::Method;
+use glmtune_model::FloatType;
 
-use crate::backend::Selected;
-use crate::cli::TrainArgs;
+use crate::method::OutputKind;
+use crate::observer::RunLabels;
+use crate::settings::Method;
 
-/// The names of a run; `dtype` is the type of its weights.
-pub fn labels(
-    args: &TrainArgs,
+/// The names of a run: its output directory, its base, its devices with the type of the weights on them.
+pub(super) fn labels(
+    output_dir: &Path,
+    base: &Path,
     (method, output): (&Method, &OutputKind),
-    devices: &[Selected],
-    (dtype, parameters): (&str, usize),
+    (devices, dtype): (&[String], FloatType),
+    parameters: usize,
 ) -> RunLabels {
     RunLabels {
-        run: args.output_dir.display().to_string(),
-        model: name(&args.model.model_name_or_path),
+        run: output_dir.display().to_string(),
+        model: name(base),
         method: describe(method, output),
         devices: devices
             .iter()

@@ -1,0 +1,171 @@
+//! What a training is asked to do on the command line, and what follows before a model is loaded.
+
+use std::path::PathBuf;
+
+use burn::tensor::DType;
+use glmtune_model::adapters::FileFormat;
+use glmtune_model::checkpoint::parse_size;
+use glmtune_model::tokenizer::tokenizer_files;
+use glmtune_model::{FloatType, GlmBackend};
+use glmtune_training::TrainingRequest;
+use glmtune_training::checkpoint::Resume;
+use glmtune_training::data::{DataSettings, Dataset, prepare as prepare_rows};
+use glmtune_training::deepspeed::DeepSpeedConfig;
+use glmtune_training::parallel::ranks::ProcessGroup;
+use glmtune_training::run::OutputSettings;
+use glmtune_training::saving::OutputDir;
+use glmtune_training::settings::TrainSettings;
+
+use super::{devices, settings};
+use crate::backend::types::Devices;
+use crate::backend::{Selected, probe};
+use crate::cli::TrainArgs;
+use crate::commands::console::{progress_bar, say};
+use crate::commands::error::Result;
+use crate::commands::session::ModelInfo;
+
+/// What a training is asked to do, and where.
+pub struct Request<'a, B: GlmBackend> {
+    pub args: &'a TrainArgs,
+    pub info: &'a ModelInfo,
+    pub file: Option<&'a DeepSpeedConfig>,
+    /// The devices as they were selected.
+    pub selected: &'a [Selected],
+    /// The devices, the model's first.
+    pub devices: &'a [B::Device],
+    /// This process among several.
+    pub group: &'a ProcessGroup,
+}
+
+impl<B: GlmBackend> Request<'_, B> {
+    /// Prints a line, once for all processes.
+    pub fn say(&self, text: impl AsRef<str>) {
+        if self.group.is_first() {
+            say(text);
+        }
+    }
+
+    /// The settings, checked.
+    pub fn settings(&self) -> Result<TrainSettings> {
+        let (mode, dtype) = (self.info.mode, self.dtype()?);
+        tracing::info!("mode {mode}, type {dtype}");
+        let settings = settings::settings(self.args, self.file, mode, dtype);
+        let settings = settings.resolved(self.devices.len(), self.group.size());
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// The flag decides; then the DeepSpeed file's bf16; then the published type, where half precision
+    /// becomes bf16 if the backend has it, which needs no loss scale, and else f16.
+    fn dtype(&self) -> Result<FloatType> {
+        let devices = Devices::<B> {
+            selected: self.selected,
+            devices: self.devices,
+        };
+        if let Some(precision) = self.args.model.dtype {
+            devices.require(precision.into())?;
+            return Ok(precision.into());
+        }
+        let published = self.info.config.common().torch_dtype;
+        let is_half = published.is_some_and(FloatType::is_half);
+        let wants_half = self.file.is_some_and(|file| file.bf16) || is_half;
+        Ok(match wants_half {
+            true => devices.first_of(&[DType::BF16, DType::F16]).try_into()?,
+            false => FloatType::F32,
+        })
+    }
+
+    /// Says where a training computes.
+    pub fn say_devices(&self, settings: &TrainSettings) {
+        self.say(devices::line(self.args, self.selected, settings.dtype));
+        if let Some(line) = devices::step(settings) {
+            self.say(line);
+        }
+    }
+
+    /// Lets the devices compute something before a run depends on them.
+    pub fn probe(&self, settings: &TrainSettings) -> Result<()> {
+        Ok(probe::<B>(
+            self.selected,
+            self.devices,
+            settings.dtype.into(),
+        )?)
+    }
+
+    /// Says what the DeepSpeed file asks for and does not get.
+    pub fn say_unmet(&self, settings: &TrainSettings) {
+        let devices = self.devices.len() * self.group.size();
+        let unmet = |file| settings::unmet(file, settings.dtype, devices);
+        for line in self.file.map(unmet).unwrap_or_default() {
+            self.say(format!("ds_file: {line}"));
+        }
+    }
+
+    /// The rows, and a line on them.
+    pub fn rows(&self, settings: &TrainSettings) -> Result<Dataset> {
+        let args = self.args;
+        let bar = progress_bar("encoding rows");
+        let data = DataSettings {
+            path: &args.train_path,
+            mode: settings.mode,
+            format: args.layout.format(),
+            limits: settings.limits,
+            is_skip: settings.is_skip,
+            vocabulary: self.info.config.common().vocab_size,
+            cache: (!args.no_cache && !args.dry_run)
+                .then(|| args.cache_dir.clone().or_else(default_cache))
+                .flatten(),
+            tokenizer_files: tokenizer_files(&args.model.model_name_or_path),
+        };
+        let dataset = prepare_rows(&data, self.info.tokenizer.as_ref(), &|done, total| {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        })?;
+        bar.finish_and_clear();
+        dataset.check(&args.train_path, &|ids| self.info.config.row_fault(ids))?;
+        self.say(dataset.summary().to_string().trim_end());
+        Ok(dataset)
+    }
+
+    /// The request to the library.
+    pub fn training(
+        &self,
+        settings: &TrainSettings,
+        dataset: Dataset,
+        output_dir: OutputDir,
+    ) -> Result<TrainingRequest<B>> {
+        let args = self.args;
+        Ok(TrainingRequest {
+            base: args.model.model_name_or_path.clone(),
+            adapter: args.model.adapter.first().cloned(),
+            settings: settings.clone(),
+            dataset,
+            output_dir,
+            outputs: OutputSettings {
+                format: match args.save_safetensors {
+                    true => FileFormat::Safetensors,
+                    false => FileFormat::PyTorch,
+                },
+                with_tokenizer: args.save_tokenizer,
+                max_shard_size: parse_size(&args.max_shard_size)?,
+                prompt_text: args.layout.prompt_text.clone().unwrap_or_default(),
+            },
+            resume: args
+                .resume
+                .map(|step| step.map_or(Resume::Last, Resume::Step)),
+            devices: self.devices.to_vec(),
+            device_names: self.selected.iter().map(ToString::to_string).collect(),
+            group: self.group.clone(),
+        })
+    }
+}
+
+/// `glmtune/tokens` in the user's cache folder.
+pub fn default_cache() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let cache = folder("XDG_CACHE_HOME")
+        .or_else(|| folder("LOCALAPPDATA"))
+        .map(PathBuf::from)
+        .or_else(|| folder("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    Some(cache.join("glmtune/tokens"))
+}

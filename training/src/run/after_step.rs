@@ -1,0 +1,126 @@
+//! What is due after a step. The order binds: evaluate, then save, so that what is saved can depend on it, then
+//! stop.
+
+use std::path::PathBuf;
+
+use burn::backend::Autodiff;
+use glmtune_model::CausalLm;
+use glmtune_model::device_health;
+
+use super::Trainer;
+use crate::error::Result;
+use crate::observer::{Event, Observer, Request};
+use crate::optim::ops::TrainingBackend;
+use crate::weights::Weights;
+
+/// Whether another step follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    GoOn,
+    Stop,
+}
+
+/// What was saved last.
+#[derive(Debug)]
+pub(super) struct LastSaved {
+    /// The output, if this process has written one.
+    pub output: Option<PathBuf>,
+    /// Steps done when the last checkpoint was written.
+    pub steps: u64,
+}
+
+impl LastSaved {
+    /// A run that begins or goes on after so many steps.
+    pub fn at(steps: u64) -> Self {
+        Self {
+            output: None,
+            steps,
+        }
+    }
+}
+
+impl<B: TrainingBackend> Trainer<B> {
+    /// Does what is due after the step just done, which was one of `epoch`, counted from 1.
+    pub(super) fn after_step(
+        &self,
+        model: &CausalLm<Autodiff<B>>,
+        epoch: usize,
+        saved: &mut LastSaved,
+        observer: &mut dyn Observer,
+    ) -> Result<Next> {
+        let request = self.common_request(observer.request());
+        if request == Request::Discard {
+            return Ok(Next::Stop);
+        }
+        if self.output_is_due(epoch) {
+            saved.output = Some(self.save(model, epoch, observer)?);
+            saved.steps = self.progress.step;
+        } else if request == Request::SaveAndStop {
+            self.save_checkpoint(model)?;
+            saved.steps = self.progress.step;
+        }
+        Ok(match request {
+            Request::GoOn if !self.is_complete() => Next::GoOn,
+            _ => Next::Stop,
+        })
+    }
+
+    /// What the processes together are asked for.
+    fn common_request(&self, own: Request) -> Request {
+        if !self.group.any(own != Request::GoOn) {
+            return Request::GoOn;
+        }
+        match self.group.any(own == Request::Discard) {
+            true => Request::Discard,
+            false => Request::SaveAndStop,
+        }
+    }
+
+    /// An output is due every so many steps, at the end of an epoch, and at the end of the run.
+    fn output_is_due(&self, epoch: usize) -> bool {
+        let every = self.settings.save_model_step;
+        let by_step = every.is_some_and(|every| self.progress.step.is_multiple_of(every));
+        by_step || self.progress.epoch >= epoch || self.is_complete()
+    }
+
+    fn save(
+        &self,
+        model: &CausalLm<Autodiff<B>>,
+        epoch: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<PathBuf> {
+        device_health::settle::<B>(&self.devices)?;
+        let step = self.progress.step;
+        let weights = Weights::new(model, self.optimizer.as_ref());
+        let path = match self.group.is_first() {
+            true => self.outputs.save(epoch, step, &weights)?,
+            false => {
+                weights.hand_over()?;
+                self.outputs.path(epoch, step)
+            }
+        };
+        self.save_checkpoint(model)?;
+        observer.notice(&Event::Saved(step, &path));
+        Ok(path)
+    }
+
+    fn save_checkpoint(&self, model: &CausalLm<Autodiff<B>>) -> Result<()> {
+        device_health::settle::<B>(&self.devices)?;
+        let is_trained = |path: &str| self.trainable.contains_key(path);
+        let weights = Weights::new(model, self.optimizer.as_ref());
+        let state = self.optimizer.state();
+        // All processes hand over their parts, the first one writes.
+        match self.group.is_first() {
+            true => self
+                .checkpoints
+                .save(self.progress, &weights, &is_trained, &state)?,
+            false => {
+                weights.hand_over()?;
+                state.iter().for_each(|tensor| drop((tensor.fetch)()));
+            }
+        }
+        // None goes on before the checkpoint is complete.
+        self.group.any(false);
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! The model that a training starts from.
+
+use std::path::Path;
+
+use burn::backend::Autodiff;
+use glmtune_model::GlmBackend;
+use glmtune_model::pretrained::{Placement, Pretrained};
+
+use crate::error::Result;
+use crate::method::{Masters, Prepared, prepare};
+use crate::settings::TrainSettings;
+
+/// Loads a base, or a base and an adapter to go on with, and puts on it what the settings train. Weights and
+/// masters come where the settings have them; `progress` is called with the number of tensors that are loaded and
+/// that of all.
+///
+/// # Errors
+/// If a file cannot be read, or base, adapter and method do not fit each other.
+pub fn load<B: GlmBackend>(
+    base: &Path,
+    adapter: Option<&Path>,
+    settings: &TrainSettings,
+    device: &B::Device,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Prepared<B>> {
+    let placement = match settings.offload_param {
+        true => Placement::Host,
+        false => Placement::Device,
+    };
+    let mut tensors = 0;
+    let pretrained = Pretrained::<Autodiff<B>>::load_to(
+        placement,
+        base,
+        Some(settings.mode),
+        settings.dtype.into(),
+        device,
+        &mut |_, index, count| {
+            tensors = count;
+            progress(index, count);
+        },
+    )?;
+    progress(tensors, tensors);
+    let masters = match settings.offload_optimizer {
+        true => Masters::WithOptimizer,
+        false => Masters::InModel,
+    };
+    let (method, seed) = (&settings.method, settings.seed);
+    prepare(pretrained, method, adapter, masters, seed)
+}

@@ -1,0 +1,163 @@
+//! A training from its request to its last step.
+//!
+//! [`TrainingRequest`] says what is wanted; [`Training::prepare`] loads the model, finds a checkpoint and places
+//! everything; [`Training::run`] is the loop. One optimizer step is in `step.rs`, the order of the rows in
+//! `epochs.rs`, and what is due after a step (evaluation, outputs, checkpoints, stopping) in `after_step.rs`.
+
+mod after_step;
+mod epochs;
+mod faults;
+mod labels;
+mod load;
+mod prepare;
+mod request;
+mod step;
+
+pub use load::load;
+pub use request::{OutputSettings, Preparation, TrainingRequest};
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use burn::backend::Autodiff;
+use glmtune_model::device_health;
+use glmtune_model::host_weights::HostWeights;
+use glmtune_model::{CausalLm, GlmBackend};
+
+use self::after_step::{LastSaved, Next};
+use crate::checkpoint::{Checkpoints, TrainingProgress};
+use crate::data::Dataset;
+use crate::device_failure::StoppedByDevice;
+use crate::error::{Error, Result};
+use crate::observer::{Event, Observer, RunDescription, RunLabels, Split};
+use crate::optim::Optimizer;
+use crate::optim::ops::TrainingBackend;
+use crate::parallel::pipeline::Stages;
+use crate::parallel::ranks::ProcessGroup;
+use crate::saving::{OutputDir, Outputs};
+use crate::settings::TrainSettings;
+
+/// A training that is ready to run: a model, and what trains it.
+pub struct Training<B: GlmBackend> {
+    model: CausalLm<Autodiff<B>>,
+    trainer: Trainer<B>,
+}
+
+/// Everything that a training works with, but the model.
+struct Trainer<B: GlmBackend> {
+    settings: TrainSettings,
+    dataset: Dataset,
+    /// The devices; the model is on the first.
+    devices: Vec<B::Device>,
+    /// The stages of a pipeline over these devices, where there is one.
+    stages: Option<Stages<B>>,
+    /// The weights that live in the host's memory.
+    host: HostWeights,
+    /// Id that fills up short rows.
+    pad_id: u32,
+    /// Paths of the trained parameters, and their elements.
+    trainable: BTreeMap<String, usize>,
+    optimizer: Box<dyn Optimizer<B>>,
+    checkpoints: Checkpoints,
+    outputs: Outputs,
+    /// Locked until the training ends.
+    output_dir: OutputDir,
+    labels: RunLabels,
+    group: ProcessGroup,
+    progress: TrainingProgress,
+}
+
+/// How a training ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The last output written, if any.
+    pub output: Option<PathBuf>,
+    /// Steps done, those before a resume included.
+    pub steps: u64,
+    /// Steps done when the last checkpoint was written: those after it are lost.
+    pub saved_steps: u64,
+    /// Whether the user stopped it before its end.
+    pub interrupted: bool,
+}
+
+impl<B: TrainingBackend> Training<B> {
+    /// Trains to the end, to the step limit, or until the observer asks to stop. Gives the trained model, whose
+    /// trained weights an offloaded optimizer keeps more exactly than the model has them.
+    ///
+    /// # Errors
+    /// If a loss is not finite and that is to stop the run, a trainable parameter gets no gradient in the
+    /// first step, a row cannot be used, or the disk or the device fails.
+    pub fn run(self, observer: &mut dyn Observer) -> Result<(CausalLm<Autodiff<B>>, Outcome)> {
+        let Self { model, mut trainer } = self;
+        let outcome = device_health::guard(|| trainer.run(model, observer));
+        match device_health::failure() {
+            None => outcome,
+            // Whatever else went wrong came of it.
+            Some(failure) => Err(Error::Device(StoppedByDevice {
+                failure: failure.clone(),
+                step: Some(trainer.progress.step),
+                checkpoint: Checkpoints::last(trainer.output_dir.path()),
+            })),
+        }
+    }
+
+    /// What is known of the run before its first step.
+    pub fn description(&self) -> RunDescription {
+        self.trainer.description()
+    }
+}
+
+impl<B: TrainingBackend> Trainer<B> {
+    fn run(
+        &mut self,
+        mut model: CausalLm<Autodiff<B>>,
+        observer: &mut dyn Observer,
+    ) -> Result<(CausalLm<Autodiff<B>>, Outcome)> {
+        let mut saved = LastSaved::at(self.progress.step);
+        let mut next = Next::GoOn;
+        observer.notice(&Event::Started(&self.description()));
+        while next == Next::GoOn && !self.is_complete() {
+            let epoch = self.micro_batches(self.progress.epoch);
+            for window in epoch.windows(self.progress.micro_batch, self.settings.window()) {
+                let record;
+                (model, record) = self.step(model, window, observer)?;
+                self.progress.advance(window.len(), epoch.len());
+                observer.notice(&Event::Step(Split::Train, &record));
+                next = self.after_step(&model, record.epoch, &mut saved, observer)?;
+                if next == Next::Stop {
+                    break;
+                }
+            }
+            if self.progress.micro_batch == 0 {
+                observer.notice(&Event::EpochEnd(self.progress.epoch));
+            }
+        }
+        let outcome = Outcome {
+            output: saved.output,
+            steps: self.progress.step,
+            saved_steps: saved.steps,
+            interrupted: !self.is_complete() || saved.steps < self.progress.step,
+        };
+        observer.notice(&Event::Finished(&outcome));
+        Ok((model, outcome))
+    }
+
+    /// Whether every step is done that is to be.
+    fn is_complete(&self) -> bool {
+        let limit = self.settings.max_steps;
+        self.progress.epoch >= self.settings.num_train_epochs
+            || limit.is_some_and(|limit| self.progress.step >= limit)
+    }
+
+    fn description(&self) -> RunDescription {
+        let limit = self.settings.max_steps.unwrap_or(u64::MAX);
+        let total = self.settings.total_steps(self.dataset.len());
+        RunDescription {
+            labels: self.labels.clone(),
+            trained: self.trainable.values().sum(),
+            total_steps: total.min(limit),
+            epochs: self.settings.num_train_epochs,
+            done_steps: self.progress.step,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What a training is asked to do.
+
+use std::path::{Path, PathBuf};
+
+use glmtune_model::GlmBackend;
+use glmtune_model::adapters::FileFormat;
+use glmtune_model::parameters::ParameterInfo;
+
+use crate::checkpoint::Resume;
+use crate::data::Dataset;
+use crate::parallel::ranks::ProcessGroup;
+use crate::saving::OutputDir;
+use crate::settings::TrainSettings;
+
+/// What a training is asked to do, and where.
+#[derive(Debug)]
+pub struct TrainingRequest<B: GlmBackend> {
+    /// The model directory that it starts from.
+    pub base: PathBuf,
+    /// An adapter to go on with. It decides over rank, alpha and modules, or over the prefix's length and form.
+    pub adapter: Option<PathBuf>,
+    /// The settings.
+    pub settings: TrainSettings,
+    /// The rows.
+    pub dataset: Dataset,
+    /// Where outputs, metrics and checkpoints go.
+    pub output_dir: OutputDir,
+    /// What outputs are like.
+    pub outputs: OutputSettings,
+    /// The checkpoint in the output directory to go on from; starts from the beginning if there is none yet.
+    pub resume: Option<Resume>,
+    /// The devices, the model's first: replicas, or the stages of a pipeline.
+    pub devices: Vec<B::Device>,
+    /// What people call them.
+    pub device_names: Vec<String>,
+    /// This process among several.
+    pub group: ProcessGroup,
+}
+
+impl<B: GlmBackend> TrainingRequest<B> {
+    /// A training on one device, in one process, from the beginning.
+    pub fn new(
+        base: impl Into<PathBuf>,
+        settings: TrainSettings,
+        dataset: Dataset,
+        output_dir: OutputDir,
+        device: B::Device,
+    ) -> Self {
+        Self {
+            base: base.into(),
+            adapter: None,
+            settings,
+            dataset,
+            output_dir,
+            outputs: OutputSettings::default(),
+            resume: None,
+            device_names: vec![format!("{device:?}")],
+            devices: vec![device],
+            group: ProcessGroup::default(),
+        }
+    }
+}
+
+/// What the outputs of a training are like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputSettings {
+    /// Format of an adapter's weights; whole models are always safetensors.
+    pub format: FileFormat,
+    /// Whether an adapter gets the base's tokenizer files; a whole model always does.
+    pub with_tokenizer: bool,
+    /// Largest file of a whole model, in bytes.
+    pub max_shard_size: u64,
+    /// The text that stands before every row and is to stand before every question.
+    pub prompt_text: String,
+}
+
+impl Default for OutputSettings {
+    fn default() -> Self {
+        Self {
+            format: FileFormat::Safetensors,
+            with_tokenizer: false,
+            max_shard_size: 2_000_000_000,
+            prompt_text: String::new(),
+        }
+    }
+}
+
+/// What happens while a training is prepared, for who shows it.
+#[derive(Debug, Clone, Copy)]
+pub enum Preparation<'a> {
+    /// Files of an earlier run were in the output directory and are now there.
+    EarlierRunSetAside(&'a Path),
+    /// Links stood in the place of the run's files and are now there.
+    LinksSetAside(&'a Path),
+    /// There is no checkpoint yet: the training starts from the beginning.
+    NoCheckpoint,
+    /// So many tensors, of so many, are loaded.
+    Loading(usize, usize),
+    /// The model is there, and the method's parameters in it.
+    Prepared {
+        /// What is trained, in the order of the model.
+        trainable: &'a [ParameterInfo],
+        /// Elements of all parameters.
+        total: usize,
+    },
+    /// The training goes on after so many steps.
+    Resumed(u64),
+}

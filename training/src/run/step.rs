@@ -1,0 +1,150 @@
+//! One optimizer step.
+
+use std::time::Instant;
+
+use burn::backend::Autodiff;
+use glmtune_model::CausalLm;
+use glmtune_model::device_health;
+use glmtune_model::layers::DropoutSource;
+
+use super::Trainer;
+use crate::backward::{Activations, GradientBoundary};
+use crate::data::collate;
+use crate::error::Result;
+use crate::micro_batch::MicroBatch;
+use crate::observer::Observer;
+use crate::optim::ops::TrainingBackend;
+use crate::optim::{Update, apply};
+use crate::parallel::WindowItem;
+use crate::parallel::data::GradientPass;
+use crate::report::StepRecord;
+use crate::window::{WindowPlan, window as window_sum};
+
+impl<B: TrainingBackend> Trainer<B> {
+    /// The mean gradient over a window's micro-batches, clipped, applied.
+    pub(super) fn step(
+        &mut self,
+        model: CausalLm<Autodiff<B>>,
+        window: &[Vec<usize>],
+        observer: &mut dyn Observer,
+    ) -> Result<(CausalLm<Autodiff<B>>, StepRecord)> {
+        let started = Instant::now();
+        let items = self.items(window);
+        let tokens = items.iter().map(|item| item.batch.real_tokens()).sum();
+        let own = self.group.own(items);
+        let sum = window_sum(&model, &own, &self.plan(&model)?)?;
+        if self.progress.step == 0 && !own.is_empty() {
+            self.check_gradients(&sum.gradients)?;
+        }
+        let sum = self.group.reduce(sum, &self.trainable)?;
+        let (loss, gradients) = (sum.loss / window.len() as f64, sum.gradients);
+        let scale = self.loss_scale() * window.len() as f64;
+        let norm = self.group.sum(&[gradients.squares()?])[0].sqrt() / scale;
+        // Reading the norm has waited for the devices already.
+        device_health::settle::<B>(&self.devices)?;
+        // As in DeepSpeed, the schedule moves on with the updates: a step that is left out does not count.
+        let schedule = self.settings.schedule(self.dataset.len());
+        let lr = schedule.rate(self.progress.updates);
+        let is_finite = loss.is_finite() && norm.is_finite();
+        let model = if is_finite {
+            self.progress.updates += 1;
+            let limit = self.settings.max_grad_norm.unwrap_or(f64::INFINITY);
+            let update = Update {
+                lr,
+                number: self.progress.updates,
+                grad_scale: (limit / norm.max(1e-6)).min(1.0) / scale,
+            };
+            let optimizer = self.optimizer.as_mut();
+            apply(gradients, model, &mut self.host, optimizer, update)?
+        } else {
+            // A lower loss scale mends gradients, but not a loss.
+            if !(loss.is_finite() && self.can_scale_down()) {
+                self.not_finite(window, (loss, norm), observer)?;
+            }
+            model
+        };
+        self.check_offloaded(&model)?;
+        self.update_loss_scale(!is_finite, observer);
+        let record = StepRecord {
+            step: self.progress.step + 1,
+            epoch: self.progress.epoch + 1,
+            loss,
+            lr,
+            grad_norm: norm,
+            tokens,
+            seconds: started.elapsed().as_secs_f64(),
+            memory_bytes: memory_in_use::<B>(&model.device()),
+        };
+        Ok((model, record))
+    }
+
+    /// The micro-batches of a window.
+    fn items(&self, window: &[Vec<usize>]) -> Vec<WindowItem> {
+        let first = self.progress.micro_batch;
+        let items = window.iter().enumerate().map(|(index, rows)| {
+            let batch = collate(&self.dataset, rows);
+            // Every micro-batch of the run has its own masks, whichever was resumed or skipped before.
+            let place = (self.progress.epoch as u64) << 32 | (first + index) as u64;
+            WindowItem {
+                batch: MicroBatch::new(batch.ids, batch.labels, self.pad_id),
+                dropout: DropoutSource::new(self.settings.seed, place),
+            }
+        });
+        items.collect()
+    }
+
+    fn plan(&self, model: &CausalLm<Autodiff<B>>) -> Result<WindowPlan<'_, B>> {
+        let trained = self.trainable.keys().map(String::as_str);
+        let boundary = GradientBoundary::of(model.segments(), trained)?;
+        Ok(WindowPlan {
+            pass: GradientPass {
+                activations: match self.settings.recomputes() {
+                    true => Activations::Recomputed(boundary),
+                    false => Activations::Kept,
+                },
+                scale: self.loss_scale(),
+                to_host: self.optimizer.wants_host_gradients(),
+            },
+            devices: &self.devices,
+            stages: self.stages.as_ref(),
+            boundary,
+            host: &self.host,
+        })
+    }
+
+    /// What the loss is multiplied with before the backward pass.
+    fn loss_scale(&self) -> f64 {
+        self.progress.loss_scale.map_or(1.0, |scale| scale.scale)
+    }
+
+    /// Whether an overflow is met by a lower loss scale.
+    fn can_scale_down(&self) -> bool {
+        let (Some(settings), Some(scale)) = (&self.settings.loss_scale, self.progress.loss_scale)
+        else {
+            return false;
+        };
+        !{ scale }.update(settings, true)
+    }
+
+    fn update_loss_scale(&mut self, overflowed: bool, observer: &mut dyn Observer) {
+        let (Some(settings), Some(scale)) =
+            (&self.settings.loss_scale, self.progress.loss_scale.as_mut())
+        else {
+            return;
+        };
+        scale.update(settings, overflowed);
+        if overflowed {
+            let step = self.progress.step + 1;
+            observer.note(&format!(
+                "step {step}: overflowed half precision and was left out; loss scale now {}",
+                scale.scale
+            ));
+        }
+    }
+}
+
+/// Memory of the device, or of the process where it computes on the CPU.
+fn memory_in_use<B: TrainingBackend>(device: &B::Device) -> u64 {
+    let process = || memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64);
+    B::glm_memory_in_use(device).unwrap_or_else(process)
+}
