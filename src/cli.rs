@@ -55,7 +55,7 @@ pub enum Command {
     Chat(ChatArgs),
     /// Loss, perplexity and token count of each row.
     Score(ScoreArgs),
-    /// Scores of answers: triples, text, questions, perplexity.
+    /// Scores of answers: triples, text, questions, abilities, perplexity.
     Eval(EvalArgs),
     /// Texts to token ids, or rows to training rows.
     Tokenize(TokenizeArgs),

@@ -1,7 +1,7 @@
 //! Loss and perplexity of rows that `glmtune score` measured.
 
 use crate::error::Result;
-use crate::predictions::Prediction;
+use crate::predictions::{LOSS, Prediction, TOKENS};
 use crate::scores::Scores;
 use crate::task::Task;
 
@@ -15,7 +15,7 @@ impl Task for Perplexity {
     }
 
     fn score(&self, row: &Prediction) -> Result<Scores> {
-        let (loss, tokens) = (row.number("loss")?, row.number("tokens")?);
+        let (loss, tokens) = (row.number(LOSS)?, row.number(TOKENS)?);
         if tokens < 0.0 {
             return Err(row.wrong("`tokens` must not be negative"));
         }

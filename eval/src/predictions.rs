@@ -10,6 +10,12 @@ use crate::error::{Error, Result};
 
 /// The key of the model's answer.
 pub const GENERATED: &str = "generated";
+/// Keys of what a model makes of a row: its answer, and how likely it takes the expected one to be.
+const FOUND: [&str; 3] = [GENERATED, LOSS, TOKENS];
+/// The key of the loss of the expected answer, the mean over its tokens.
+pub const LOSS: &str = "loss";
+/// The key of the number of these tokens.
+pub const TOKENS: &str = "tokens";
 /// Keys of the expected answer: that of today's rows, and that of the Python project's first release.
 const REFERENCE: [&str; 2] = ["output", "answer"];
 /// Keys of the text that an answer is about.
@@ -104,11 +110,33 @@ impl Prediction {
         }
     }
 
-    /// Whether another row asks the same: all keys but the answers are equal.
+    /// A text of the row; `None` if it has no such key.
+    ///
+    /// # Errors
+    /// If it is not a text.
+    pub fn optional_text(&self, key: &str) -> Result<Option<&str>> {
+        match self.fields.contains_key(key) {
+            true => self.text(&[key]).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// A number of the row; `None` if it has no such key.
+    ///
+    /// # Errors
+    /// If it is not a finite number.
+    pub fn optional_number(&self, key: &str) -> Result<Option<f64>> {
+        match self.fields.contains_key(key) {
+            true => self.number(key).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Whether another row asks the same: all keys but those of what the models made of them are equal.
     pub fn asks_the_same(&self, other: &Self) -> bool {
         let question = |row: &Self| {
             let mut fields = row.fields.clone();
-            fields.remove(GENERATED);
+            fields.retain(|key, _| !FOUND.contains(&key.as_str()));
             fields
         };
         question(self) == question(other)
@@ -206,7 +234,9 @@ mod tests {
     #[test]
     fn the_same_question_may_have_other_answers() -> Result<()> {
         let one = row(r#"{"input": "a", "output": "b", "generated": "c"}"#)?;
-        assert!(one.asks_the_same(&row(r#"{"output": "b", "input": "a", "generated": "d"}"#)?));
+        assert!(one.asks_the_same(&row(
+            r#"{"output": "b", "input": "a", "generated": "d", "loss": 1}"#
+        )?));
         assert!(!one.asks_the_same(&row(r#"{"input": "b", "output": "b", "generated": "c"}"#)?));
         Ok(())
     }

@@ -59,6 +59,11 @@ impl Task for Triples {
     }
 }
 
+/// The F1 of the triples of one answer.
+pub fn f1_of(answer: &str, reference: &str) -> f64 {
+    Counts::of(answer, reference).f1()
+}
+
 /// Triples of a row, or of many.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Counts {

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use glmtune_eval::correlation::spearman;
 use glmtune_eval::questions::Questions;
 use glmtune_eval::task::score_all;
 use glmtune_eval::text::Text;
@@ -92,7 +93,7 @@ fn question_scores_agree_with_people() -> glmtune_eval::Result<()> {
         .iter()
         .map(|row| row.get("total").unwrap_or(f64::NAN))
         .collect();
-    let correlation = spearman(&people, &ours);
+    let correlation = spearman(&people, &ours).unwrap_or(f64::NAN);
     println!("rank correlation with people: {correlation:.3}");
     assert!(correlation >= 0.75, "{correlation}");
     let method = |row: &Prediction| {
@@ -122,23 +123,4 @@ fn question_scores_agree_with_people() -> glmtune_eval::Result<()> {
         );
     }
     Ok(())
-}
-
-/// Spearman's rank correlation; equal values share the mean of their ranks.
-fn spearman(a: &[f64], b: &[f64]) -> f64 {
-    let (a, b) = (ranks(a), ranks(b));
-    let mean = (a.len() as f64 + 1.0) / 2.0;
-    let product = |x: &[f64], y: &[f64]| -> f64 {
-        x.iter().zip(y).map(|(x, y)| (x - mean) * (y - mean)).sum()
-    };
-    product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt()
-}
-
-fn ranks(values: &[f64]) -> Vec<f64> {
-    let below = |value: f64| values.iter().filter(|&&other| other < value).count() as f64;
-    let equal = |value: f64| values.iter().filter(|&&other| other == value).count() as f64;
-    values
-        .iter()
-        .map(|&value| below(value) + (equal(value) + 1.0) / 2.0)
-        .collect()
 }

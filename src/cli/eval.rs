@@ -20,6 +20,12 @@ pub struct EvalArgs {
     /// Answers to the same rows by another model: each score is compared with what it was there.
     #[arg(long, value_name = "F.jsonl")]
     pub baseline: Option<PathBuf>,
+    /// questions: write a sheet here on which people can score the rows; a file that is there is not replaced.
+    #[arg(long, value_name = "S.csv", conflicts_with_all = ["scored", "json"])]
+    pub sheet: Option<PathBuf>,
+    /// questions: a sheet that people have filled in; its scores are shown beside the automatic ones.
+    #[arg(long, value_name = "S.csv")]
+    pub scored: Option<PathBuf>,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
@@ -34,6 +40,8 @@ pub enum TaskChoice {
     Text,
     /// Questions generated for a document, by five criteria as people score them.
     Questions,
+    /// Scores of rows that name the `ability` they test, and their loss; with --baseline what was kept of each.
+    Abilities,
     /// Loss and perplexity, from the rows that `glmtune score` prints.
     Perplexity,
 }

@@ -131,3 +131,94 @@ fn files_that_cannot_be_used_are_refused_by_file_and_line() {
         glmtune(&["eval", "--task", "text", "--predictions", "/nowhere.jsonl"]).failure(2);
     assert!(message.contains("/nowhere.jsonl"), "{message}");
 }
+
+#[test]
+fn abilities_before_and_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |ability: &str, input: &str, generated: &str, loss: f64| {
+        format!(
+            "{{\"ability\": \"{ability}\", \"input\": \"{input}\", \"output\": \"x\", \
+             \"generated\": \"{generated}\", \"loss\": {loss}}}\n"
+        )
+    };
+    let rows = |copied: &str, loss: f64| {
+        let copies: String = (0..20)
+            .map(|index| row("copy", &index.to_string(), copied, loss))
+            .collect();
+        copies + &row("sum", "1+1", "x", 1.0)
+    };
+    let after = file(&dir, "after.jsonl", &rows("y", 2.0));
+    let before = file(&dir, "before.jsonl", &rows("x", 1.0));
+    let args = ["eval", "--task", "abilities", "--predictions", &after];
+    let compared = [&args[..], &["--baseline", &before]].concat();
+    let found = glmtune(&[&compared[..], &["--json"]].concat()).json_lines();
+    let found = &found[0];
+    assert_eq!(found["rows"], 21);
+    assert_eq!(found["score"]["kept"]["percent"], 50.0);
+    assert_eq!(found["abilities"][0]["name"], "copy");
+    assert_eq!(found["abilities"][0]["score"]["after"], 0.0);
+    assert_eq!(found["abilities"][0]["loss"]["difference"]["mean"], 1.0);
+    assert_eq!(found["abilities"][1]["score"]["kept"]["percent"], 100.0);
+    let table = glmtune(&compared).success();
+    assert!(table.contains("kept 50.0 %"), "{table}");
+    let alone = glmtune(&args).success();
+    assert!(
+        alone.contains("copy") && !alone.contains("kept 50"),
+        "{alone}"
+    );
+
+    let torn = file(
+        &dir,
+        "torn.jsonl",
+        &rows("y", 2.0).replace("\"ability\": \"sum\", ", ""),
+    );
+    let message = glmtune(&["eval", "--task", "abilities", "--predictions", &torn]).failure(2);
+    assert!(
+        message.contains("torn.jsonl, line 21: no `ability`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn people_score_questions_on_a_sheet() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = file(
+        &dir,
+        "p.jsonl",
+        "{\"text\": \"水是液体。\", \"generated\": [\"水是什么?\"]}\n\
+         {\"text\": \"火很热。\", \"generated\": [\"火\"]}\n",
+    );
+    let sheet = dir.path().join("s.csv").display().to_string();
+    let args = ["eval", "--task", "questions", "--predictions", &rows];
+    let export = [&args[..], &["--sheet", &sheet]].concat();
+    glmtune(&export).success();
+    let text = std::fs::read_to_string(&sheet).unwrap();
+    assert!(text.starts_with('\u{feff}'));
+    let message = glmtune(&export).failure(2);
+    assert!(message.contains("may hold people's scores"), "{message}");
+
+    let filled = text
+        .replacen(",,,,,", ",1,1,1,1,1", 1)
+        .replacen(",,,,,", ",1,0,0,0,1", 1);
+    std::fs::write(&sheet, filled).unwrap();
+    let read = [&args[..], &["--scored", &sheet]].concat();
+    let found = glmtune(&[&read[..], &["--json"]].concat()).json_lines();
+    let people = &found[0]["people"];
+    assert_eq!(people["scored"], 2);
+    assert_eq!(people["scores"][5]["people"], 3.5);
+    assert_eq!(people["scores"][5]["correlation"], 1.0);
+    let table = glmtune(&read).success();
+    assert!(table.contains("people scored 2 of 2 rows"), "{table}");
+
+    let message = glmtune(&[
+        "eval",
+        "--task",
+        "text",
+        "--predictions",
+        &rows,
+        "--sheet",
+        &sheet,
+    ])
+    .failure(2);
+    assert!(message.contains("--task questions"), "{message}");
+}

@@ -6,6 +6,7 @@
 //! judge and it cannot: it looks for an answer's traces in the document, not for the answer; and it knows no harm.
 
 mod question;
+pub mod sheet;
 
 use question::{Question, ramp, similarity};
 
@@ -36,6 +37,17 @@ const COPIED_ANSWER: f64 = 0.6;
 const STATEMENT_ANSWER: f64 = 0.5;
 /// Answers differ at most as much as their questions.
 const ANSWERS: f64 = 0.9;
+
+/// The criteria, in their order on the sheets of those who score.
+pub const CRITERIA: [&str; 5] = [
+    "distinct_questions",
+    "distinct_answers",
+    "answerable",
+    "fluent",
+    "harmless",
+];
+/// The name of their sum.
+pub const TOTAL: &str = "total";
 
 /// The task.
 #[derive(Debug, Clone, Copy, Default)]
@@ -75,15 +87,9 @@ pub fn score(generated: &[&str], document: &str) -> Scores {
         earlier.push(question);
     }
     let count = generated.len().max(1) as f64;
-    let names = [
-        "distinct_questions",
-        "distinct_answers",
-        "answerable",
-        "fluent",
-    ];
-    let mut scores: Scores = names.into_iter().zip(sums.map(|sum| sum / count)).collect();
-    scores.set("harmless", 1.0);
-    scores.set("total", sums.iter().sum::<f64>() / count + 1.0);
+    let shares = sums.map(|sum| sum / count).into_iter().chain([1.0]);
+    let mut scores: Scores = CRITERIA.into_iter().zip(shares).collect();
+    scores.set(TOTAL, sums.iter().sum::<f64>() / count + 1.0);
     scores
 }
 
