@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 use glmtune_model::error::{Error, Result};
 use glmtune_model::files::{self, Limit};
+use glmtune_model::near_names::near_names;
 use toml::{Table, Value};
 
 use crate::cli::{Cli, normalize_flag};
@@ -158,15 +159,13 @@ fn near(name: &str) -> String {
     let name = name.replace('_', "-");
     let command = Cli::command();
     let known = command.find_subcommand(COMMAND).into_iter();
-    let mut known: Vec<String> = known
+    let known: Vec<&str> = known
         .flat_map(clap::Command::get_arguments)
-        .filter_map(|argument| argument.get_long().map(str::to_string))
+        .filter_map(clap::Arg::get_long)
         .collect();
-    let likeness = |known: &str| strsim::jaro_winkler(&name, known);
-    known.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
-    known.truncate(NEAR_NAMES);
-    let known: Vec<String> = known.iter().map(|name| name.replace('-', "_")).collect();
-    format!("; near names: {}", known.join(", "))
+    let near = near_names(&name, known, NEAR_NAMES);
+    let near: Vec<String> = near.iter().map(|name| name.replace('-', "_")).collect();
+    format!("; near names: {}", near.join(", "))
 }
 
 fn text(value: &Value) -> Option<String> {

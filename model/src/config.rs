@@ -4,14 +4,15 @@
 //! published configurations either acts or is refused by name; keys that only describe the file
 //! (`torch_dtype`, `auto_map`, …) are known and inert, and an unknown key is reported, not obeyed.
 
-use std::fmt;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::error::{Error, KeyFault, Result};
+use crate::error::{Error, Result};
 use crate::files::{self, Limit};
 use crate::float_type::{FloatType, TYPE_KEYS};
+use crate::json_settings::{self, FLAG, Form, Section};
+use crate::printable::{printable, printable_path};
 
 /// Keys that describe a file or its training and change nothing that is computed here.
 const INERT: &[&str] = &[
@@ -147,13 +148,18 @@ impl ModelConfig {
     pub fn from_json(text: &str, path: &Path) -> Result<Self> {
         let map: Map<String, Value> =
             serde_json::from_str(text).map_err(|source| Error::json(path, source))?;
-        let mut keys = Keys::new(&map);
-        let config = if is_first_generation(&map) {
-            Self::ChatGlm(ChatGlmConfig::parse(&mut keys))
-        } else {
-            Self::ChatGlm2(ChatGlm2Config::parse(&mut keys))
-        };
-        keys.finish(path)?;
+        let (config, notes) = json_settings::read(&map, path, |keys| {
+            let config = match is_first_generation(&map) {
+                true => Self::ChatGlm(ChatGlmConfig::parse(keys)),
+                false => Self::ChatGlm2(ChatGlm2Config::parse(keys)),
+            };
+            keys.accept(INERT);
+            keys.note_unknown();
+            config
+        })?;
+        for note in notes {
+            tracing::warn!("{}: key {}", printable_path(path), printable(&note));
+        }
         Ok(config)
     }
 
@@ -216,102 +222,110 @@ fn is_first_generation(map: &Map<String, Value>) -> bool {
 }
 
 impl ChatGlmConfig {
-    fn parse(keys: &mut Keys<'_>) -> Self {
-        keys.require("position_encoding_2d", &[Value::Bool(true)]);
-        let vocab_size = keys.size("vocab_size");
+    fn parse(keys: &mut Section<'_>) -> Self {
+        keys.only("position_encoding_2d", true);
+        let vocab_size = size(keys, "vocab_size");
         let common = CommonConfig::parse(keys, vocab_size, "max_sequence_length", 2048);
         if common.num_attention_heads > 0
             && !common
                 .hidden_size
                 .is_multiple_of(4 * common.num_attention_heads)
         {
-            keys.fault(
+            keys.wrong(
                 "hidden_size",
                 common.hidden_size,
                 "a multiple of 4 · num_attention_heads",
             );
         }
         Self {
-            inner_hidden_size: keys.size_or("inner_hidden_size", 4 * common.hidden_size),
-            bos_token_id: keys.token("bos_token_id"),
-            mask_token_id: keys.token("mask_token_id"),
-            gmask_token_id: keys.token("gmask_token_id"),
+            inner_hidden_size: size_or(keys, "inner_hidden_size", 4 * common.hidden_size),
+            bos_token_id: keys.require("bos_token_id", &TOKEN).unwrap_or(0),
+            mask_token_id: keys.require("mask_token_id", &TOKEN).unwrap_or(0),
+            gmask_token_id: keys.require("gmask_token_id", &TOKEN).unwrap_or(0),
             common,
         }
     }
 }
 
 impl ChatGlm2Config {
-    fn parse(keys: &mut Keys<'_>) -> Self {
-        let vocab_size = keys.size("padded_vocab_size");
+    fn parse(keys: &mut Section<'_>) -> Self {
+        let vocab_size = size(keys, "padded_vocab_size");
         let common = CommonConfig::parse(keys, vocab_size, "seq_length", 2048);
-        keys.require("rmsnorm", &[Value::Bool(true)]);
-        keys.require("original_rope", &[Value::Bool(true)]);
-        keys.require("fp32_residual_connection", &[Value::Bool(false)]);
-        keys.require("interleaved_qkv", &[Value::Bool(false)]);
+        keys.only("rmsnorm", true);
+        keys.only("original_rope", true);
+        keys.only("fp32_residual_connection", false);
+        keys.only("interleaved_qkv", false);
         let heads = common.num_attention_heads;
-        let multi_query = keys.flag("multi_query_attention", false);
-        let groups = keys.optional_size("multi_query_group_num").unwrap_or(1);
+        let multi_query = keys.read_or("multi_query_attention", &FLAG, false);
+        let groups = optional_size(keys, "multi_query_group_num").unwrap_or(1);
         if multi_query && (groups == 0 || !heads.is_multiple_of(groups)) {
-            keys.fault(
+            keys.wrong(
                 "multi_query_group_num",
                 groups,
                 "a divisor of num_attention_heads",
             );
         }
-        let kv_channels = keys.size_or("kv_channels", common.hidden_size / heads.max(1));
+        let kv_channels = size_or(keys, "kv_channels", common.hidden_size / heads.max(1));
         if !kv_channels.is_multiple_of(4) {
-            keys.fault("kv_channels", kv_channels, "a multiple of 4");
+            keys.wrong("kv_channels", kv_channels, "a multiple of 4");
         }
         Self {
-            ffn_hidden_size: keys.size("ffn_hidden_size"),
+            ffn_hidden_size: size(keys, "ffn_hidden_size"),
             kv_channels,
             multi_query_groups: multi_query.then_some(groups),
-            add_bias_linear: keys.flag("add_bias_linear", false),
-            add_qkv_bias: keys.flag("add_qkv_bias", false),
-            post_layer_norm: keys.flag("post_layer_norm", true),
-            apply_residual_connection_post_layernorm: keys
-                .flag("apply_residual_connection_post_layernorm", false),
-            rope_ratio: keys.number("rope_ratio", 1e9),
+            add_bias_linear: keys.read_or("add_bias_linear", &FLAG, false),
+            add_qkv_bias: keys.read_or("add_qkv_bias", &FLAG, false),
+            post_layer_norm: keys.read_or("post_layer_norm", &FLAG, true),
+            apply_residual_connection_post_layernorm: keys.read_or(
+                "apply_residual_connection_post_layernorm",
+                &FLAG,
+                false,
+            ),
+            rope_ratio: number(keys, "rope_ratio", 1e9),
             common,
         }
     }
 }
 
 impl CommonConfig {
-    fn parse(keys: &mut Keys<'_>, vocab_size: usize, length: &str, default_length: usize) -> Self {
-        keys.require("model_type", &[Value::from("chatglm")]);
-        keys.require("tie_word_embeddings", &[Value::Bool(false)]);
-        keys.require("quantization_bit", &[Value::from(0)]);
-        keys.require("attention_dropout", &[Value::from(0.0), Value::from(0)]);
-        keys.require("hidden_dropout", &[Value::from(0.0), Value::from(0)]);
-        let hidden_size = keys.size("hidden_size");
-        let num_attention_heads = keys.size("num_attention_heads");
+    fn parse(
+        keys: &mut Section<'_>,
+        vocab_size: usize,
+        length: &'static str,
+        default_length: usize,
+    ) -> Self {
+        keys.only("model_type", "chatglm");
+        keys.only("tie_word_embeddings", false);
+        keys.only("quantization_bit", 0);
+        keys.only("attention_dropout", 0);
+        keys.only("hidden_dropout", 0);
+        let hidden_size = size(keys, "hidden_size");
+        let num_attention_heads = size(keys, "num_attention_heads");
         if num_attention_heads > 0 && !hidden_size.is_multiple_of(num_attention_heads) {
-            keys.fault(
+            keys.wrong(
                 "hidden_size",
                 hidden_size,
                 "a multiple of num_attention_heads",
             );
         }
-        let pad_token_id = keys.optional_token("pad_token_id");
+        let pad_token_id = keys.read("pad_token_id", &TOKEN);
         if let Some(id) = pad_token_id.filter(|&id| id as usize >= vocab_size) {
             let expected = format!("an id of the vocabulary: below {vocab_size}");
-            keys.fault("pad_token_id", id, &expected);
+            keys.wrong("pad_token_id", id, &expected);
         }
         Self {
             vocab_size,
             hidden_size,
-            num_layers: keys.size("num_layers"),
+            num_layers: size(keys, "num_layers"),
             num_attention_heads,
-            layernorm_epsilon: keys.number("layernorm_epsilon", 1.0).unwrap_or(1e-5),
-            max_positions: keys.size_or(length, default_length),
-            eos_token_ids: keys.tokens("eos_token_id"),
+            layernorm_epsilon: number(keys, "layernorm_epsilon", 1.0).unwrap_or(1e-5),
+            max_positions: size_or(keys, length, default_length),
+            eos_token_ids: keys.read_or("eos_token_id", &TOKENS, Vec::new()),
             pad_token_id: pad_token_id.unwrap_or(0),
-            pre_seq_len: keys.optional_size("pre_seq_len").filter(|&len| len > 0),
-            prefix_projection: keys.flag("prefix_projection", false),
+            pre_seq_len: optional_size(keys, "pre_seq_len").filter(|&len| len > 0),
+            prefix_projection: keys.read_or("prefix_projection", &FLAG, false),
             torch_dtype: TYPE_KEYS
-                .map(|key| keys.weight_type(key))
+                .map(|key| keys.read(key, &WEIGHT_TYPE))
                 .into_iter()
                 .find_map(|dtype| dtype),
         }
@@ -330,153 +344,60 @@ fn most(key: &str) -> usize {
     }
 }
 
-/// Reads keys one by one and collects every fault.
-struct Keys<'a> {
-    map: &'a Map<String, Value>,
-    read: Vec<String>,
-    faults: Vec<KeyFault>,
+/// A size that need not be there.
+fn optional_size(keys: &mut Section<'_>, key: &'static str) -> Option<usize> {
+    let most = most(key);
+    keys.read_by(key, &format!("an integer from 0 to {most}"), |value| {
+        let size = usize::try_from(value.as_u64()?).ok()?;
+        (size <= most).then_some(size)
+    })
 }
 
-impl<'a> Keys<'a> {
-    fn new(map: &'a Map<String, Value>) -> Self {
-        Self {
-            map,
-            read: Vec::new(),
-            faults: Vec::new(),
-        }
-    }
-
-    /// The value of a key; null counts as absent, as it does in Python.
-    fn get(&mut self, key: &str) -> Option<&'a Value> {
-        self.read.push(key.to_string());
-        self.map.get(key).filter(|value| !value.is_null())
-    }
-
-    fn fault(&mut self, key: &str, found: impl fmt::Display, expected: &str) {
-        self.faults.push(KeyFault {
-            key: key.to_string(),
-            found: found.to_string(),
-            expected: expected.to_string(),
-        });
-    }
-
-    /// A value read by `parse`; one that does not parse is a fault and counts as absent.
-    fn read<T>(
-        &mut self,
-        key: &str,
-        expected: &str,
-        parse: impl Fn(&Value) -> Option<T>,
-    ) -> Option<T> {
-        let value = self.get(key)?;
-        let parsed = parse(value);
-        if parsed.is_none() {
-            self.fault(key, value, expected);
-        }
-        parsed
-    }
-
-    fn optional_size(&mut self, key: &str) -> Option<usize> {
-        let most = most(key);
-        self.read(key, &format!("an integer from 0 to {most}"), |value| {
-            let size = usize::try_from(value.as_u64()?).ok()?;
-            (size <= most).then_some(size)
-        })
-    }
-
-    /// A size that must be there and not be zero.
-    fn size(&mut self, key: &str) -> usize {
-        let faults = self.faults.len();
-        match self.optional_size(key) {
-            Some(0) => self.fault(key, 0, "a positive integer"),
-            Some(size) => return size,
-            None if self.faults.len() == faults => self.fault(key, "nothing", "a positive integer"),
-            None => {}
-        }
-        1
-    }
-
-    /// A size that need not be there, and is not zero.
-    fn size_or(&mut self, key: &str, default: usize) -> usize {
-        match self.optional_size(key) {
-            Some(0) => {
-                self.fault(key, 0, "a positive integer");
-                1
-            }
-            found => found.unwrap_or(default),
-        }
-    }
-
-    fn flag(&mut self, key: &str, default: bool) -> bool {
-        self.read(key, "true or false", Value::as_bool)
-            .unwrap_or(default)
-    }
-
-    fn number(&mut self, key: &str, most: f64) -> Option<f64> {
-        self.read(key, &format!("a number above 0, up to {most}"), |value| {
-            value.as_f64().filter(|&x| x > 0.0 && x <= most)
-        })
-    }
-
-    fn optional_token(&mut self, key: &str) -> Option<u32> {
-        self.read(key, "a token id", token)
-    }
-
-    fn token(&mut self, key: &str) -> u32 {
-        let faults = self.faults.len();
-        let found = self.optional_token(key);
-        if found.is_none() && self.faults.len() == faults {
-            self.fault(key, "nothing", "a token id");
-        }
-        found.unwrap_or(0)
-    }
-
-    fn weight_type(&mut self, key: &str) -> Option<FloatType> {
-        self.read(key, "float32, float16 or bfloat16", |value| {
-            FloatType::of_config_name(value.as_str()?)
-        })
-    }
-
-    /// One id or a list of ids.
-    fn tokens(&mut self, key: &str) -> Vec<u32> {
-        self.read(key, "a token id or a list of them", |value| match value {
-            Value::Array(values) => values.iter().map(token).collect(),
-            value => Some(vec![token(value)?]),
-        })
-        .unwrap_or_default()
-    }
-
-    /// Refuses a switch whose other values are not supported.
-    fn require(&mut self, key: &str, supported: &[Value]) {
-        let Some(value) = self.get(key) else { return };
-        if !supported.contains(value) {
-            self.fault(
-                key,
-                value,
-                &format!("{} (nothing else is supported)", supported[0]),
-            );
-        }
-    }
-
-    fn finish(self, path: &Path) -> Result<()> {
-        let unknown = self
-            .map
-            .keys()
-            .filter(|key| !self.read.contains(key) && !INERT.contains(&key.as_str()));
-        for key in unknown {
-            tracing::warn!(
-                "{}: key `{key}` is unknown and has no effect",
-                path.display()
-            );
-        }
-        match self.faults.is_empty() {
-            true => Ok(()),
-            false => Err(Error::Config {
-                path: path.to_path_buf(),
-                faults: self.faults,
-            }),
+/// A size that must be there and not be zero.
+fn size(keys: &mut Section<'_>, key: &'static str) -> usize {
+    match keys.has(key) {
+        true => size_or(keys, key, 1),
+        false => {
+            keys.wrong(key, "nothing", "a positive integer");
+            1
         }
     }
 }
+
+/// A size that need not be there, and is not zero.
+fn size_or(keys: &mut Section<'_>, key: &'static str, default: usize) -> usize {
+    match optional_size(keys, key) {
+        Some(0) => {
+            keys.wrong(key, 0, "a positive integer");
+            1
+        }
+        found => found.unwrap_or(default),
+    }
+}
+
+fn number(keys: &mut Section<'_>, key: &'static str, most: f64) -> Option<f64> {
+    keys.read_by(key, &format!("a number above 0, up to {most}"), |value| {
+        value.as_f64().filter(|&x| x > 0.0 && x <= most)
+    })
+}
+
+const TOKEN: Form<u32> = Form {
+    expected: "a token id",
+    read: token,
+};
+
+const TOKENS: Form<Vec<u32>> = Form {
+    expected: "a token id or a list of them",
+    read: |value| match value {
+        Value::Array(values) => values.iter().map(token).collect(),
+        value => Some(vec![token(value)?]),
+    },
+};
+
+const WEIGHT_TYPE: Form<FloatType> = Form {
+    expected: "float32, float16 or bfloat16",
+    read: |value| FloatType::of_config_name(value.as_str()?),
+};
 
 fn token(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|id| u32::try_from(id).ok())

@@ -53,7 +53,7 @@ pub enum Error {
         expected: String,
     },
 
-    /// Several keys of a configuration are missing, wrong or not supported: all faults together.
+    /// Several keys of a configuration are missing, wrong, unknown or not supported: all faults together.
     #[error("{}:{}", printable_path(path), KeyFaultList(faults))]
     Config {
         /// The file.
@@ -261,28 +261,52 @@ impl fmt::Display for SizeFound {
 
 /// One key of a configuration that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyFault {
-    /// The key.
-    pub key: String,
-    /// The value found, or "nothing".
-    pub found: String,
-    /// What would be right.
-    pub expected: String,
+pub enum KeyFault {
+    /// It is missing, or has a value that cannot be used.
+    Value {
+        /// The key.
+        key: String,
+        /// The value found, or "nothing".
+        found: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// Nothing reads it.
+    Unknown {
+        /// The key.
+        key: String,
+        /// The key that may have been meant.
+        near: Option<String>,
+    },
+}
+
+impl fmt::Display for KeyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value {
+                key,
+                found,
+                expected,
+            } => {
+                let (key, found) = (Shown(key), Shown(found));
+                write!(f, "key `{key}`: found {found}, expected {expected}")
+            }
+            Self::Unknown { key, near: None } => {
+                write!(f, "key `{}` is unknown; remove it", Shown(key))
+            }
+            Self::Unknown {
+                key,
+                near: Some(near),
+            } => write!(f, "key `{}` is unknown; did you mean `{near}`?", Shown(key)),
+        }
+    }
 }
 
 struct KeyFaultList<'a>(&'a [KeyFault]);
 
 impl fmt::Display for KeyFaultList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|fault| {
-            let KeyFault {
-                key,
-                found,
-                expected,
-            } = fault;
-            let (key, found) = (Shown(key), Shown(found));
-            write!(f, "\n  key `{key}`: found {found}, expected {expected}")
-        })
+        self.0.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
     }
 }
 

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::{AllocationProperty, Bytes, DType, Shape, Tensor, TensorData};
 
-use crate::parameters::ModulePath;
+use crate::parameters::{PathMapper, PathVisitor, map_by_path, visit_by_path};
 
 /// The elements of a tensor in the host's memory; copies share them.
 #[derive(Debug, Clone)]
@@ -117,10 +117,9 @@ impl HostWeights {
     pub fn strays<B: Backend, M: Module<B>>(&self, module: &M) -> Vec<String> {
         let mut search = StraySearch {
             host: self,
-            path: ModulePath::default(),
             found: Vec::new(),
         };
-        module.visit(&mut search);
+        visit_by_path(module, &mut search);
         search.found
     }
 
@@ -130,33 +129,20 @@ impl HostWeights {
         module: M,
         device: &dyn Fn(&str) -> B::Device,
     ) -> M {
-        module.map(&mut Binder {
-            host: self,
-            device,
-            path: ModulePath::default(),
-        })
+        let mut binder = Binder { host: self, device };
+        map_by_path(module, &mut binder)
     }
 }
 
 struct StraySearch<'a> {
     host: &'a HostWeights,
-    path: ModulePath,
     found: Vec<String>,
 }
 
-impl<B: Backend> ModuleVisitor<B> for StraySearch<'_> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let path = self.path.to_string();
-        if !is_offloaded(param) && self.host.get(&path).is_some() {
-            self.found.push(path);
+impl<B: Backend> PathVisitor<B> for StraySearch<'_> {
+    fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<B, D>>) {
+        if !is_offloaded(param) && self.host.get(path).is_some() {
+            self.found.push(path.to_string());
         }
     }
 }
@@ -164,25 +150,19 @@ impl<B: Backend> ModuleVisitor<B> for StraySearch<'_> {
 struct Binder<'a, B: Backend> {
     host: &'a HostWeights,
     device: &'a dyn Fn(&str) -> B::Device,
-    path: ModulePath,
 }
 
-impl<B: Backend> ModuleMapper<B> for Binder<'_, B> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let path = self.path.to_string();
-        let Some(tensor) = self.host.get(&path) else {
+impl<B: Backend> PathMapper<B> for Binder<'_, B> {
+    fn map<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<B, D>>,
+    ) -> Param<Tensor<B, D>> {
+        let Some(tensor) = self.host.get(path) else {
             return param;
         };
-        let is_trained = self.host.trained.contains(&path);
-        tensor.parameter(param.id, (self.device)(&path), is_trained)
+        let is_trained = self.host.trained.contains(path);
+        tensor.parameter(param.id, (self.device)(path), is_trained)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
@@ -25,24 +25,106 @@ impl ParameterInfo {
 /// The parameters of a module in the order of its definition; nothing is initialised by looking.
 pub fn parameters<B: Backend, M: Module<B>>(module: &M) -> Vec<ParameterInfo> {
     let mut collector = Collector::default();
-    module.visit(&mut collector);
+    visit_by_path(module, &mut collector);
     collector.found
 }
 
-/// Where a walk over a module stands: the path of the parameter at hand, which is its key in a checkpoint.
+#[derive(Default)]
+struct Collector {
+    found: Vec<ParameterInfo>,
+}
+
+impl<B: Backend> PathVisitor<B> for Collector {
+    fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<B, D>>) {
+        self.found.push(ParameterInfo {
+            path: path.to_string(),
+            shape: param.lazy_shape().to_vec(),
+        });
+    }
+}
+
+/// Looks at parameters with their paths.
+pub trait PathVisitor<B: Backend> {
+    /// Called for each parameter; its path is its key in a checkpoint.
+    fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<B, D>>);
+}
+
+/// Shows every parameter of a module to a visitor, in the order of the module's definition.
+pub fn visit_by_path<B: Backend, M: Module<B>>(module: &M, visitor: &mut impl PathVisitor<B>) {
+    let path = ModulePath::default();
+    module.visit(&mut WithPath {
+        path,
+        inner: visitor,
+    });
+}
+
+/// Replaces parameters by their paths.
+pub trait PathMapper<B: Backend> {
+    /// What a parameter becomes; its path is its key in a checkpoint.
+    fn map<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<B, D>>,
+    ) -> Param<Tensor<B, D>>;
+}
+
+/// The module with every parameter replaced by what a mapper makes of it, in the order of the definition.
+pub fn map_by_path<B: Backend, M: Module<B>>(module: M, mapper: &mut impl PathMapper<B>) -> M {
+    let path = ModulePath::default();
+    module.map(&mut WithPath {
+        path,
+        inner: mapper,
+    })
+}
+
+/// A visitor or a mapper, and where in the module it is.
+struct WithPath<'a, T> {
+    path: ModulePath,
+    inner: &'a mut T,
+}
+
+impl<B: Backend, V: PathVisitor<B>> ModuleVisitor<B> for WithPath<'_, V> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.inner.visit(&self.path.to_string(), param);
+    }
+}
+
+impl<B: Backend, M: PathMapper<B>> ModuleMapper<B> for WithPath<'_, M> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        self.inner.map(&self.path.to_string(), param)
+    }
+}
+
+/// The path of the parameter at hand, while a module is visited.
 #[derive(Debug, Default)]
-pub struct ModulePath {
+struct ModulePath {
     names: Vec<String>,
 }
 
 impl ModulePath {
     /// Steps into a part of a module.
-    pub fn enter(&mut self, name: &str, container_type: &str) {
+    fn enter(&mut self, name: &str, container_type: &str) {
         self.names.push(step(name, container_type));
     }
 
     /// Steps out again.
-    pub fn exit(&mut self, _container_type: &str) {
+    fn exit(&mut self) {
         self.names.pop();
     }
 }
@@ -64,28 +146,5 @@ fn step(name: &str, container_type: &str) -> String {
         // Which architecture it is.
         _ if container_type.starts_with("Enum:") => String::new(),
         _ => name.to_string(),
-    }
-}
-
-#[derive(Default)]
-struct Collector {
-    path: ModulePath,
-    found: Vec<ParameterInfo>,
-}
-
-impl<B: Backend> ModuleVisitor<B> for Collector {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        self.found.push(ParameterInfo {
-            path: self.path.to_string(),
-            shape: param.lazy_shape().to_vec(),
-        });
     }
 }

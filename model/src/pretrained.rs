@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData};
 
@@ -18,7 +18,7 @@ use crate::error::{Error, Result, WeightFault};
 use crate::float_type::FloatType;
 use crate::host_weights::{HostTensor, HostWeights};
 use crate::layers::rotary::{RotaryPrecision, Rounding};
-use crate::parameters::{ModulePath, ParameterInfo, parameters};
+use crate::parameters::{ParameterInfo, PathMapper, map_by_path, parameters};
 use crate::rope_ratio::RopeRatio;
 use crate::tokenizer::Mode;
 
@@ -319,12 +319,11 @@ fn fill<B: Backend, M: Module<B>>(
         placement,
         host: HostWeights::default(),
         dtype,
-        path: ModulePath::default(),
         loaded: 0,
         progress,
         error: None,
     };
-    let module = module.map(&mut loader);
+    let module = map_by_path(module, &mut loader);
     match loader.error {
         Some(error) => Err(error),
         None => Ok((module, loader.host)),
@@ -374,15 +373,14 @@ struct Loader<'a> {
     placement: Placement,
     host: HostWeights,
     dtype: DType,
-    path: ModulePath,
     loaded: usize,
     progress: LoadProgress<'a>,
     error: Option<Error>,
 }
 
 impl Loader<'_> {
-    fn read(&mut self) -> Option<TensorData> {
-        let info = self.source.tensors.get(&self.path.to_string())?;
+    fn read(&mut self, path: &str) -> Option<TensorData> {
+        let info = self.source.tensors.get(path)?;
         (self.progress)(&info.name, self.loaded, self.source.tensors.len());
         self.loaded += 1;
         let raw =
@@ -393,28 +391,23 @@ impl Loader<'_> {
     }
 }
 
-impl<B: Backend> ModuleMapper<B> for Loader<'_> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+impl<B: Backend> PathMapper<B> for Loader<'_> {
+    fn map<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<B, D>>,
+    ) -> Param<Tensor<B, D>> {
         // After the first error nothing more is read.
         if self.error.is_some() {
             return param;
         }
-        let Some(data) = self.read() else {
+        let Some(data) = self.read(path) else {
             return param;
         };
         let (id, device) = (param.id, param.lazy_device());
-        let path = self.path.to_string();
-        if self.placement == Placement::Host && may_leave(&path, &data.shape) {
+        if self.placement == Placement::Host && may_leave(path, &data.shape) {
             let tensor = HostTensor::new(data);
-            self.host.insert(path, tensor.clone());
+            self.host.insert(path.to_string(), tensor.clone());
             return tensor.parameter(id, device, false);
         }
         let tensor = Tensor::from_data(data, (&device, self.dtype));

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Tensor};
 
 use crate::host_weights::is_offloaded;
 use crate::layers::to_type;
-use crate::parameters::ModulePath;
+use crate::parameters::{PathMapper, map_by_path};
 
 /// Makes exactly those parameters trainable whose path is accepted. A trainable parameter gets the type
 /// `master`, float32 where updates are to be exact, unless it lives in the host's memory; the others keep
@@ -17,30 +17,25 @@ pub fn set_trainable<B: Backend, M: Module<B>>(
     is_trainable: &dyn Fn(&str) -> bool,
     master: DType,
 ) -> M {
-    module.map(&mut Selector {
-        path: ModulePath::default(),
+    let mut selector = Selector {
         is_trainable,
         master,
-    })
+    };
+    map_by_path(module, &mut selector)
 }
 
 struct Selector<'a> {
-    path: ModulePath,
     is_trainable: &'a dyn Fn(&str) -> bool,
     master: DType,
 }
 
-impl<B: Backend> ModuleMapper<B> for Selector<'_> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        if !(self.is_trainable)(&self.path.to_string()) {
+impl<B: Backend> PathMapper<B> for Selector<'_> {
+    fn map<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<B, D>>,
+    ) -> Param<Tensor<B, D>> {
+        if !(self.is_trainable)(path) {
             return param.set_require_grad(false);
         }
         if is_offloaded(&param) {

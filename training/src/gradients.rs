@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use burn::backend::Autodiff;
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Param;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Shape, Tensor, TensorData, TensorMetadata, TensorPrimitive};
-use glmtune_model::parameters::ModulePath;
+use glmtune_model::parameters::{PathVisitor, visit_by_path};
 use glmtune_model::{CausalLm, GlmBackend};
 use rayon::prelude::*;
 
@@ -93,11 +93,10 @@ impl<B: GlmBackend> Gradients<B> {
         grads: &mut <Autodiff<B> as AutodiffBackend>::Gradients,
     ) -> Self {
         let mut collector = Collector {
-            path: ModulePath::default(),
             grads,
             found: Self::default(),
         };
-        model.visit(&mut collector);
+        visit_by_path(model, &mut collector);
         collector.found
     }
 
@@ -212,21 +211,12 @@ pub(crate) fn scalar<B: GlmBackend>(loss: Tensor<B, 1>) -> Result<f64> {
 }
 
 struct Collector<'a, B: GlmBackend> {
-    path: ModulePath,
     grads: &'a mut <Autodiff<B> as AutodiffBackend>::Gradients,
     found: Gradients<B>,
 }
 
-impl<B: GlmBackend> ModuleVisitor<Autodiff<B>> for Collector<'_, B> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Autodiff<B>, D>>) {
+impl<B: GlmBackend> PathVisitor<Autodiff<B>> for Collector<'_, B> {
+    fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<Autodiff<B>, D>>) {
         if !param.is_initialized() {
             return;
         }
@@ -236,7 +226,7 @@ impl<B: GlmBackend> ModuleVisitor<Autodiff<B>> for Collector<'_, B> {
         }
         if let Some(grad) = tensor.grad_remove(self.grads) {
             let grad = Gradient::Device(grad.into_primitive().tensor());
-            self.found.by_path.insert(self.path.to_string(), grad);
+            self.found.by_path.insert(path.to_string(), grad);
         }
     }
 }

@@ -11,7 +11,6 @@ pub mod checkpoint;
 pub mod data;
 pub mod deepspeed;
 pub mod device_failure;
-pub mod digest;
 pub mod error;
 pub mod forward;
 pub mod gradients;

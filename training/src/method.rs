@@ -10,6 +10,7 @@ use glmtune_model::adapters::{AdapterKind, LoraAdapter, LoraConfig, PrefixAdapte
 use glmtune_model::causal_lm::prefix_shape;
 use glmtune_model::checkpoint::RawTensor;
 use glmtune_model::host_weights::HostWeights;
+use glmtune_model::near_names::near_names;
 use glmtune_model::parameters::{ParameterInfo, parameters};
 use glmtune_model::pretrained::Pretrained;
 use glmtune_model::random_weights::seed_of;
@@ -333,16 +334,7 @@ fn fragments<'a>(paths: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
 }
 
 fn no_match(setting: &str, name: &str, known: &BTreeSet<String>) -> Error {
-    let mut near: Vec<&String> = known.iter().collect();
-    near.sort_by(|a, b| {
-        let likeness = |known: &str| strsim::jaro_winkler(name, known);
-        likeness(b).total_cmp(&likeness(a))
-    });
-    let near: Vec<&str> = near
-        .into_iter()
-        .take(NEAR_NAMES)
-        .map(String::as_str)
-        .collect();
+    let near = near_names(name, known.iter().map(String::as_str), NEAR_NAMES);
     Error::Request(format!(
         "{setting}: `{name}` matches no parameter of this model; near names: {}",
         near.join(", ")

@@ -9,7 +9,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use glmtune_model::host_weights::is_offloaded;
-use glmtune_model::parameters::ModulePath;
+use glmtune_model::parameters::{PathVisitor, visit_by_path};
 use glmtune_model::segment::SegmentPaths;
 use glmtune_model::{CausalLm, GlmBackend, Segment};
 
@@ -32,12 +32,11 @@ pub(crate) fn fetch<B: GlmBackend>(
     }
     let copy = model.clone();
     let mut reader = Reader {
-        path: ModulePath::default(),
         segments: model.segments(),
         segment,
         fault: None,
     };
-    copy.visit(&mut reader);
+    visit_by_path(&copy, &mut reader);
     match reader.fault {
         Some(fault) => Err(fault.into()),
         None => Ok(Cow::Owned(copy)),
@@ -91,27 +90,18 @@ impl<B: Backend> ModuleVisitor<B> for Search {
 
 /// Reads a segment's weights, which brings them to the device.
 struct Reader {
-    path: ModulePath,
     segments: &'static SegmentPaths,
     segment: Segment,
     /// A weight of no segment would never be read.
     fault: Option<glmtune_model::Error>,
 }
 
-impl<B: Backend> ModuleVisitor<B> for Reader {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+impl<B: Backend> PathVisitor<B> for Reader {
+    fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<B, D>>) {
         if !is_offloaded(param) {
             return;
         }
-        match self.segments.of(&self.path.to_string()) {
+        match self.segments.of(path) {
             Ok(segment) if segment == self.segment => drop(param.val()),
             Ok(_) => {}
             Err(fault) => self.fault = Some(fault),

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData, TensorPrimitive, bf16, f16};
 use glmtune_model::checkpoint::{self, Checkpoint, RawTensor};
 use glmtune_model::host_weights::{HostTensor, HostWeights, value};
-use glmtune_model::parameters::ModulePath;
+use glmtune_model::parameters::{PathMapper, PathVisitor, map_by_path, visit_by_path};
 use glmtune_model::{FloatType, GlmBackend};
 use rayon::prelude::*;
 
@@ -120,32 +120,22 @@ pub(crate) type Visit<'a> = &'a mut dyn FnMut(&str, &dyn Fn() -> TensorData) -> 
 /// Visits the parameters of a module in the order of its definition, until one fails.
 pub(crate) fn visit<B: Backend, M: Module<B>>(module: &M, visit: Visit<'_>) -> Result<()> {
     let mut visitor = Visitor {
-        path: ModulePath::default(),
         visit,
         result: Ok(()),
     };
-    module.visit(&mut visitor);
+    visit_by_path(module, &mut visitor);
     visitor.result
 }
 
 struct Visitor<'a> {
-    path: ModulePath,
     visit: Visit<'a>,
     result: Result<()>,
 }
 
-impl<B: Backend> ModuleVisitor<B> for Visitor<'_> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+impl<B: Backend> PathVisitor<B> for Visitor<'_> {
+    fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<B, D>>) {
         if self.result.is_ok() {
-            self.result = (self.visit)(&self.path.to_string(), &|| value(param).into_data());
+            self.result = (self.visit)(path, &|| value(param).into_data());
         }
     }
 }
@@ -161,13 +151,12 @@ pub(crate) fn restore<B: Backend, M: Module<B>>(
 ) -> Result<M> {
     let expected = file.entries().map(|info| info.name.clone()).collect();
     let mut restorer = Restorer {
-        path: ModulePath::default(),
         host,
         file,
         expected,
         error: None,
     };
-    let module = module.map(&mut restorer);
+    let module = map_by_path(module, &mut restorer);
     if let Some(name) = restorer.expected.first() {
         let detail = format!("`{name}` fits no parameter of this training");
         return Err(glmtune_model::Error::malformed(file.path(), detail).into());
@@ -179,28 +168,22 @@ pub(crate) fn restore<B: Backend, M: Module<B>>(
 }
 
 struct Restorer<'a> {
-    path: ModulePath,
     host: &'a mut HostWeights,
     file: &'a Checkpoint,
     expected: BTreeSet<String>,
     error: Option<crate::error::Error>,
 }
 
-impl<B: Backend> ModuleMapper<B> for Restorer<'_> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let path = self.path.to_string();
-        if !self.expected.remove(&path) || self.error.is_some() {
+impl<B: Backend> PathMapper<B> for Restorer<'_> {
+    fn map<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<B, D>>,
+    ) -> Param<Tensor<B, D>> {
+        if !self.expected.remove(path) || self.error.is_some() {
             return param;
         }
-        let data = match self.read(&path, &param.lazy_shape().to_vec()) {
+        let data = match self.read(path, &param.lazy_shape().to_vec()) {
             Ok(raw) => to_data(raw),
             Err(error) => {
                 self.error = Some(error);
@@ -208,9 +191,9 @@ impl<B: Backend> ModuleMapper<B> for Restorer<'_> {
             }
         };
         let (id, device) = (param.id, param.lazy_device());
-        if let Some(dtype) = self.host.get(&path).map(HostTensor::dtype) {
+        if let Some(dtype) = self.host.get(path).map(HostTensor::dtype) {
             let tensor = HostTensor::new(data.convert_dtype(dtype));
-            self.host.insert(path, tensor.clone());
+            self.host.insert(path.to_string(), tensor.clone());
             return tensor.parameter(id, device, true);
         }
         let tensor = Tensor::from_data(data, (&device, param.dtype()));

@@ -16,12 +16,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use super::dtype::DType;
 use super::reader::Checkpoint;
 use super::tensor::TensorInfo;
 use crate::adapters::AdapterKind;
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::files::read_object;
 
@@ -81,17 +81,16 @@ impl Fingerprint {
         config.retain(|key, value| ARCHITECTURE.contains(&key.as_str()) && !value.is_null());
         let checkpoint = Checkpoint::open(dir)?;
         let tensors: Vec<&TensorInfo> = checkpoint.entries().filter(|info| counts(info)).collect();
-        let mut digest = Sha256::new();
+        let mut digest = Digest::default();
         let mut values = Vec::with_capacity(tensors.len());
         for info in &tensors {
-            digest.update(info.name.as_bytes());
-            digest.update(format!("{:?}", info.shape));
+            digest = digest.with(&info.name).with(format!("{:?}", info.shape));
             let elements = info.elements();
             let middle = elements / 2;
             for first in [0, middle, elements.saturating_sub(STRETCH)] {
                 let count = STRETCH.min(elements - first);
                 let stretch = checkpoint.floats(&info.name, first, count)?;
-                digest.update(bytemuck::cast_slice(&stretch));
+                digest = digest.with(bytemuck::cast_slice::<f32, u8>(&stretch));
                 if first == middle {
                     values.push(stretch.first().copied().unwrap_or(0.0));
                 }
@@ -100,7 +99,7 @@ impl Fingerprint {
         Ok(Self {
             config,
             dtype: coarsest(&tensors).name().to_string(),
-            digest: format!("{:x}", digest.finalize()),
+            digest: digest.hex(),
             sample: spread(&values),
         })
     }

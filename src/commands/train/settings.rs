@@ -3,10 +3,8 @@
 use glmtune_model::FloatType;
 use glmtune_model::rows::LayoutLimits;
 use glmtune_model::tokenizer::Mode;
-use glmtune_training::deepspeed::{DeepSpeedConfig, SchedulerKind, WarmupType};
+use glmtune_training::deepspeed::DeepSpeedConfig;
 use glmtune_training::optim::AdamWSettings;
-use glmtune_training::precision::LossScaleSettings;
-use glmtune_training::schedule::{Decay, Warmup};
 use glmtune_training::settings::{Method, OnNan, TrainSettings};
 
 use crate::cli::{NanPolicy, TrainArgs, TrainType};
@@ -38,50 +36,30 @@ pub fn settings(
         max_steps: args.max_steps,
         learning_rate: args
             .learning_rate
-            // DeepSpeed's schedulers overrule the optimizer's own rate.
-            .or(scheduler.warmup_max_lr)
-            .or(optimizer.lr)
+            .or(file.learning_rate)
             .unwrap_or(defaults.learning_rate),
-        min_learning_rate: args.min_learning_rate.or(scheduler.warmup_min_lr),
+        min_learning_rate: args.min_learning_rate.or(scheduler.min_learning_rate),
         warmup_ratio: args.warmup_ratio,
-        warmup_steps: args.warmup_steps.or(scheduler.warmup_num_steps),
-        warmup: match scheduler.warmup_type {
-            WarmupType::Log => Warmup::Log,
-            WarmupType::Linear => Warmup::Linear,
-        },
-        decay: match scheduler.kind {
-            SchedulerKind::WarmupDecay => Decay::Linear,
-            SchedulerKind::Warmup => Decay::None,
-        },
-        schedule_steps: scheduler.total_num_steps,
+        warmup_steps: args.warmup_steps.or(scheduler.warmup_steps),
+        warmup: scheduler.warmup,
+        decay: scheduler.decay,
+        schedule_steps: scheduler.total_steps,
         optimizer: AdamWSettings {
-            beta1: args
-                .adam_beta1
-                .or(optimizer.betas.map(|betas| betas.0))
-                .unwrap_or(defaults.optimizer.beta1),
-            beta2: args
-                .adam_beta2
-                .or(optimizer.betas.map(|betas| betas.1))
-                .unwrap_or(defaults.optimizer.beta2),
-            epsilon: args
-                .adam_epsilon
-                .or(optimizer.eps)
-                .unwrap_or(defaults.optimizer.epsilon),
-            weight_decay: args
-                .weight_decay
-                .or(optimizer.weight_decay)
-                .unwrap_or(defaults.optimizer.weight_decay),
+            beta1: args.adam_beta1.unwrap_or(optimizer.beta1),
+            beta2: args.adam_beta2.unwrap_or(optimizer.beta2),
+            epsilon: args.adam_epsilon.unwrap_or(optimizer.epsilon),
+            weight_decay: args.weight_decay.unwrap_or(optimizer.weight_decay),
         },
         // 0 is no clipping, as in DeepSpeed.
         max_grad_norm: clipping
             .or(defaults.max_grad_norm)
             .filter(|&norm| norm != 0.0),
-        loss_scale: file.fp16.enabled.then(|| loss_scale(file)),
+        loss_scale: file.fp16,
         seed: args.seed,
         shuffle: !args.no_shuffle,
         longest_first: args.longest_first,
-        offload_optimizer: args.offload_optimizer || file.offload_optimizer,
-        offload_param: args.offload_param || file.offload_param,
+        offload_optimizer: args.offload_optimizer || file.zero.offload_optimizer,
+        offload_param: args.offload_param || file.zero.offload_param,
         gradient_checkpointing: args.gradient_checkpointing,
         dtype,
         on_nan: match args.on_nan {
@@ -156,17 +134,6 @@ fn parts(names: &[String]) -> Vec<String> {
     named.map(str::to_string).collect()
 }
 
-fn loss_scale(file: &DeepSpeedConfig) -> LossScaleSettings {
-    let fp16 = &file.fp16;
-    LossScaleSettings {
-        fixed: fp16.loss_scale,
-        initial_scale_power: fp16.initial_scale_power,
-        loss_scale_window: fp16.loss_scale_window,
-        hysteresis: fp16.hysteresis,
-        min_loss_scale: fp16.min_loss_scale,
-    }
-}
-
 /// What a DeepSpeed file asks for and does not get on so many devices of all processes together, one line each.
 pub fn unmet(file: &DeepSpeedConfig, dtype: FloatType, devices: usize) -> Vec<String> {
     let mut lines = Vec::new();
@@ -176,14 +143,14 @@ pub fn unmet(file: &DeepSpeedConfig, dtype: FloatType, devices: usize) -> Vec<St
         }
     };
     say(
-        file.zero_stage > 0 && devices <= 1,
+        file.zero.stage > 0 && devices <= 1,
         format!(
             "zero_optimization.stage {}: nothing to share out on one device",
-            file.zero_stage
+            file.zero.stage
         ),
     );
     say(
-        file.fp16.enabled && dtype != FloatType::F16,
+        file.fp16.is_some() && dtype != FloatType::F16,
         format!(
             "fp16.enabled: computing in {dtype}, which needs no loss scale; --dtype f16 asks for it"
         ),

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use glmtune_model::digest::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
 use super::progress::TrainingProgress;
-use crate::digest::Digest;
 use crate::saving::RunId;
 
 /// Version of the layout.

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use glmtune_model::checkpoint::{AtomicFile, remove_stale};
+use glmtune_model::digest::{Digest, LENGTH as DIGEST};
 use glmtune_model::files;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,6 @@ use super::dataset::Dataset;
 use super::settings::DataSettings;
 use super::summary::Summary;
 use super::token_store::TokenStore;
-use crate::digest::{Digest, LENGTH as DIGEST};
 use crate::error::Result;
 
 /// First bytes of the file, version included.

@@ -1,8 +1,7 @@
 //! Rows, token ids and targets of all rows in two arrays, and nothing else of the file.
 
+use glmtune_model::digest::Digest;
 use glmtune_model::rows::{IGNORED, TrainingRow};
-
-use crate::digest::Digest;
 
 /// Rows one after the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use burn::backend::Autodiff;
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Param;
 use burn::tensor::Tensor;
 use glmtune_model::host_weights::{HostTensor, HostWeights};
-use glmtune_model::parameters::ModulePath;
+use glmtune_model::parameters::{PathMapper, map_by_path};
 use glmtune_model::{CausalLm, GlmBackend};
 
 use super::{Optimizer, Update, Weight};
@@ -26,14 +26,13 @@ pub fn apply<B: GlmBackend>(
     update: Update,
 ) -> Result<CausalLm<Autodiff<B>>> {
     let mut updater = Updater {
-        path: ModulePath::default(),
         grads: gradients.into_paths(),
         host,
         optimizer,
         update,
         error: None,
     };
-    let model = model.map(&mut updater);
+    let model = map_by_path(model, &mut updater);
     match updater.error {
         Some(error) => Err(error),
         None => Ok(model),
@@ -41,7 +40,6 @@ pub fn apply<B: GlmBackend>(
 }
 
 struct Updater<'a, B: GlmBackend> {
-    path: ModulePath,
     grads: BTreeMap<String, Gradient<B>>,
     host: &'a mut HostWeights,
     optimizer: &'a mut dyn Optimizer<B>,
@@ -49,36 +47,28 @@ struct Updater<'a, B: GlmBackend> {
     error: Option<Error>,
 }
 
-impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for Updater<'_, B> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
-    }
-
-    fn map_float<const D: usize>(
+impl<B: GlmBackend> PathMapper<Autodiff<B>> for Updater<'_, B> {
+    fn map<const D: usize>(
         &mut self,
+        path: &str,
         param: Param<Tensor<Autodiff<B>, D>>,
     ) -> Param<Tensor<Autodiff<B>, D>> {
-        let path = self.path.to_string();
-        let Some(grad) = self.grads.remove(&path) else {
+        let Some(grad) = self.grads.remove(path) else {
             return param;
         };
         let (id, device, shape) = (param.id, param.lazy_device(), param.lazy_shape());
-        let weight = match self.host.get(&path) {
+        let weight = match self.host.get(path) {
             Some(tensor) => Weight::Host(tensor.data()),
             None => Weight::Device(param.into_value().inner().into_primitive().tensor()),
         };
         // No handle on a weight on the device stays here, so that it can be updated in place.
-        match self.optimizer.update(&path, weight, grad, self.update) {
+        match self.optimizer.update(path, weight, grad, self.update) {
             Ok(Weight::Device(weight)) => {
                 Param::initialized(id, Tensor::from_inner(float(weight)).require_grad())
             }
             Ok(Weight::Host(data)) => {
                 let tensor = HostTensor::new(data);
-                self.host.insert(path, tensor.clone());
+                self.host.insert(path.to_string(), tensor.clone());
                 tensor.parameter(id, device, true)
             }
             Err(error) => {

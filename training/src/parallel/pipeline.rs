@@ -11,12 +11,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use burn::backend::Autodiff;
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Param;
 use burn::tensor::Tensor;
 use glmtune_model::architecture::through_host;
 use glmtune_model::device_health::settle;
 use glmtune_model::host_weights::HostWeights;
-use glmtune_model::parameters::{ModulePath, parameters};
+use glmtune_model::parameters::{PathMapper, map_by_path, parameters};
 use glmtune_model::{CausalLm, GlmBackend, Segment};
 
 use super::data::GradientPass;
@@ -91,33 +91,22 @@ impl<B: GlmBackend> Stages<B> {
         host: &HostWeights,
     ) -> Result<CausalLm<Autodiff<B>>> {
         let homes = self.homes(&model)?;
-        let placed = model.map(&mut StagePlacement::<B> {
-            homes: &homes,
-            path: ModulePath::default(),
-        });
+        let placed = map_by_path(model, &mut StagePlacement::<B> { homes: &homes });
         Ok(host.bind(placed, &|path| homes[path].clone()))
     }
 }
 
 struct StagePlacement<'a, B: GlmBackend> {
     homes: &'a BTreeMap<String, B::Device>,
-    path: ModulePath,
 }
 
-impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for StagePlacement<'_, B> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
-    }
-
-    fn map_float<const D: usize>(
+impl<B: GlmBackend> PathMapper<Autodiff<B>> for StagePlacement<'_, B> {
+    fn map<const D: usize>(
         &mut self,
+        path: &str,
         param: Param<Tensor<Autodiff<B>, D>>,
     ) -> Param<Tensor<Autodiff<B>, D>> {
-        leaf_on(param, &self.homes[&self.path.to_string()])
+        leaf_on(param, &self.homes[path])
     }
 }
 

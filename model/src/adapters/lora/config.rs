@@ -6,8 +6,9 @@ use serde_json::{Map, Number, Value, json};
 
 use super::pattern::{Patterns, TargetModules};
 use crate::checkpoint::write_json;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files::read_object;
+use crate::json_settings::{self, FLAG, Form, NUMBER, STRING, Section};
 
 /// File of PEFT's settings.
 pub(super) const ADAPTER_CONFIG: &str = "adapter_config.json";
@@ -34,19 +35,6 @@ const WITHOUT_EFFECT: [&str; 19] = [
     "runtime_config",
     "task_type",
     "velora_config",
-];
-
-/// Keys that are read below.
-const READ: [&str; 9] = [
-    "alpha_pattern",
-    "bias",
-    "init_lora_weights",
-    "lora_alpha",
-    "r",
-    "rank_pattern",
-    "target_modules",
-    "use_rslora",
-    "fan_in_fan_out",
 ];
 
 /// The settings of a LoRA adapter.
@@ -108,59 +96,44 @@ impl LoraConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Directory`] with all keys whose values change what the adapter computes in a way that is not
-    /// supported; [`Error::Io`] and [`Error::Json`] if the file cannot be read or parsed.
+    /// [`Error::Config`](crate::Error::Config) with all keys whose values change what the adapter computes in a
+    /// way that is not supported; otherwise as [`read_object`].
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(ADAPTER_CONFIG);
-        let object = read_object(&path)?;
-        Self::from_json(&object).map_err(|faults| {
-            let list = faults.join("\n  ");
-            Error::directory(
-                &path,
-                format!("{} setting(s) cannot be used:\n  {list}", faults.len()),
-            )
-        })
+        Self::from_json(&read_object(&path)?, &path)
     }
 
     /// Writes `adapter_config.json` into a directory, for PEFT 0.5 and later.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the directory cannot be written to.
+    /// [`Error::Io`](crate::Error::Io) if the directory cannot be written to.
     pub fn write(&self, dir: &Path) -> Result<()> {
         write_json(&dir.join(ADAPTER_CONFIG), &self.to_json())
     }
 
-    fn from_json(object: &Map<String, Value>) -> std::result::Result<Self, Vec<String>> {
-        let mut reader = Reader {
-            object,
-            faults: Vec::new(),
-        };
-        let config = Self {
-            rank: reader.rank(),
-            alpha: reader.alpha(),
-            dropout: reader
-                .get("lora_dropout")
-                .and_then(Value::as_f64)
-                .unwrap_or(0.0),
-            target_modules: reader.target_modules(),
-            rank_pattern: reader.patterns("rank_pattern", "whole numbers from 1", |value| {
-                value
-                    .as_u64()
-                    .filter(|&rank| rank > 0)
-                    .map(|rank| rank as usize)
-            }),
-            alpha_pattern: reader.patterns("alpha_pattern", "numbers", Value::as_f64),
-            use_rslora: reader.flag("use_rslora"),
-            base_model: reader.text("base_model_name_or_path"),
-            revision: reader.text("revision"),
-        };
-        reader.check_fixed();
-        reader.check_rest();
-        if reader.faults.is_empty() {
-            Ok(config)
-        } else {
-            Err(reader.faults)
+    fn from_json(object: &Map<String, Value>, path: &Path) -> Result<Self> {
+        let (config, _) = json_settings::read(object, path, |keys| {
+            let config = Self::parse(keys);
+            check_fixed(keys);
+            check_rest(keys);
+            config
+        })?;
+        Ok(config)
+    }
+
+    fn parse(keys: &mut Section<'_>) -> Self {
+        let name = |name: Option<String>| name.filter(|name| !name.is_empty());
+        Self {
+            rank: keys.require("r", &RANK).unwrap_or(1),
+            alpha: keys.require("lora_alpha", &ALPHA).unwrap_or(1.0),
+            dropout: keys.read_or("lora_dropout", &NUMBER, 0.0),
+            target_modules: target_modules(keys),
+            rank_pattern: patterns(keys, "rank_pattern", &RANK, "whole numbers from 1"),
+            alpha_pattern: patterns(keys, "alpha_pattern", &ALPHA, "numbers"),
+            use_rslora: keys.read_or("use_rslora", &FLAG, false),
+            base_model: name(keys.read("base_model_name_or_path", &STRING)),
+            revision: name(keys.read("revision", &STRING)),
         }
     }
 
@@ -214,139 +187,95 @@ fn number(value: f64) -> Value {
     }
 }
 
-/// Reads keys and collects what is wrong with them.
-struct Reader<'a> {
-    object: &'a Map<String, Value>,
-    faults: Vec<String>,
+const RANK: Form<usize> = Form {
+    expected: "a whole number from 1",
+    read: |value| {
+        let rank = u32::try_from(value.as_u64()?).ok()?;
+        (rank > 0).then_some(rank as usize)
+    },
+};
+
+const ALPHA: Form<f64> = Form {
+    expected: "a number",
+    read: Value::as_f64,
+};
+
+fn target_modules(keys: &mut Section<'_>) -> TargetModules {
+    const KEY: &str = "target_modules";
+    let value = keys.value(KEY);
+    let parsed = match value {
+        Some(Value::Array(names)) => {
+            let names: Option<Vec<_>> = names.iter().map(Value::as_str).collect();
+            names
+                .map(TargetModules::names)
+                .ok_or_else(|| "a list of names".to_owned())
+        }
+        Some(Value::String(text)) => TargetModules::parse(text),
+        _ => Err("a list of names, an expression or \"all-linear\"".to_owned()),
+    };
+    parsed.unwrap_or_else(|expected| {
+        match value {
+            Some(value) => keys.wrong(KEY, value, &expected),
+            None => keys.wrong(KEY, "nothing", &expected),
+        }
+        TargetModules::AllLinear
+    })
 }
 
-impl<'a> Reader<'a> {
-    /// A key's value; null is as good as nothing.
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.object.get(key).filter(|value| !value.is_null())
-    }
-
-    fn fault(&mut self, key: &str, expected: &str) {
-        let found = match self.object.get(key) {
-            Some(value) => shorten(&value.to_string()),
-            None => "nothing".to_owned(),
-        };
-        self.faults
-            .push(format!("`{key}`: found {found}, expected {expected}"));
-    }
-
-    fn rank(&mut self) -> usize {
-        match self.get("r").and_then(Value::as_u64) {
-            Some(rank) if rank > 0 && rank <= u32::MAX.into() => rank as usize,
-            _ => {
-                self.fault("r", "a whole number from 1");
-                1
-            }
+/// Values of a form by patterns of modules' names; `forms` says it of several.
+fn patterns<T>(
+    keys: &mut Section<'_>,
+    key: &'static str,
+    form: &Form<T>,
+    forms: &str,
+) -> Patterns<T> {
+    let entries = keys.read_by(key, &format!("an object of {forms}"), |value| {
+        let entries = value.as_object()?.iter();
+        entries
+            .map(|(pattern, value)| Some((pattern.clone(), (form.read)(value)?)))
+            .collect::<Option<Vec<_>>>()
+    });
+    Patterns::new(entries.unwrap_or_default()).unwrap_or_else(|reason| {
+        if let Some(value) = keys.value(key) {
+            keys.wrong(key, value, &format!("regular expressions: {reason}"));
         }
-    }
+        Patterns::default()
+    })
+}
 
-    fn alpha(&mut self) -> f64 {
-        self.get("lora_alpha")
-            .and_then(Value::as_f64)
-            .unwrap_or_else(|| {
-                self.fault("lora_alpha", "a number");
-                1.0
-            })
-    }
+/// Keys of which some values alone mean the same here as in PEFT.
+fn check_fixed(keys: &mut Section<'_>) {
+    keys.require("peft_type", &LORA);
+    keys.only("bias", "none");
+    keys.only("fan_in_fan_out", false);
+    keys.read("init_lora_weights", &INITIALIZATION);
+}
 
-    fn flag(&mut self, key: &str) -> bool {
-        match self.get(key) {
-            None => false,
-            Some(Value::Bool(flag)) => *flag,
-            Some(_) => {
-                self.fault(key, "true or false");
-                false
-            }
+const LORA: Form<()> = Form {
+    expected: "\"LORA\"",
+    read: |value| (value == "LORA").then_some(()),
+};
+
+/// How the factors were initialized, if that left the base model as it was.
+const INITIALIZATION: Form<()> = Form {
+    expected: "true, false, \"gaussian\", \"eva\" or \"orthogonal\": the others change the base weights \
+               (PEFT can convert such an adapter when it saves it)",
+    read: |value| match value {
+        Value::Bool(_) => Some(()),
+        Value::String(name) => {
+            matches!(name.as_str(), "gaussian" | "eva" | "orthogonal").then_some(())
         }
-    }
+        _ => None,
+    },
+};
 
-    fn text(&self, key: &str) -> Option<String> {
-        let text = self.get(key).and_then(Value::as_str);
-        text.filter(|text| !text.is_empty()).map(str::to_owned)
-    }
-
-    fn target_modules(&mut self) -> TargetModules {
-        let parsed = match self.get("target_modules") {
-            Some(Value::Array(names)) => {
-                let names: Option<Vec<_>> = names.iter().map(Value::as_str).collect();
-                names
-                    .map(TargetModules::names)
-                    .ok_or_else(|| "a list of names".to_owned())
-            }
-            Some(Value::String(text)) => TargetModules::parse(text),
-            _ => Err("a list of names, an expression or \"all-linear\"".to_owned()),
-        };
-        parsed.unwrap_or_else(|expected| {
-            self.fault("target_modules", &expected);
-            TargetModules::AllLinear
-        })
-    }
-
-    fn patterns<T>(
-        &mut self,
-        key: &str,
-        expected: &str,
-        read: impl Fn(&Value) -> Option<T>,
-    ) -> Patterns<T> {
-        let entries = match self.get(key) {
-            None => Some(Vec::new()),
-            Some(Value::Object(entries)) => entries
-                .iter()
-                .map(|(pattern, value)| Some((pattern.clone(), read(value)?)))
-                .collect(),
-            Some(_) => None,
-        };
-        let Some(entries) = entries else {
-            self.fault(key, &format!("an object of {expected}"));
-            return Patterns::default();
-        };
-        Patterns::new(entries).unwrap_or_else(|reason| {
-            self.fault(key, &format!("regular expressions: {reason}"));
-            Patterns::default()
-        })
-    }
-
-    /// Keys that have one value with which glmtune computes the same as PEFT.
-    fn check_fixed(&mut self) {
-        if self.get("peft_type").and_then(Value::as_str) != Some("LORA") {
-            self.fault("peft_type", "\"LORA\"");
-        }
-        if self.get("bias").is_some_and(|bias| bias != "none") {
-            self.fault("bias", "\"none\"");
-        }
-        if self.flag("fan_in_fan_out") {
-            self.fault("fan_in_fan_out", "false");
-        }
-        let unchanged_base = match self.get("init_lora_weights") {
-            None | Some(Value::Bool(_)) => true,
-            Some(Value::String(name)) => matches!(name.as_str(), "gaussian" | "eva" | "orthogonal"),
-            Some(_) => false,
-        };
-        if !unchanged_base {
-            let expected = "true, false, \"gaussian\", \"eva\" or \"orthogonal\": the others change the base \
-                            weights (PEFT can convert such an adapter when it saves it)";
-            self.fault("init_lora_weights", expected);
-        }
-    }
-
-    /// Everything else must be off: a later PEFT may have put a meaning there that is not known here.
-    fn check_rest(&mut self) {
-        let rest: Vec<_> = self
-            .object
-            .iter()
-            .filter(|(key, value)| {
-                let known = READ.contains(&key.as_str()) || WITHOUT_EFFECT.contains(&key.as_str());
-                !known && !is_off(value)
-            })
-            .map(|(key, _)| key.as_str())
-            .collect();
-        for key in rest {
-            self.fault(key, "null, false or nothing: it may change what the adapter computes and is not supported");
+/// Everything else must be off: a later PEFT may have put a meaning there that is not known here.
+fn check_rest(keys: &mut Section<'_>) {
+    keys.accept(&WITHOUT_EFFECT);
+    for (key, value) in keys.unknown() {
+        if !is_off(value) {
+            let expected = "null, false or nothing: it may change what the adapter computes and is not supported";
+            keys.wrong(key, value, expected);
         }
     }
 }
@@ -358,13 +287,6 @@ fn is_off(value: &Value) -> bool {
         Value::Array(items) => items.is_empty(),
         Value::Object(entries) => entries.is_empty(),
         _ => false,
-    }
-}
-
-fn shorten(text: &str) -> String {
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }
 
@@ -396,12 +318,12 @@ mod tests {
         }
     }
 
-    fn with(changes: &[(&str, Value)]) -> std::result::Result<LoraConfig, Vec<String>> {
+    fn with(changes: &[(&str, Value)]) -> Result<LoraConfig> {
         let mut object = current();
         for (key, value) in changes {
             object.insert((*key).to_owned(), value.clone());
         }
-        LoraConfig::from_json(&object)
+        LoraConfig::from_json(&object, Path::new(ADAPTER_CONFIG))
     }
 
     #[test]
@@ -448,14 +370,13 @@ mod tests {
             ("alpha_pattern", json!({"(": 1})),
             ("use_rslora", json!(1)),
         ];
-        let faults = with(&changes).expect_err("must be refused");
-        assert_eq!(faults.len(), changes.len(), "{faults:#?}");
+        let error = with(&changes).expect_err("must be refused");
+        assert!(error.is_request());
+        let message = error.to_string();
+        assert_eq!(message.lines().count(), 1 + changes.len(), "{message}");
         for (key, _) in changes {
-            let start = format!("`{key}`: found ");
-            assert!(
-                faults.iter().any(|fault| fault.starts_with(&start)),
-                "{key}"
-            );
+            let fault = format!("\n  key `{key}`: found ");
+            assert!(message.contains(&fault), "{key}: {message}");
         }
     }
 

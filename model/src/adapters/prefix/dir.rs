@@ -11,6 +11,7 @@ use crate::checkpoint::write_safetensors;
 use crate::checkpoint::{Checkpoint, DType, RawTensor, TensorInfo, write_json};
 use crate::error::{Error, Result, WeightFault};
 use crate::files::{self, Limit, read_object};
+use crate::json_settings::{self, FLAG, Form};
 
 /// File of a model's settings, among them those of a prefix.
 const CONFIG: &str = "config.json";
@@ -51,14 +52,14 @@ impl PrefixAdapter {
     ///
     /// # Errors
     ///
-    /// [`Error::Key`] if `pre_seq_len` or `prefix_projection` cannot be used or contradicts the embedding;
+    /// [`Error::Config`] if `pre_seq_len` or `prefix_projection` cannot be used, [`Error::Key`] if the length
+    /// contradicts the embedding;
     /// [`Error::Weights`] with every tensor of the prefix encoder that is missing, unknown or of a wrong
     /// type; otherwise as [`Checkpoint::open`].
     pub fn open(dir: &Path) -> Result<Self> {
         let config_path = dir.join(CONFIG);
         let config = read_object(&config_path)?;
-        let pre_seq_len = read_length(&config, &config_path)?;
-        let prefix_projection = read_projection(&config, &config_path)?;
+        let (pre_seq_len, prefix_projection) = read_shape(&config, &config_path)?;
         let weights = Checkpoint::open(dir)?;
         let tensors: Vec<_> = weights
             .entries()
@@ -137,31 +138,22 @@ impl PrefixAdapter {
     }
 }
 
-fn read_length(config: &Map<String, Value>, path: &Path) -> Result<usize> {
-    let value = config.get("pre_seq_len").unwrap_or(&Value::Null);
-    match value.as_u64().and_then(|len| usize::try_from(len).ok()) {
-        Some(len) if len > 0 => Ok(len),
-        _ => Err(Error::key(
-            path,
-            "pre_seq_len",
-            value,
-            "the number of prefix positions",
-        )),
-    }
+/// Prefix positions, and whether an MLP follows the embedding.
+fn read_shape(config: &Map<String, Value>, path: &Path) -> Result<(usize, bool)> {
+    let (shape, _) = json_settings::read(config, path, |keys| {
+        let length = keys.require("pre_seq_len", &LENGTH).unwrap_or(1);
+        (length, keys.read_or("prefix_projection", &FLAG, false))
+    })?;
+    Ok(shape)
 }
 
-fn read_projection(config: &Map<String, Value>, path: &Path) -> Result<bool> {
-    match config.get("prefix_projection") {
-        None | Some(Value::Null) => Ok(false),
-        Some(Value::Bool(flag)) => Ok(*flag),
-        Some(other) => Err(Error::key(
-            path,
-            "prefix_projection",
-            other,
-            "true or false",
-        )),
-    }
-}
+const LENGTH: Form<usize> = Form {
+    expected: "the number of prefix positions",
+    read: |value| {
+        let length = usize::try_from(value.as_u64()?).ok()?;
+        (length > 0).then_some(length)
+    },
+};
 
 /// The names, under [`PREFIX_ENCODER`], of the parameters of a prefix encoder.
 fn expected_names(prefix_projection: bool) -> Vec<&'static str> {

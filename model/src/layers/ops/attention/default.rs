@@ -4,41 +4,14 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Tensor, TensorMetadata};
 
+use super::sizes::Sizes;
 use super::{AttentionInput, AttentionOutput};
 use crate::layers::ops::primitive::{unwrap, wrap};
 
 /// Scores of at most this many elements exist at once (256 MiB in float32).
 const MAX_SCORES: usize = 1 << 26;
 
-/// The sizes of one attention.
-struct Sizes {
-    batch: usize,
-    queries: usize,
-    heads: usize,
-    head_dim: usize,
-    keys: usize,
-    groups: usize,
-}
-
 impl Sizes {
-    fn of<B: Backend>(input: &AttentionInput<B>) -> Self {
-        let query = input.query.shape();
-        let key = input.key.shape();
-        Self {
-            batch: query[0],
-            queries: query[1],
-            heads: query[2],
-            head_dim: query[3],
-            keys: key[1],
-            groups: key[2],
-        }
-    }
-
-    /// Heads that share one group of keys and values.
-    fn share(&self) -> usize {
-        self.heads / self.groups
-    }
-
     /// Ranges of queries whose scores fit the bound of memory.
     fn query_chunks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let per_query = (self.batch * self.heads * self.keys).max(1);

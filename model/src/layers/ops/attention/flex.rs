@@ -7,6 +7,7 @@ use burn_flex::Flex;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use super::sizes::Sizes;
 use super::{AttentionInput, AttentionOps, AttentionOutput};
 use crate::layers::mask::MaskSpec;
 use crate::layers::ops::flex::Float;
@@ -30,34 +31,7 @@ impl AttentionOps for Flex {
 /// Queries whose scores are computed together.
 const BLOCK: usize = 64;
 
-/// The sizes of one attention.
-#[derive(Clone, Copy)]
-struct Sizes {
-    batch: usize,
-    queries: usize,
-    heads: usize,
-    head_dim: usize,
-    keys: usize,
-    groups: usize,
-}
-
 impl Sizes {
-    fn of(input: &AttentionInput<Flex>) -> Self {
-        let (query, key) = (input.query.shape(), input.key.shape());
-        Self {
-            batch: query[0],
-            queries: query[1],
-            heads: query[2],
-            head_dim: query[3],
-            keys: key[1],
-            groups: key[2],
-        }
-    }
-
-    fn share(&self) -> usize {
-        self.heads / self.groups
-    }
-
     /// Elements from one query to the next of the same head.
     fn query_stride(&self) -> usize {
         self.heads * self.head_dim

@@ -4,6 +4,7 @@ mod autodiff;
 pub mod default;
 #[cfg(feature = "flex")]
 mod flex;
+mod sizes;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;

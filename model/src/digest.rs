@@ -3,19 +3,19 @@
 use std::io::Read;
 use std::path::Path;
 
-use glmtune_model::files;
 use sha2::{Digest as _, Sha256};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::files;
 
 /// Bytes of a digest.
-pub(crate) const LENGTH: usize = 32;
+pub const LENGTH: usize = 32;
 /// Bytes of a file that are digested at a time.
 const CHUNK: usize = 1 << 20;
 
 /// A digest in the making.
 #[derive(Debug, Default)]
-pub(crate) struct Digest(Sha256);
+pub struct Digest(Sha256);
 
 impl Digest {
     /// The digest of some bytes.
@@ -34,7 +34,7 @@ impl Digest {
         loop {
             let read = file
                 .read(&mut buffer)
-                .map_err(|error| glmtune_model::Error::io(path, error))?;
+                .map_err(|error| Error::io(path, error))?;
             if read == 0 {
                 return Ok((digest, bytes));
             }
