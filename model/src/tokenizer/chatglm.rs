@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::engine::{self, Subwords};
 use super::limits;
+use super::loaded::Loaded;
 use super::mode::Mode;
+use super::published::{Published, Subwords};
 use super::sentencepiece::{Algorithm, SentencePiece};
 use super::settings::Settings;
 use super::special::Specials;
 use super::unigram::Unigram;
 use super::vocabulary::Vocabulary;
-use super::{Tokenizer, pad_id};
 use crate::error::{Error, Result};
 
 /// Image tokens that stand before the text's where the settings do not say: those of the first release.
@@ -20,7 +20,7 @@ const IMAGE_TOKENS: u32 = 20_000;
 const SPECIALS: [&str; 5] = ["[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>"];
 
 /// Reads `ice_text.model`.
-pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Tokenizer> {
+pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Loaded<Published>> {
     let model = SentencePiece::parse(path, bytes)?;
     if model.algorithm != Algorithm::Unigram {
         return Err(Error::malformed(path, "not a unigram model"));
@@ -45,12 +45,10 @@ pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Tok
     let specials: Specials = vocabulary.specials().chain(ordinary).collect();
 
     let subwords = Subwords::Unigram(Unigram::new(&model, Arc::new(vocabulary)));
-    let engine = engine::of_pieces(&model, subwords, true)
+    let engine = Published::of_pieces(&model, subwords, true)
         .map_err(|detail| Error::malformed(path, detail))?;
-    Ok(Tokenizer {
+    Ok(Loaded {
         engine,
-        pad_id: pad_id(&specials, settings),
-        path: path.to_path_buf(),
         specials,
         mode: Mode::Glm,
     })

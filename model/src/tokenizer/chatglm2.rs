@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::engine::{self, Subwords};
+use super::loaded::Loaded;
 use super::mode::Mode;
+use super::published::{Published, Subwords};
 use super::ranked_bpe::RankedBpe;
 use super::sentencepiece::{Algorithm, SentencePiece};
 use super::settings::Settings;
 use super::special::Specials;
 use super::vocabulary::{Kind, Token, Vocabulary};
-use super::{Tokenizer, pad_id};
 use crate::error::{Error, Result};
 
 /// After the pieces of the model file, in both families.
@@ -24,7 +24,7 @@ pub(super) fn load(
     bytes: &[u8],
     mode: Option<Mode>,
     settings: &Settings,
-) -> Result<Tokenizer> {
+) -> Result<Loaded<Published>> {
     let model = SentencePiece::parse(path, bytes)?;
     if model.algorithm != Algorithm::Bpe {
         return Err(Error::malformed(path, "not a BPE model"));
@@ -47,12 +47,10 @@ pub(super) fn load(
     let specials: Specials = vocabulary.specials().collect();
 
     let subwords = Subwords::Bpe(RankedBpe::from_scores(&model, Arc::new(vocabulary)));
-    let engine = engine::of_pieces(&model, subwords, false)
+    let engine = Published::of_pieces(&model, subwords, false)
         .map_err(|detail| Error::malformed(path, detail))?;
-    Ok(Tokenizer {
+    Ok(Loaded {
         engine,
-        pad_id: pad_id(&specials, settings),
-        path: path.to_path_buf(),
         specials,
         mode,
     })

@@ -1,12 +1,10 @@
-//! Ids back to text: all at once, or as they come.
-
-use std::collections::VecDeque;
+//! Ids of a published vocabulary back to text.
 
 use super::vocabulary::{Kind, Vocabulary};
-use super::{Engine, Tokenizer, normalizer, whitespace};
+use super::{normalizer, whitespace};
 
-/// What bytes that are no UTF-8 become.
-const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
+/// What bytes that are not UTF-8 become.
+pub(super) const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
 /// How a family spells its tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,86 +168,5 @@ impl<'a> Assembler<'a> {
                 ..
             }
         )
-    }
-}
-
-/// Turns ids into text as they come, without broken characters: what is pushed out is never taken
-/// back, and all of it together is what [`Tokenizer::decode`] makes of all ids.
-#[derive(Debug)]
-pub struct DecodeStream<'a>(State<'a>);
-
-#[derive(Debug)]
-enum State<'a> {
-    Published(Assembler<'a>),
-    Json(Window<'a>),
-}
-
-impl<'a> DecodeStream<'a> {
-    pub(super) fn new(tokenizer: &'a Tokenizer) -> Self {
-        Self(match &tokenizer.engine {
-            Engine::Published { pipeline, spelling } => {
-                State::Published(Assembler::new(pipeline.get_model().vocabulary(), spelling))
-            }
-            Engine::Json(_) => State::Json(Window::new(tokenizer)),
-        })
-    }
-
-    /// Adds an id; gives the text that is now certain, if there is any.
-    pub fn push(&mut self, id: u32) -> Option<String> {
-        let text = match &mut self.0 {
-            State::Published(assembler) => {
-                assembler.push(id);
-                assembler.take()
-            }
-            State::Json(window) => window.push(id),
-        };
-        (!text.is_empty()).then_some(text)
-    }
-
-    /// The rest; bytes that never became a character are written as U+FFFD.
-    pub fn finish(self) -> Option<String> {
-        let text = match self.0 {
-            State::Published(assembler) => assembler.finish(),
-            State::Json(window) => window.rest(),
-        };
-        (!text.is_empty()).then_some(text)
-    }
-}
-
-/// Streaming over a decoder that only knows whole sequences: the text of the last ids, seen from a
-/// few ids before them.
-#[derive(Debug)]
-struct Window<'a> {
-    tokenizer: &'a Tokenizer,
-    ids: VecDeque<u32>,
-    /// How many of `ids` are text that has been given out.
-    given: usize,
-}
-
-impl<'a> Window<'a> {
-    fn new(tokenizer: &'a Tokenizer) -> Self {
-        Self {
-            tokenizer,
-            ids: VecDeque::new(),
-            given: 0,
-        }
-    }
-
-    fn push(&mut self, id: u32) -> String {
-        self.ids.push_back(id);
-        let text = self.rest();
-        if text.is_empty() || text.ends_with(REPLACEMENT) {
-            return String::new();
-        }
-        self.ids.drain(..self.given);
-        self.given = self.ids.len();
-        text
-    }
-
-    fn rest(&self) -> String {
-        let ids: Vec<u32> = self.ids.iter().copied().collect();
-        let before = self.tokenizer.decode(&ids[..self.given]);
-        let all = self.tokenizer.decode(&ids);
-        all.get(before.len()..).unwrap_or_default().to_owned()
     }
 }

@@ -1,108 +1,59 @@
-//! The published tokenizers as a pipeline of the `tokenizers` crate: our normalizer, our word split and
-//! our two models, in place of those that give other ids.
+//! What turns text into ids and back, whichever file it came from.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use super::json::JsonEngine;
+use super::published::Published;
+use crate::error::Result;
 
-use tokenizers::models::bpe::BpeTrainer;
-use tokenizers::{DecoderWrapper, Model, PostProcessorWrapper, Token, TokenizerImpl};
-
-use super::Engine;
-use super::decode::Spelling;
-use super::normalizer::TextNormalizer;
-use super::ranked_bpe::RankedBpe;
-use super::sentencepiece::SentencePiece;
-use super::unigram::Unigram;
-use super::vocabulary::Vocabulary;
-use super::words::Words;
-
-/// Text to ids, for published files. Decoding is [`super::decode`]'s: it must stream.
-pub(super) type Pipeline =
-    TokenizerImpl<Subwords, TextNormalizer, Words, PostProcessorWrapper, DecoderWrapper>;
-
-/// How a word (or a whole text) becomes tokens.
-#[derive(Debug, Clone)]
-pub(super) enum Subwords {
-    Unigram(Unigram),
-    Bpe(RankedBpe),
+/// What turns text into ids and back.
+#[derive(Debug)]
+pub(super) enum Engine {
+    /// From a published file.
+    Published(Published),
+    /// From a `tokenizer.json`.
+    Json(Box<JsonEngine>),
 }
 
-impl Subwords {
-    pub(super) fn vocabulary(&self) -> &Vocabulary {
+impl Engine {
+    /// The ids of a text, without special tokens.
+    ///
+    /// # Errors
+    /// If the engine cannot express the text.
+    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>> {
         match self {
-            Self::Unigram(model) => &model.vocabulary,
-            Self::Bpe(model) => &model.vocabulary,
+            Self::Published(published) => published.encode(text),
+            Self::Json(engine) => engine.encode(text),
+        }
+    }
+
+    /// The text of some ids; special tokens and ids outside the vocabulary add nothing.
+    pub(super) fn decode(&self, ids: &[u32]) -> String {
+        match self {
+            Self::Published(published) => {
+                let mut assembler = published.assembler();
+                ids.iter().for_each(|&id| assembler.push(id));
+                assembler.finish()
+            }
+            Self::Json(engine) => engine.decode(ids),
+        }
+    }
+
+    /// One more than the highest id.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Published(published) => published.size(),
+            Self::Json(engine) => engine.size(),
         }
     }
 }
 
-/// The engine of a SentencePiece model.
-///
-/// # Errors
-/// What is wrong with the model's normalization rules.
-pub(super) fn of_pieces(
-    model: &SentencePiece,
-    subwords: Subwords,
-    marks_whitespace: bool,
-) -> Result<Engine, String> {
-    let mut pipeline = TokenizerImpl::new(subwords);
-    pipeline.with_normalizer(Some(TextNormalizer::new(model, marks_whitespace)?));
-    Ok(Engine::Published {
-        pipeline: Box::new(pipeline),
-        spelling: Spelling::Pieces {
-            unknown: model.unknown_surface.clone(),
-            drops_first_space: model.add_dummy_prefix || model.remove_extra_whitespaces,
-            drops_all_first_spaces: model.remove_extra_whitespaces,
-            marks_whitespace,
-        },
-    })
+impl From<Published> for Engine {
+    fn from(published: Published) -> Self {
+        Self::Published(published)
+    }
 }
 
-impl Model for Subwords {
-    /// The trait wants one; a published vocabulary is never trained again.
-    type Trainer = BpeTrainer;
-
-    fn tokenize(&self, text: &str) -> tokenizers::Result<Vec<Token>> {
-        let found = match self {
-            Self::Unigram(model) => model.split(text),
-            Self::Bpe(model) => model.split(text),
-        };
-        // Nobody reads the tokens' names, only their ids.
-        let token = |(id, start, end)| Token::new(id, String::new(), (start, end));
-        Ok(found.into_iter().map(token).collect())
-    }
-
-    fn token_to_id(&self, token: &str) -> Option<u32> {
-        let vocabulary = self.vocabulary();
-        let mut tokens = vocabulary.tokens.iter().zip(vocabulary.shift..);
-        tokens
-            .find(|(known, _)| *known.bytes == *token.as_bytes())
-            .map(|(_, id)| id)
-    }
-
-    fn id_to_token(&self, id: u32) -> Option<String> {
-        self.vocabulary().get(id).map(|token| token.name())
-    }
-
-    fn get_vocab(&self) -> HashMap<String, u32> {
-        let vocabulary = self.vocabulary();
-        vocabulary
-            .tokens
-            .iter()
-            .zip(vocabulary.shift..)
-            .map(|(token, id)| (token.name(), id))
-            .collect()
-    }
-
-    fn get_vocab_size(&self) -> usize {
-        self.vocabulary().size()
-    }
-
-    fn save(&self, _: &Path, _: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
-        Err("a published tokenizer is copied, not saved".into())
-    }
-
-    fn get_trainer(&self) -> BpeTrainer {
-        BpeTrainer::default()
+impl From<JsonEngine> for Engine {
+    fn from(engine: JsonEngine) -> Self {
+        Self::Json(Box::new(engine))
     }
 }

@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::engine::Engine;
+use super::loaded::Loaded;
 use super::mode::Mode;
 use super::settings::{self, Settings};
-use super::{Tokenizer, chatglm, chatglm2, glm4, json, limits};
+use super::{chatglm, chatglm2, glm4, json, limits};
 use crate::checkpoint::own_file;
 use crate::error::{Error, Result};
 use crate::files::{self, Limit};
@@ -49,16 +51,16 @@ pub(super) fn load(
     form: Form,
     mode: Option<Mode>,
     settings: &Settings,
-) -> Result<Tokenizer> {
+) -> Result<Loaded<Engine>> {
     settings.refuse_text_changes()?;
     tracing::info!("tokenizer: {}", path.display());
     let bytes = files::read(path, form.limit())?;
-    match form {
-        Form::IceText => chatglm::load(path, &bytes, settings),
-        Form::Model if glm4::is_ranks(&bytes) => glm4::load(path, &bytes, settings),
-        Form::Model => chatglm2::load(path, &bytes, mode, settings),
-        Form::Json => json::load(path, &bytes, settings),
-    }
+    Ok(match form {
+        Form::IceText => chatglm::load(path, &bytes, settings)?.of_any(),
+        Form::Model if glm4::is_ranks(&bytes) => glm4::load(path, &bytes, settings)?.of_any(),
+        Form::Model => chatglm2::load(path, &bytes, mode, settings)?.of_any(),
+        Form::Json => json::load(path, &bytes, settings)?.of_any(),
+    })
 }
 
 /// The files of a directory that determine its tokenizer.

@@ -4,22 +4,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use tokenizers::TokenizerImpl;
-
-use super::decode::Spelling;
-use super::engine::Subwords;
 use super::limits;
+use super::loaded::Loaded;
 use super::mode::Mode;
+use super::published::Published;
 use super::ranked_bpe::RankedBpe;
 use super::settings::Settings;
 use super::shown::shown;
 use super::special::Specials;
 use super::vocabulary::{Kind, Token, Vocabulary};
 use super::words::Words;
-use super::{Engine, Tokenizer, pad_id};
 use crate::error::{Error, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// Special tokens of the published models, in the order of their ids, where the settings list none.
 const SPECIALS: [&str; 14] = [
@@ -54,7 +51,7 @@ pub(super) fn is_ranks(bytes: &[u8]) -> bool {
 }
 
 /// Reads a `tokenizer.model` of ranks.
-pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Tokenizer> {
+pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Loaded<Published>> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| Error::malformed(path, format!("not UTF-8: {error}")))?;
     let mut tokens = read_ranks(path, text)?;
@@ -63,16 +60,9 @@ pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Tok
     let vocabulary = Vocabulary { tokens, shift: 0 };
     let specials: Specials = vocabulary.specials().collect();
 
-    let subwords = Subwords::Bpe(RankedBpe::from_ranks(Arc::new(vocabulary), ranks));
-    let mut pipeline = TokenizerImpl::new(subwords);
-    pipeline.with_pre_tokenizer(Some(Words::new()?));
-    Ok(Tokenizer {
-        engine: Engine::Published {
-            pipeline: Box::new(pipeline),
-            spelling: Spelling::Bytes,
-        },
-        pad_id: pad_id(&specials, settings),
-        path: path.to_path_buf(),
+    let ranks = RankedBpe::from_ranks(Arc::new(vocabulary), ranks);
+    Ok(Loaded {
+        engine: Published::of_ranks(ranks, Words::new()?),
         specials,
         mode: Mode::Glm4,
     })

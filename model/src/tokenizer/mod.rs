@@ -14,16 +14,19 @@ mod fit;
 mod glm4;
 mod json;
 mod limits;
+mod loaded;
 mod mode;
 mod normalizer;
 mod pattern;
 pub mod prompt;
+mod published;
 mod ranked_bpe;
 mod sentencepiece;
 mod settings;
 mod shown;
 mod small;
 mod special;
+mod stream;
 mod trie;
 mod unigram;
 mod vocabulary;
@@ -32,16 +35,15 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-pub use decode::DecodeStream;
 pub use files::{copy_tokenizer_files, tokenizer_files};
 pub use mode::Mode;
 pub use prompt::{ChatPrompt, Message, PromptFormat, Role};
 pub use small::small_tokenizer;
 pub use special::SpecialToken;
+pub use stream::DecodeStream;
 
-use self::decode::{Assembler, Spelling};
-use self::engine::Pipeline;
-use self::json::JsonEngine;
+use self::engine::Engine;
+use self::loaded::Loaded;
 use self::settings::Settings;
 use self::special::Specials;
 use crate::error::{Error, Result};
@@ -55,18 +57,6 @@ pub struct Tokenizer {
     pad_id: u32,
     /// The file that it was read from.
     path: PathBuf,
-}
-
-/// What turns text into ids and back.
-#[derive(Debug)]
-enum Engine {
-    /// From a published file.
-    Published {
-        pipeline: Box<Pipeline>,
-        spelling: Spelling,
-    },
-    /// From a `tokenizer.json`.
-    Json(Box<JsonEngine>),
 }
 
 impl Tokenizer {
@@ -92,9 +82,21 @@ impl Tokenizer {
     /// As [`from_dir`](Self::from_dir), but for the missing tokenizer.
     pub fn find(dir: &Path, mode: Option<Mode>) -> Result<Option<Self>> {
         let settings = Settings::read(dir)?;
-        files::present(dir)
-            .map(|(path, kind)| files::load(&path, kind, mode, &settings))
-            .transpose()
+        let Some((path, form)) = files::present(dir) else {
+            return Ok(None);
+        };
+        let Loaded {
+            engine,
+            specials,
+            mode,
+        } = files::load(&path, form, mode, &settings)?;
+        Ok(Some(Self {
+            pad_id: pad_id(&specials, &settings),
+            engine,
+            specials,
+            mode,
+            path,
+        }))
     }
 
     /// The ids of a text, without special tokens.
@@ -102,31 +104,17 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Malformed`] or [`Error::Key`] if a `tokenizer.json` cannot express the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        match &self.engine {
-            Engine::Published { pipeline, .. } => {
-                let encoding = pipeline.encode_fast(text, false);
-                let encoding = encoding.map_err(|error| Error::Tokenizer(error.to_string()))?;
-                Ok(encoding.get_ids().to_vec())
-            }
-            Engine::Json(engine) => engine.encode(text),
-        }
+        self.engine.encode(text)
     }
 
     /// The text of some ids; special tokens and ids outside the vocabulary add nothing.
     pub fn decode(&self, ids: &[u32]) -> String {
-        match &self.engine {
-            Engine::Published { pipeline, spelling } => {
-                let mut assembler = Assembler::new(pipeline.get_model().vocabulary(), spelling);
-                ids.iter().for_each(|&id| assembler.push(id));
-                assembler.finish()
-            }
-            Engine::Json(engine) => engine.decode(ids),
-        }
+        self.engine.decode(ids)
     }
 
     /// Text of ids that come one at a time.
     pub fn decode_stream(&self) -> DecodeStream<'_> {
-        DecodeStream::new(self)
+        DecodeStream::new(&self.engine)
     }
 
     /// The family.
@@ -136,10 +124,7 @@ impl Tokenizer {
 
     /// One more than the highest id.
     pub fn vocab_size(&self) -> usize {
-        match &self.engine {
-            Engine::Published { pipeline, .. } => pipeline.get_model().vocabulary().size(),
-            Engine::Json(engine) => engine.size(),
-        }
+        self.engine.size()
     }
 
     /// The id of a special token, if this tokenizer has it.

@@ -1,9 +1,9 @@
 //! The leaf operations: the few that decide speed and memory, behind an extension of Burn's `Backend`.
 //!
-//! An operation is one folder. Its `mod.rs` has its types and its trait, whose methods have a default made
-//! of Burn's own operations (`default.rs`); `autodiff.rs` has the hand-written backward pass; a backend with a
-//! fused kernel has a file of its name (`flex.rs` for the CPU, `cube.rs` for GPUs). [`GlmBackend`] is all of
-//! them together. Model files call the functions of [`crate::layers`], which read the same whichever backend
+//! An operation is one folder. Its `mod.rs` has its trait, whose methods have a default made of Burn's own
+//! operations (`default.rs`), and `operands.rs` the types that they take; `autodiff.rs` has the hand-written
+//! backward pass; a backend with a fused kernel has a file of its name (`flex.rs` for the CPU, `cube.rs` for
+//! GPUs). [`GlmBackend`] is all of them together. Model files call the functions of [`crate::layers`], which read the same whichever backend
 //! is behind.
 //!
 //! Whatever the type of the tensors, norms, softmax and activations are computed in float32 and the

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use tokenizers::{AddedToken, NormalizedString, Normalizer};
 
-use super::Pipeline;
 use super::file::AddedFile;
 use super::normalizer::Normalization;
+use super::pipeline::Pipeline;
 use crate::error::{Error, Result};
 use crate::tokenizer::limits;
 use crate::tokenizer::shown::shown;

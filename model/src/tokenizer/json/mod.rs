@@ -7,6 +7,7 @@ mod file;
 mod model;
 mod node;
 mod normalizer;
+mod pipeline;
 mod pre_tokenizer;
 mod precompiled;
 mod refusal;
@@ -17,24 +18,19 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use tokenizers::{ModelWrapper, PostProcessorWrapper, TokenizerImpl};
-
 use self::decoder::Decoding;
 use self::file::File;
 use self::node::Node;
 use self::normalizer::Normalization;
+use self::pipeline::Pipeline;
 use self::pre_tokenizer::Splits;
 use super::limits;
+use super::loaded::Loaded;
 use super::mode::Mode;
 use super::settings::Settings;
 use super::shown::shown;
 use super::special::{SpecialToken, Specials};
-use super::{Engine, Tokenizer, pad_id};
 use crate::error::{Error, Result};
-
-/// The crate's pipeline with parts that were checked. It has no post-processor: special tokens stand where
-/// the prompts put them.
-type Pipeline = TokenizerImpl<ModelWrapper, Normalization, Splits, PostProcessorWrapper, Decoding>;
 
 /// What runs a `tokenizer.json`.
 #[derive(Debug)]
@@ -45,15 +41,13 @@ pub(super) struct JsonEngine {
 }
 
 /// Reads `tokenizer.json`.
-pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Tokenizer> {
+pub(super) fn load(path: &Path, bytes: &[u8], settings: &Settings) -> Result<Loaded<JsonEngine>> {
     let engine = guarded(path, || JsonEngine::read(path, bytes))??;
     let specials = engine.specials();
-    Ok(Tokenizer {
-        pad_id: pad_id(&specials, settings),
+    Ok(Loaded {
         mode: mode(&specials, settings),
         specials,
-        path: path.to_path_buf(),
-        engine: Engine::Json(Box::new(engine)),
+        engine,
     })
 }
 

@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Shape, Tensor, TensorMetadata, TensorPrimitive};
 
-use super::{AdamMoments, AdamStep};
+use super::adam_step::{AdamMoments, AdamStep};
 
 /// A tensor of any rank as one row.
 fn flat<B: Backend>(x: FloatTensor<B>) -> Tensor<B, 1> {

@@ -4,8 +4,8 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Tensor, TensorMetadata};
 
+use super::operands::{AttentionInput, AttentionOutput};
 use super::sizes::Sizes;
-use super::{AttentionInput, AttentionOutput};
 use crate::layers::ops::primitive::{unwrap, wrap};
 
 /// Scores of at most this many elements exist at once (256 MiB in float32).

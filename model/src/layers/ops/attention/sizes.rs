@@ -3,7 +3,7 @@
 use burn::tensor::TensorMetadata;
 use burn::tensor::backend::Backend;
 
-use super::AttentionInput;
+use super::operands::AttentionInput;
 
 /// The sizes of one attention.
 #[derive(Debug, Clone, Copy)]

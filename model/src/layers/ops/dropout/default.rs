@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorData, TensorMetadata};
 
-use super::Dropout;
+use super::mask::Dropout;
 use crate::layers::ops::primitive::{flat, unwrap};
 
 /// See [`DropoutOps::glm_dropout`](super::DropoutOps::glm_dropout). The mask is computed on the host.

@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
 
-use super::{HeadAdapter, HeadFactors, HeadGradients, HeadLoss, head_rows};
+use super::operands::{HeadAdapter, HeadFactors, HeadGradients, HeadLoss, head_rows};
 use crate::layers::ops::primitive::{from_f32, to_f32, unwrap, wrap};
 
 /// See [`HeadLossOps::glm_head_loss`](super::HeadLossOps::glm_head_loss).

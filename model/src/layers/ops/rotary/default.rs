@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 
-use super::{Direction, RotaryPairs};
+use super::operands::{Direction, RotaryPairs};
 use crate::layers::ops::primitive::{from_f32, to_f32, wrap};
 
 /// See [`RotaryOps::glm_rotary`](super::RotaryOps::glm_rotary).
