@@ -242,7 +242,10 @@ pub fn select_all(
 #[cfg(feature = "cuda")]
 fn own_devices(first: Selected, local_rank: Option<usize>) -> Result<Vec<Selected>> {
     match first {
-        Selected::Cuda(_) => cuda::own(local_rank),
+        Selected::Cuda(_) => Ok(cuda::own(local_rank)?
+            .into_iter()
+            .map(Selected::Cuda)
+            .collect()),
         #[cfg(any(feature = "flex", feature = "wgpu"))]
         _ => Ok(vec![first]),
     }
@@ -375,7 +378,7 @@ fn wgpu(_index: usize) -> Result<Selected> {
 
 #[cfg(feature = "cuda")]
 fn cuda(index: usize) -> Result<Selected> {
-    cuda::one(index)
+    cuda::one(index).map(Selected::Cuda)
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -95,7 +95,7 @@ pub fn check() -> Result<()> {
 /// As [`check`].
 pub fn settle<B: Backend>(devices: &[B::Device]) -> Result<()> {
     #[cfg(debug_assertions)]
-    rehearsal::perform();
+    rehearsal::perform(DEVICE_THREADS[0]);
     for device in devices {
         if let Err(error) = B::sync(device) {
             report(&error.to_string());

@@ -7,8 +7,6 @@ use cudarc::driver::sys::CUdevice_attribute::{
 };
 use glmtune_model::error::{Error, Result};
 
-use super::Selected;
-
 /// An NVIDIA GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CudaCard {
@@ -32,20 +30,20 @@ pub fn cuda_devices() -> usize {
 }
 
 /// The card of an index.
-pub(super) fn one(index: usize) -> Result<Selected> {
+pub(super) fn one(index: usize) -> Result<CudaCard> {
     match cuda_devices() {
         0 => Err(none()),
         count if index >= count => Err(Error::Request(format!(
             "there is no CUDA device {index}; this machine has {count}{}",
             visible()
         ))),
-        _ => card(index).map(Selected::Cuda),
+        _ => card(index),
     }
 }
 
 /// The cards that a training takes by itself: all that are visible, or that of a process among several, which
 /// take one each.
-pub(super) fn own(local_rank: Option<usize>) -> Result<Vec<Selected>> {
+pub(super) fn own(local_rank: Option<usize>) -> Result<Vec<CudaCard>> {
     let count = cuda_devices();
     if count == 0 {
         return Err(none());

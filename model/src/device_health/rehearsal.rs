@@ -7,10 +7,10 @@ const VARIABLE: &str = "GLMTUNE_REHEARSE_DEVICE_FAILURE";
 
 static WAITS: AtomicUsize = AtomicUsize::new(0);
 
-/// Lets a thread panic that is named like a device's, if its time has come.
+/// Lets a thread panic whose name begins like a device's, if its time has come.
 // The panic is what is rehearsed.
 #[allow(clippy::panic)]
-pub(super) fn perform() {
+pub(super) fn perform(thread: &str) {
     let wait = WAITS.fetch_add(1, Ordering::SeqCst) + 1;
     let order = std::env::var(VARIABLE).unwrap_or_default();
     let Some((number, words)) = order.split_once(':') else {
@@ -20,7 +20,7 @@ pub(super) fn perform() {
         return;
     }
     let words = words.to_string();
-    let device = std::thread::Builder::new().name(format!("{}rehearsal", super::DEVICE_THREADS[0]));
+    let device = std::thread::Builder::new().name(format!("{thread}rehearsal"));
     let ends = device.spawn(move || std::panic::panic_any(words));
     // As CubeCL does, nobody minds how the thread has ended.
     let _ = ends.map(|thread| thread.join().is_err());

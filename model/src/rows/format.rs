@@ -1,10 +1,6 @@
-//! Which form a row has, and the names under which its parts stand.
+//! The names under which the parts of a row stand.
 
 use serde::Serialize;
-
-use super::object::Object;
-use super::row::Row;
-use super::{columns, conversation, ids};
 
 /// How the rows of a file are to be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -25,16 +21,4 @@ pub struct RowFormat {
     /// Stands before what is asked in every row.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub prompt_text: String,
-}
-
-impl RowFormat {
-    /// Reads a row; what is wrong with it, if it cannot be read.
-    pub(super) fn read(&self, object: &mut Object) -> Result<Row, String> {
-        if object.has(ids::INPUT_IDS) {
-            return ids::read(object, self);
-        }
-        let row = columns::read(object, self)?;
-        conversation::refuse(object, self)?;
-        Ok(row)
-    }
 }

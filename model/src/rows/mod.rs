@@ -1,12 +1,14 @@
 //! Rows as users have them, and as a model sees them: from a file to token ids and their targets.
 //!
 //! Training, prediction, scoring and serving need the same rows, so that they are the model's. A form of
-//! rows is a file here ([`RowFormat`] chooses), their layout is [`lay_out`], what is cut off from a row is decided in
-//! [`LayoutLimits`], and [`Prompting`] turns questions into the prompts that a model was trained on.
+//! rows is a file here (`forms.rs` chooses, [`RowFormat`] names their keys), their layout is [`lay_out`], what
+//! is cut off from a row is decided in [`LayoutLimits`], and [`Prompting`] turns questions into the prompts
+//! that a model was trained on.
 
 mod columns;
 mod conversation;
 mod format;
+mod forms;
 mod ids;
 mod layout;
 mod limits;

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::format::RowFormat;
+use super::forms;
 use super::object::Object;
 use super::row::{NumberedRow, Row};
 use super::row_file::RowFile;
@@ -85,7 +86,7 @@ impl<'a> Found<'a> {
     }
 
     fn read(&mut self, mut object: Object) -> Result<Row, String> {
-        let row = self.format.read(&mut object)?;
+        let row = forms::read(&mut object, self.format)?;
         let counts = &mut self.rows.unused_keys;
         for key in object.keys() {
             if counts.contains_key(key) || counts.len() < COUNTED_KEYS {

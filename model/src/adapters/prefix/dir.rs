@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::super::format::FileFormat;
-use super::PREFIX_ENCODER;
+use super::path::PREFIX_ENCODER;
 #[cfg(test)]
 use crate::checkpoint::write_safetensors;
 use crate::checkpoint::{Checkpoint, DType, RawTensor, TensorInfo, write_json};

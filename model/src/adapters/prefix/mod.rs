@@ -2,6 +2,9 @@
 //! (Liu et al. 2021; Li and Liang 2021).
 
 pub(super) mod dir;
+mod path;
+
+pub use path::PREFIX_ENCODER;
 
 use burn::module::{Module, Param};
 use burn::nn::Tanh;
@@ -11,9 +14,6 @@ use burn::tensor::{DType, Tensor, TensorData};
 use super::declaration::Declaration;
 use crate::layers::{self, Dropout, Embedding, GlmBackend, Linear, to_type};
 use crate::random_weights::{normal, uniform};
-
-/// Under what path the parameters of a prefix stand in every family.
-pub const PREFIX_ENCODER: &str = "transformer.prefix_encoder.";
 
 /// The kind.
 pub(super) const DECLARATION: Declaration = Declaration {

@@ -4,7 +4,8 @@ use burn::tensor::TensorMetadata;
 use burn_flex::Flex;
 use rayon::prelude::*;
 
-use super::{Dropout, DropoutOps, hash};
+use super::mask::hash;
+use super::{Dropout, DropoutOps};
 use crate::layers::ops::flex::Float;
 use crate::layers::ops::flex::simd::simd;
 use crate::layers::ops::flex::values::{Values, from_vec};
