@@ -1,10 +1,10 @@
 //! A model without autodiff, of the weights of one that is trained.
 
 use burn::backend::Autodiff;
-use burn::module::{AutodiffModule, Module, ModuleMapper, Param};
+use burn::module::{AutodiffModule, Param};
 use burn::tensor::Tensor;
 use glmtune_model::host_weights::HostWeights;
-use glmtune_model::parameters::ModulePath;
+use glmtune_model::parameters::{PathMapper, map_by_path};
 use glmtune_model::{CausalLm, GlmBackend};
 
 /// The model on the inner backend, sharing the weights' memory. Those that live in the host's memory stay there
@@ -17,10 +17,7 @@ pub(crate) fn inference_model<B: GlmBackend>(
     host: &HostWeights,
     device: &dyn Fn(&str) -> B::Device,
 ) -> CausalLm<B> {
-    let emptied = model.clone().map(&mut Emptied {
-        host,
-        path: ModulePath::default(),
-    });
+    let emptied = map_by_path(model.clone(), &mut Emptied { host });
     host.bind(emptied.valid(), device)
 }
 
@@ -28,23 +25,15 @@ pub(crate) fn inference_model<B: GlmBackend>(
 /// backend to the other, it would be read.
 struct Emptied<'a> {
     host: &'a HostWeights,
-    path: ModulePath,
 }
 
-impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for Emptied<'_> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
-    }
-
-    fn map_float<const D: usize>(
+impl<B: GlmBackend> PathMapper<Autodiff<B>> for Emptied<'_> {
+    fn map<const D: usize>(
         &mut self,
+        path: &str,
         param: Param<Tensor<Autodiff<B>, D>>,
     ) -> Param<Tensor<Autodiff<B>, D>> {
-        match self.host.get(&self.path.to_string()) {
+        match self.host.get(path) {
             None => param,
             Some(_) => Param::initialized(param.id, Tensor::zeros([1; D], &param.lazy_device())),
         }

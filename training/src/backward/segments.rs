@@ -10,7 +10,8 @@ use glmtune_model::layers::DropoutSource;
 use glmtune_model::trainable::frozen;
 use glmtune_model::{CausalLm, GlmBackend, Segment};
 
-use super::{GradientBoundary, LowestTrained, Sink};
+use super::boundary::{GradientBoundary, LowestTrained};
+use super::sink::Sink;
 use crate::error::Result;
 use crate::forward;
 use crate::gradients::{Gradients, scalar};
