@@ -6,13 +6,13 @@ use burn::backend::Autodiff;
 use glmtune_model::adapters::AdapterMeta;
 use glmtune_model::checkpoint::Fingerprint;
 use glmtune_model::device_health::settle;
+use glmtune_model::digest::file_digest;
 use glmtune_model::{CausalLm, ModelConfig};
 
 use super::labels::labels;
 use super::load::load;
 use super::{Preparation, Trainer, Training, TrainingRequest};
 use crate::checkpoint::{Checkpoints, Extent, Identity, Resume, Saved, TrainingProgress};
-use crate::digest::file_digest;
 use crate::error::{Error, Result};
 use crate::method::OutputKind;
 use crate::optim::ops::TrainingBackend;
