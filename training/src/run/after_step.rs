@@ -8,36 +8,11 @@ use glmtune_model::CausalLm;
 use glmtune_model::device_health;
 
 use super::Trainer;
+use super::outcome::{LastSaved, Next};
 use crate::error::Result;
 use crate::observer::{Event, Observer, Request};
 use crate::optim::ops::TrainingBackend;
 use crate::weights::Weights;
-
-/// Whether another step follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    GoOn,
-    Stop,
-}
-
-/// What was saved last.
-#[derive(Debug)]
-pub(super) struct LastSaved {
-    /// The output, if this process has written one.
-    pub output: Option<PathBuf>,
-    /// Steps done when the last checkpoint was written.
-    pub steps: u64,
-}
-
-impl LastSaved {
-    /// A run that begins or goes on after so many steps.
-    pub fn at(steps: u64) -> Self {
-        Self {
-            output: None,
-            steps,
-        }
-    }
-}
 
 impl<B: TrainingBackend> Trainer<B> {
     /// Does what is due after the step just done, which was one of `epoch`, counted from 1.

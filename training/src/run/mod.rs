@@ -9,22 +9,23 @@ mod epochs;
 mod faults;
 mod labels;
 mod load;
+mod outcome;
 mod prepare;
 mod request;
 mod step;
 
 pub use load::load;
+pub use outcome::Outcome;
 pub use request::{OutputSettings, Preparation, TrainingRequest};
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use burn::backend::Autodiff;
 use glmtune_model::device_health;
 use glmtune_model::host_weights::HostWeights;
 use glmtune_model::{CausalLm, GlmBackend};
 
-use self::after_step::{LastSaved, Next};
+use self::outcome::{LastSaved, Next};
 use crate::checkpoint::{Checkpoints, TrainingProgress};
 use crate::data::Dataset;
 use crate::device_failure::StoppedByDevice;
@@ -65,19 +66,6 @@ struct Trainer<B: GlmBackend> {
     labels: RunLabels,
     group: ProcessGroup,
     progress: TrainingProgress,
-}
-
-/// How a training ended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
-    /// The last output written, if any.
-    pub output: Option<PathBuf>,
-    /// Steps done, those before a resume included.
-    pub steps: u64,
-    /// Steps done when the last checkpoint was written: those after it are lost.
-    pub saved_steps: u64,
-    /// Whether the user stopped it before its end.
-    pub interrupted: bool,
 }
 
 impl<B: TrainingBackend> Training<B> {
