@@ -310,7 +310,7 @@ fn flex() -> Result<Selected> {
 pub struct WgpuAdapter {
     /// Its name.
     pub name: String,
-    /// Whether it is a GPU and no software renderer.
+    /// Whether it is a GPU, not a software renderer.
     pub is_gpu: bool,
     /// How Burn addresses it.
     pub device: burn_wgpu::WgpuDevice,
@@ -322,7 +322,7 @@ pub fn wgpu_adapters() -> Vec<WgpuAdapter> {
     use burn_wgpu::WgpuDevice;
     use wgpu::DeviceType;
 
-    // The interfaces that Burn's runtime uses; OpenGL is none of them.
+    // The interfaces that Burn's runtime uses; OpenGL is not one of them.
     let backends = wgpu::Backends::PRIMARY;
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends,

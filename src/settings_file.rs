@@ -22,7 +22,7 @@ const NEAR_NAMES: usize = 3;
 /// start put in; `quick_start` gives the latter for an output directory. What is given as a flag wins.
 ///
 /// # Errors
-/// If the file cannot be read, or holds a name that is no flag or a value that no flag has.
+/// If the file cannot be read, or holds a name that is not a flag or a value that the flag does not take.
 pub fn expand(
     args: Vec<OsString>,
     quick_start: impl Fn(Option<PathBuf>) -> Result<Vec<Setting>>,
@@ -88,7 +88,7 @@ fn read(path: &Path) -> Result<Vec<Setting>> {
     parse(&text, path)
 }
 
-/// The settings in a text; `path` is for messages.
+/// The settings in the text of a file; `path` is for messages.
 ///
 /// # Errors
 /// As [`expand`].
@@ -124,13 +124,13 @@ fn line_of(text: &str, name: &str) -> Option<usize> {
 fn setting(name: &str, value: &Value) -> std::result::Result<Option<Setting>, String> {
     let flag = normalize_flag(&format!("--{name}"));
     let Some(takes_value) = takes_value(&flag[2..]) else {
-        return Err(format!("`{name}` is no setting{}", near(name)));
+        return Err(format!("`{name}` is not a setting{}", near(name)));
     };
     let text = match value {
         Value::Boolean(on) if !takes_value => {
             return Ok(on.then(|| (flag.clone(), OsString::from(flag))));
         }
-        // A list of nothing is no value, as if the flag were not given.
+        // An empty list is not a value, as if the flag were not given.
         Value::Array(values) if takes_value && values.is_empty() => return Ok(None),
         value if takes_value => text(value),
         _ => None,
@@ -138,7 +138,7 @@ fn setting(name: &str, value: &Value) -> std::result::Result<Option<Setting>, St
     match text {
         Some(text) => Ok(Some((flag.clone(), format!("{flag}={text}").into()))),
         None if takes_value => Err(format!(
-            "`{name}`: expected a number, a text or a list of those"
+            "`{name}`: expected a number, a string or a list of those"
         )),
         None => Err(format!("`{name}`: expected true or false")),
     }
@@ -242,7 +242,7 @@ mod tests {
         let file = "lora_dim = 4\nlearn_rate = 1\nis_skip = 3\n[course]\nseed = 1\n";
         let error = expand_with(file, &[]).unwrap_err().to_string();
         assert!(
-            error.contains("line 2: `learn_rate` is no setting"),
+            error.contains("line 2: `learn_rate` is not a setting"),
             "{error}"
         );
         assert!(error.contains("learning_rate"), "{error}");
@@ -250,7 +250,7 @@ mod tests {
             error.contains("line 3: `is_skip`: expected true or false"),
             "{error}"
         );
-        assert!(error.contains("`course` is no setting"), "{error}");
+        assert!(error.contains("`course` is not a setting"), "{error}");
         let error = expand_with("a = = 1", &[]).unwrap_err().to_string();
         assert!(error.contains("line 1"), "{error}");
     }

@@ -32,7 +32,7 @@ pub enum Error {
     },
 
     /// A parameter that no segment of the architecture declares.
-    #[error("`{}` is no parameter of this architecture: none of its segments has it", Shown(.0))]
+    #[error("`{}` is not a parameter of this architecture: none of its segments has it", Shown(.0))]
     UnknownParameter(String),
 
     /// A key of a JSON file has a value that glmtune cannot use.
@@ -71,7 +71,7 @@ pub enum Error {
         detail: String,
     },
 
-    /// A file is no file: a directory, a pipe, a socket or a device, which could block or never end.
+    /// A path leads to something other than a file: a directory, a pipe, a socket or a device, which could block or never end.
     #[error("{}: this is {kind}, not a regular file", printable_path(path))]
     NotRegular {
         /// The path.

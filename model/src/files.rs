@@ -189,7 +189,7 @@ pub fn read_text(path: &Path, limit: Limit) -> Result<String> {
     text(read(path, limit)?, path)
 }
 
-/// Bytes as a text, without the mark that some editors put first; `path` is for messages.
+/// Bytes as a string, without the mark that some editors put first; `path` is for messages.
 ///
 /// # Errors
 /// [`Error::NotText`] with the line.
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_refused_at_once() {
+    fn what_is_not_a_regular_file_is_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
         assert!(message(folder.path()).contains("a directory"));
         #[cfg(unix)]

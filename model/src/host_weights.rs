@@ -42,7 +42,8 @@ impl HostTensor {
     /// The elements; nothing is copied.
     pub fn data(&self) -> TensorData {
         TensorData {
-            // CUDA copies what is said to be a file through pinned memory, which is the faster way.
+            // Marked as a file's, they reach CUDA through a pinned buffer that its runtime keeps for staging; the
+            // mark has no other effect.
             bytes: Bytes::from_shared(self.bytes.clone(), AllocationProperty::File),
             shape: self.shape.clone(),
             dtype: self.dtype,

@@ -168,7 +168,7 @@ impl<B: Backend> Pretrained<B> {
         }
         if adapter.is_zero_delta()? {
             tracing::warn!(
-                "{}: every lora_B is zero, the adapter changes nothing",
+                "{}: B·A is zero at every module, the adapter changes nothing",
                 dir.display()
             );
         }

@@ -1,4 +1,4 @@
-//! The loss scale of half precision: what it is for, and that it is no harm itself.
+//! The loss scale of half precision: what it is for, and that it does no harm itself.
 
 #![cfg(feature = "flex")]
 #![allow(clippy::unwrap_used)]

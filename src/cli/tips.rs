@@ -121,7 +121,7 @@ pub fn parse(args: Vec<OsString>) -> Result<Cli, Error> {
     Cli::try_parse_from(args).map_err(|error| with_tip(error, command.as_deref()))
 }
 
-/// The name of the subcommand: the first word after the program's that is no flag.
+/// The name of the subcommand: the first word after the program's that is not a flag.
 fn command_of(args: &[OsString]) -> Option<String> {
     let words = args.iter().skip(1).filter_map(|arg| arg.to_str());
     words

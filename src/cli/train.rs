@@ -112,7 +112,7 @@ pub struct TrainArgs {
     /// Passes over the rows.
     #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Schedule")]
     pub num_train_epochs: usize,
-    /// End after this many steps; the learning rate keeps to the whole course.
+    /// End after this many steps; the learning rate keeps to the whole schedule.
     #[arg(long, value_name = "N", help_heading = "Schedule")]
     pub max_steps: Option<u64>,
     /// Highest learning rate [default: 1e-3].

@@ -9,7 +9,7 @@ use glmtune_model::pretrained::holds_whole_model;
 use super::console::note;
 use super::error::{Error, Result};
 
-/// Refuses a path that is no directory.
+/// Refuses a path that is not a directory.
 pub fn require_directory(dir: &Path) -> Result<()> {
     match dir.is_dir() {
         true => Ok(()),
@@ -20,7 +20,7 @@ pub fn require_directory(dir: &Path) -> Result<()> {
     }
 }
 
-/// Refuses a path that is no directory, and the directory of an adapter in place of a model's.
+/// Refuses a path that is not a directory, and the directory of an adapter in place of a model's.
 pub fn require_model(dir: &Path) -> Result<()> {
     require_directory(dir)?;
     let Ok(kind) = AdapterKind::detect(dir) else {

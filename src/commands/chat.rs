@@ -150,7 +150,7 @@ impl<B: GlmBackend> Chat<'_, B> {
                 Input::Command(name, rest) => match self.command(&name, &rest) {
                     Ok(ControlFlow::Continue(())) => {}
                     Ok(ControlFlow::Break(())) => break,
-                    // A command that failed is no reason to lose the conversation.
+                    // A command that failed is not a reason to lose the conversation.
                     Err(error) => note(format!("error: {error}")),
                 },
                 Input::Nothing => {}

@@ -80,7 +80,7 @@ fn lora_report(args: &InspectArgs) -> Result<Report> {
         )
         .with("parameters", count)
         .with(
-            "changes nothing (every lora_B is zero)",
+            "changes nothing (B·A is zero at every module)",
             adapter.is_zero_delta()?,
         )
         .with("tensors", tensors_of(args, adapter.weights().entries())))

@@ -25,7 +25,7 @@ pub enum Report {
     Text(String),
     /// A number of things.
     Count(u64),
-    /// A number that is no count.
+    /// A number that is not a count.
     Number(f64),
     /// A size.
     Bytes(u64),
@@ -35,7 +35,7 @@ pub enum Report {
     Share(u64, u64),
     /// Yes or no.
     Flag(bool),
-    /// Several texts.
+    /// Several strings.
     List(Vec<String>),
     /// Not known; left out where people read.
     Nothing,

@@ -90,7 +90,7 @@ fn score<B: GlmBackend>(
     rows: &[TrainingRow],
 ) -> Result<()> {
     let vocabulary = info.config.common().vocab_size;
-    // Before the work: a file that cannot be written is no reason to have done it.
+    // Before the work: nobody wants to have done it for a file that cannot be written.
     let mut dump = args
         .dump
         .as_deref()

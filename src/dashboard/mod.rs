@@ -182,7 +182,7 @@ fn watch(shared: &Shared, mut screen: Screen) {
         if since >= TICK || (has_news && since >= REDRAW) {
             shared.has_news.store(false, Ordering::SeqCst);
             let picture = picture(shared);
-            // A terminal that is gone is no reason to end a training.
+            // A terminal that is gone is not a reason to end a training.
             let _ = screen.draw(|frame| view::draw(frame, &picture, palette));
             drawn = Some(Instant::now());
         }

@@ -52,7 +52,7 @@ pub fn speed(value: f64) -> String {
     }
 }
 
-/// A text of at most so many characters; what is cut shows.
+/// A string of at most so many characters; it shows where it was cut.
 pub fn fitted(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_string();

@@ -62,7 +62,7 @@ fn a_panic_of_a_device_thread_is_final() {
 #[ignore = "a process of its own"]
 fn process_of_a_panic_on_a_device_thread() {
     watch();
-    // What other threads do is no device's failure.
+    // What other threads do is not the failure of a device.
     panic_on("worker", "a mistake");
     check().unwrap();
     let folder = tempfile::tempdir().unwrap();

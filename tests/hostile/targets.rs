@@ -261,7 +261,7 @@ fn safetensors(dir: &Path) -> Reading {
     let bytes = fs::read(&path).unwrap();
     let (header, data) = split(&bytes).expect("accepted, though the header does not fit");
     let header: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(header).expect("accepted, though the header is no JSON");
+        serde_json::from_slice(header).expect("accepted, though the header is not JSON");
     let mut count = 0;
     for (name, entry) in header.iter().filter(|(name, _)| *name != "__metadata__") {
         let offset = |index: usize| entry["data_offsets"][index].as_u64().unwrap() as usize;

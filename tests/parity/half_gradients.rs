@@ -17,7 +17,7 @@ use crate::fixtures::{Fixtures, assert_close};
 
 parity_tests!(half_precision_with_a_loss_scale);
 
-/// DeepSpeed's first loss scale, which is no number of half precision itself.
+/// DeepSpeed's first loss scale, which half precision itself cannot express.
 const SCALE: f64 = 65536.0;
 
 fn half_precision_with_a_loss_scale<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {

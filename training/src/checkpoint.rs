@@ -158,7 +158,7 @@ impl Checkpoints {
         is_directory(dir) && read_state(dir).is_ok_and(|state| state.run == self.run)
     }
 
-    /// Checkpoints of later steps belong to a course that was left when the run went on from an earlier one.
+    /// Checkpoints of later steps belong to a trajectory that was left when the run went on from an earlier one.
     fn remove_old(&self, last: u64) -> Result<()> {
         let (mut kept, later): (Vec<u64>, Vec<u64>) = Self::steps(&self.output_dir)
             .into_iter()

@@ -7,7 +7,7 @@ use crate::device_failure::StoppedByDevice;
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong between a file of rows and a batch.
+/// Everything that can go wrong in a training, from its settings to what it saves.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -202,7 +202,7 @@ pub struct TrainSettings {
     pub save_total_limit: Option<usize>,
 }
 
-/// Settings that a resumed run may change: they do not change the course of the training.
+/// Settings that a resumed run may change: they do not change the trajectory of the training.
 const FREE: [&str; 11] = [
     "data_parallel",
     "gradient_accumulation_steps",
@@ -349,7 +349,7 @@ impl TrainSettings {
         self.gradient_checkpointing || self.offload_param
     }
 
-    /// The settings that determine the course of a training, by name.
+    /// The settings that determine the trajectory of a training, by name.
     pub fn trajectory_settings(&self) -> Map<String, Value> {
         let mut map = self.to_map();
         map.retain(|name, _| !FREE.contains(&name.as_str()));

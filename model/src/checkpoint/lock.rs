@@ -93,7 +93,7 @@ fn remove_link(path: &Path) -> Result<()> {
         }
         Ok(metadata) if !metadata.is_file() => Err(Error::directory(
             path,
-            "stands where glmtune keeps its lock, and is no regular file; remove it",
+            "stands where glmtune keeps its lock, and is not a regular file; remove it",
         )),
         _ => Ok(()),
     }

@@ -159,7 +159,7 @@ impl Checkpoint {
             .map(|&place| &self.slot(place).1.info)
     }
 
-    /// Names of values in a pickle that are no tensors, and so are not read.
+    /// Names of values in a pickle that are not tensors, and so are not read.
     pub fn skipped(&self) -> impl Iterator<Item = &str> {
         let names = self.files.iter().flat_map(|file| &file.contents.skipped);
         names.map(String::as_str)

@@ -25,7 +25,7 @@ const WEIGHTS: [&str; 14] = [
     ".lock",
 ];
 
-/// Copies every file of a base directory that is no weight: `config.json`, tokenizer, `*.py`,
+/// Copies every file of a base directory that does not hold weights: `config.json`, tokenizer, `*.py`,
 /// `generation_config.json`, license and the like. Not copied: subdirectories, hidden files, weights of
 /// any framework and their indices. Returns the names, sorted.
 ///

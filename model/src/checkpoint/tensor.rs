@@ -117,7 +117,7 @@ pub(crate) struct Slot {
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     pub(crate) slots: Vec<Slot>,
-    /// Names of values that are no tensors.
+    /// Names of values that are not tensors.
     pub(crate) skipped: Vec<String>,
 }
 

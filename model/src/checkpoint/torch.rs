@@ -156,7 +156,7 @@ impl Reader<'_> {
         }
         let names: Vec<_> = items.iter().take(8).map(|(name, _)| *name).collect();
         Err(self.malformed(format!(
-            "no state dict: its values are no tensors (keys: {})",
+            "not a state dict: its values are not tensors (keys: {})",
             names.join(", ")
         )))
     }

@@ -57,7 +57,7 @@ pub struct Generation {
 ///
 /// # Errors
 /// If an option is out of range, a prompt is empty or lacks what its positions depend on, the model gives
-/// logits that are no numbers, or the device fails.
+/// logits that are not numbers, or the device fails.
 pub fn generate<B: GlmBackend>(
     model: &CausalLm<B>,
     prompts: &[Vec<u32>],

@@ -37,7 +37,7 @@ pub(super) fn read(object: &mut Object, format: &RowFormat) -> Result<Row, Strin
     }
     let ids = input_ids.into_iter().map(|id| {
         let fits = i32::try_from(id).ok().and_then(|id| u32::try_from(id).ok());
-        fits.ok_or_else(|| format!("key `{INPUT_IDS}`: {id} is no token id"))
+        fits.ok_or_else(|| format!("key `{INPUT_IDS}`: {id} is not a token id"))
     });
     Ok(Row::Ids {
         input_ids: ids.collect::<Result<_, _>>()?,

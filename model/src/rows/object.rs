@@ -27,12 +27,12 @@ impl Object {
         self.get(key).is_some()
     }
 
-    /// The value of a key; null is none.
+    /// The value of a key; null counts as absent.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    /// Takes the value of a key; null is none.
+    /// Takes the value of a key; null counts as absent.
     pub fn take(&mut self, key: &str) -> Option<Value> {
         // In order, so that messages list keys as the file has them.
         self.0.shift_remove(key).filter(|value| !value.is_null())
@@ -44,7 +44,7 @@ impl Object {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(other) => Err(format!(
-                "key `{key}`: found {}, expected a text",
+                "key `{key}`: found {}, expected a string",
                 quoted(&other)
             )),
         }

@@ -120,7 +120,7 @@ impl<'a> Assembler<'a> {
         self.bytes.drain(..done);
     }
 
-    /// How many of `length` bytes that are no character one replacement stands for: SentencePiece
+    /// How many of `length` bytes that are not a character one replacement stands for: SentencePiece
     /// writes one for each byte, Python one for the whole.
     fn replaced_together(&self, length: usize) -> usize {
         match self.spelling {

@@ -93,7 +93,7 @@ fn read_ranks(path: &Path, text: &str) -> Result<Vec<Token>> {
         let rank: usize = rank
             .trim()
             .parse()
-            .map_err(|_| at_line(&format!("the rank `{}` is no number", shown(rank))))?;
+            .map_err(|_| at_line(&format!("the rank `{}` is not a number", shown(rank))))?;
         // No rank can be higher than the number of lines: nothing is allocated by a rank's word.
         if rank >= lines.len() {
             return Err(at_line(&format!(

@@ -88,7 +88,7 @@ impl SentencePiece {
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] when the bytes are no such model or use what glmtune does not know.
+    /// [`Error::Malformed`] when the bytes are not such a model or use what glmtune does not know.
     pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         let malformed = |detail: String| Error::malformed(path, detail);
         let no_model = |error| malformed(format!("not a SentencePiece model: {error}"));
@@ -187,20 +187,20 @@ fn read_pieces(pieces: &[proto::Piece]) -> Result<(Vec<Token>, Vec<f32>), String
         if !piece.score.is_finite() {
             return Err(format!("piece {id} `{name}` has the score {}", piece.score));
         }
-        let kind = match piece.kind() {
-            1 => Kind::Normal,
-            2 => Kind::Unknown,
-            3 => Kind::Hidden,
-            4 => Kind::UserDefined,
-            5 => Kind::Unused,
-            6 => Kind::Byte(
-                byte_of(&piece.text)
-                    .ok_or_else(|| format!("piece {id} `{name}` is no byte of the form <0x41>"))?,
-            ),
-            other => {
-                return Err(format!("piece {id} `{name}` has the unknown type {other}"));
-            }
-        };
+        let kind =
+            match piece.kind() {
+                1 => Kind::Normal,
+                2 => Kind::Unknown,
+                3 => Kind::Hidden,
+                4 => Kind::UserDefined,
+                5 => Kind::Unused,
+                6 => Kind::Byte(byte_of(&piece.text).ok_or_else(|| {
+                    format!("piece {id} `{name}` is not a byte of the form <0x41>")
+                })?),
+                other => {
+                    return Err(format!("piece {id} `{name}` has the unknown type {other}"));
+                }
+            };
         tokens.push(Token::new(piece.text.as_str(), kind));
     }
     if tokens

@@ -60,7 +60,7 @@ impl<'de> Visitor<'de> for NameVisitor {
     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Name, E> {
         match name.chars().any(char::is_control) || name.len() > limits::TOKEN_BYTES {
             true => Err(E::custom(format!(
-                "`{}` is no token's name: it is too long or has control characters",
+                "`{}` is not a token's name: it is too long or has control characters",
                 shown(name)
             ))),
             false => Ok(Name(name.to_string())),

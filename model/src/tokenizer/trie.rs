@@ -17,7 +17,7 @@ pub(super) struct Trie {
     nodes: Vec<Node>,
     /// The byte that leads to the node of the same index.
     labels: Vec<u8>,
-    /// The root's children by byte, since every walk starts there; 0 is none.
+    /// The root's children by byte, since every walk starts there; 0 where there is none.
     root: Box<[u32; 256]>,
 }
 

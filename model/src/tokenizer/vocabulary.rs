@@ -62,7 +62,7 @@ impl Vocabulary {
             .map(|(id, token)| (token.name(), id))
     }
 
-    /// Ids of the tokens that are no text.
+    /// Ids of the tokens that are not text.
     pub(super) fn specials(&self) -> impl Iterator<Item = (String, u32)> {
         let special = |kind| matches!(kind, Kind::Hidden | Kind::Unknown);
         (self.shift..)

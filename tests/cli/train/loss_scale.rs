@@ -72,7 +72,7 @@ fn a_step_that_is_left_out_does_not_move_the_schedule() {
     }
 }
 
-/// A loss that is no number is no good step: it lowers the scale as an overflow does.
+/// A step whose loss is not a number is not a good one: it lowers the scale as an overflow does.
 #[test]
 fn a_loss_that_is_no_number_counts_as_an_overflow() {
     let golden = GoldenRun::new("chatglm2", "all");

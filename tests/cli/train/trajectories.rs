@@ -142,7 +142,7 @@ fn four_replicas_are_one_device_with_four_times_the_accumulation() {
 mod on_wgpu {
     use super::*;
 
-    /// Whether there is an adapter; CI installs a software Vulkan, so there it is no option.
+    /// Whether there is an adapter; CI installs a software Vulkan, so there it must be one.
     fn available() -> bool {
         let found = !glmtune::backend::wgpu_adapters().is_empty();
         let required = std::env::var_os("CI").is_some();

@@ -36,7 +36,7 @@ pub(super) fn check(
     let mut faults = Vec::new();
     for info in file.entries() {
         match expected.remove(&info.name) {
-            None => faults.push(format!("`{}` is no part of this training", info.name)),
+            None => faults.push(format!("`{}` is not part of this training", info.name)),
             Some(shape) if info.shape != shape => faults.push(format!(
                 "`{}` has shape {:?}, must have {shape:?}",
                 info.name, info.shape
@@ -139,7 +139,7 @@ mod tests {
             (&[], "`a.weight` is missing, `b.bias` is missing"),
             (
                 &[whole[0], whole[1], ("c", DType::F32, &[1], 0.0)],
-                "`c` is no part",
+                "`c` is not part",
             ),
             (
                 &[whole[0], ("b.bias", DType::F32, &[2, 2], 0.0)],

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 /// What must be the same for a training to go on as if it had not been interrupted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The settings that determine the course, by name.
+    /// The settings that determine the trajectory, by name.
     pub settings: Map<String, Value>,
     /// Digest of the rows.
     pub data: String,

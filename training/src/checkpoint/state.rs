@@ -65,7 +65,7 @@ impl State {
         Ok(replace_last(&text, UNSIGNED, &digest).unwrap_or(text))
     }
 
-    /// Reads a text that [`signed`](Self::signed) gave; the reason if it is anything else.
+    /// Reads a string that [`signed`](Self::signed) gave; the reason if it is anything else.
     pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
         let versioned: Versioned =
             serde_json::from_slice(text).map_err(|error| error.to_string())?;
@@ -88,7 +88,7 @@ impl State {
     }
 }
 
-/// A text with the last occurrence of a part replaced; nothing if there is none.
+/// A string with the last occurrence of a part replaced; nothing if there is none.
 fn replace_last(text: &str, part: &str, by: &str) -> Option<String> {
     let (before, after) = text.rsplit_once(part)?;
     Some([before, by, after].concat())

@@ -87,7 +87,7 @@ fn parse_under(key: &str, value: Value) -> Result<DeepSpeedConfig> {
     parse(&under(key, value).to_string())
 }
 
-/// The faults that a text has, one per line, without the line that names the file.
+/// The faults that a file has, one per line, without the line that names the file.
 fn faults(text: &str) -> Vec<String> {
     let error = parse(text).unwrap_err();
     assert!(error.is_request());

@@ -134,5 +134,7 @@ fn by_parameter<const N: usize>(
 }
 
 fn foreign(name: &str) -> Error {
-    Error::Request(format!("`{name}` is no complete state of this optimizer"))
+    Error::Request(format!(
+        "`{name}` is not a complete state of this optimizer"
+    ))
 }

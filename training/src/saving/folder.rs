@@ -95,7 +95,7 @@ pub fn named_outputs(dir: &Path) -> Vec<Named> {
     named
 }
 
-/// Removes outputs of a run beyond a number of them: those of a course that was left when the run went on
+/// Removes outputs of a run beyond a number of them: those of a trajectory that was left when the run went on
 /// from an earlier step come first, then the oldest. That of `last`, the step just saved, stays.
 ///
 /// # Errors

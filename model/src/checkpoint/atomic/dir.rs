@@ -10,7 +10,7 @@ use super::{parent, sync_dir, target};
 use crate::device_health;
 use crate::error::{Error, Result};
 
-/// The files without which a directory is no model and no adapter: where files can only be moved in one by
+/// The files without which a directory is neither a model nor an adapter: where files can only be moved in one by
 /// one, these come last.
 const LAST: [&str; 2] = ["config.json", "adapter_config.json"];
 

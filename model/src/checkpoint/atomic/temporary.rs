@@ -44,7 +44,7 @@ pub(super) struct TemporaryName {
 }
 
 impl TemporaryName {
-    /// Takes a name apart; nothing if it is none of ours.
+    /// Takes a name apart; nothing if it is not one of ours.
     pub(super) fn parse(name: &str) -> Option<Self> {
         let name = name.strip_prefix('.')?;
         let found = [Purpose::Partial, Purpose::Replaced]

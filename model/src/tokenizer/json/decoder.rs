@@ -47,7 +47,7 @@ impl Decoding {
         let mut steps = Vec::new();
         for node in steps::flatten(part, "decoders")? {
             let step = Step::read(&node)?;
-            // Nobody could be told later: decoding gives a text, whatever the ids.
+            // Nobody could be told later: decoding gives text, whatever the ids.
             growth = growth.saturating_mul(step.growth());
             if growth > limits::GROWTH {
                 let expected = format!("at most {} times as long", limits::GROWTH);

@@ -15,6 +15,9 @@ use burn::tensor::ops::FloatTensor;
 /// Softmax attention.
 pub trait AttentionOps: Backend {
     /// Softmax attention with grouped key/value heads.
+    ///
+    /// # Shapes
+    /// - those of [`AttentionInput`] and [`AttentionOutput`]
     fn glm_attention(input: AttentionInput<Self>) -> AttentionOutput<Self> {
         default::attention::<Self>(input)
     }
