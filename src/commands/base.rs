@@ -35,7 +35,7 @@ pub fn require_model(dir: &Path) -> Result<()> {
     };
     let noted = AdapterMeta::read(dir)?.and_then(|meta| meta.base_model);
     Err(Error::Request(format!(
-        "{0}: holds {kind} and no model; give its base as the model: --model_name_or_path {1} --adapter {0}",
+        "{0}: holds {kind}, not a model; give its base as the model: --model_name_or_path {1} --adapter {0}",
         dir.display(),
         noted.or(base).unwrap_or_else(|| "BASE".to_string()),
     )))

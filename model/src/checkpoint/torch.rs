@@ -167,7 +167,7 @@ impl Reader<'_> {
         value: &'p Value<'_>,
     ) -> Result<Vec<(&'p str, Id)>> {
         let Value::Dict(pairs) = value else {
-            return Err(self.malformed("no state dict: the pickle does not hold a dict"));
+            return Err(self.malformed("not a state dict: the pickle does not hold a dict"));
         };
         let mut seen = HashMap::new();
         let mut items = Vec::new();

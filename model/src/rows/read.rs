@@ -170,7 +170,7 @@ mod tests {
         assert!(message("{\"instruction\": \"a\"}").contains("key `output`"));
         assert!(message("{\"instruction\": 5, \"output\": \"\"}").contains("key `instruction`"));
         assert!(message("{\"input_ids\": [1], \"labels\": []}").contains("one length"));
-        assert!(message("{\"input_ids\": [-1], \"labels\": [0]}").contains("no token id"));
+        assert!(message("{\"input_ids\": [-1], \"labels\": [0]}").contains("not a token id"));
         assert!(message("{\"output\": \"a\", \"output\": \"b\"}").contains("comes twice"));
         assert!(message("[3]").contains("expected an object"));
     }

@@ -62,7 +62,7 @@ pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
     )?;
     request.say(preparation::trained(&prepared.trainable, prepared.total));
     let trained = planned.plan(&case, true)?.trained;
-    let course = Work {
+    let work = Work {
         settings: &settings,
         dataset: &dataset,
         blocks: block_weights(&info.config, &infos),
@@ -74,7 +74,7 @@ pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
         settings.dtype.into(),
         info.config.common().hidden_size,
     );
-    request.say(course.describe(speed));
+    request.say(work.describe(speed));
     request.say("dry run: nothing was written");
     Ok(())
 }
