@@ -140,7 +140,7 @@ fn what_is_frozen_costs_nothing() {
     gradients_and_state_are_those_of_what_is_trained();
     frozen_blocks_store_no_activations();
     checkpointed_memory_grows_by_its_inputs_alone();
-    hosted_weights_leave_after_their_turn();
+    offloaded_weights_leave_after_their_turn();
     forward::nothing_is_kept();
     forward::offloaded_weights_take_turns();
     plan::plans_are_within_ten_percent();
@@ -222,7 +222,7 @@ impl<B: Backend> ModuleVisitor<B> for Offloaded {
     }
 }
 
-fn hosted_weights_leave_after_their_turn() {
+fn offloaded_weights_leave_after_their_turn() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/chatglm2");
     for method in [lora(), Method::All] {
         let pretrained = Pretrained::<Autodiff<Flex>>::load_to(
