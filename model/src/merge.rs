@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_refused() {
+    fn what_is_not_a_number_is_refused() {
         let base = base(DType::F32);
         let large = adapter(1.0, &[(MODULE, &[1e6, 0.0, 0.0], &[1.0, 1.0])]);
         let broken = adapter(1.0, &[(MODULE, &[f32::NAN, 0.0, 0.0], &[1.0, 1.0])]);

@@ -196,6 +196,6 @@ fn prefix_encoders_open() {
 }
 
 #[test]
-fn a_model_directory_is_no_adapter() {
+fn a_model_directory_is_not_an_adapter() {
     assert!(AdapterKind::detect(&golden("glm4")).is_err());
 }

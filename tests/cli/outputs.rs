@@ -47,7 +47,7 @@ fn init_to(output: &str) -> crate::Run {
 
 #[cfg(unix)]
 #[test]
-fn what_is_no_regular_file_is_refused_and_stays() {
+fn what_is_not_a_regular_file_is_refused_and_stays() {
     use std::os::unix::fs::FileTypeExt;
     let (dir, model) = tiny("glm2");
     let data = file(

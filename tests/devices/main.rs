@@ -83,7 +83,7 @@ fn process_of_a_panic_on_a_device_thread() {
 
 /// A panic that no device causes goes on as it did.
 #[test]
-fn a_mistake_is_no_failure_of_a_device() {
+fn a_mistake_is_not_a_failure_of_a_device() {
     let outcome =
         std::panic::catch_unwind(|| guard::<(), Error>(|| std::panic::panic_any("a mistake")));
     assert!(outcome.is_err());

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_is_no_word_unless_it_is_a_line() {
+    fn white_space_is_not_a_word_unless_it_is_a_line() {
         assert_eq!(resplit(&["a", " ", "b"]), ["a", "b"]);
         assert_eq!(resplit(&["a", "\n", "\n", "b"]), ["a", "", "b"]);
         assert!(resplit(&["\n"]).is_empty());

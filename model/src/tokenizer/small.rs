@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_text_comes_back_and_specials_are_no_text() {
+    fn every_text_comes_back_and_specials_are_not_text() {
         for mode in Mode::ALL {
             let dir = tempfile::tempdir().unwrap();
             let (tokenizer, config) = small_tokenizer(mode);

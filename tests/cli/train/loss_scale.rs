@@ -74,7 +74,7 @@ fn a_step_that_is_left_out_does_not_move_the_schedule() {
 
 /// A step whose loss is not a number is not a good one: it lowers the scale as an overflow does.
 #[test]
-fn a_loss_that_is_no_number_counts_as_an_overflow() {
+fn a_loss_that_is_not_a_number_counts_as_an_overflow() {
     let golden = GoldenRun::new("chatglm2", "all");
     let file = ds_file(&golden, r#""initial_scale_power": 4, "hysteresis": 1"#);
     let flags = ["--backend", "flex", "--dtype", "f16", "--ds_file", &file];

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_no_numbers_are_named() {
+    fn values_that_are_not_numbers_are_named() {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1.0] {
             let (_folder, found) = file(&[("b.bias", DType::F32, &[4], value)]);
             let error = read(&found, "b.bias", 0.0).expect_err("refused");

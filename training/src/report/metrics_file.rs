@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_of_ours_is_left_out() {
+    fn lines_that_are_not_ours_are_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
         let lines = [

@@ -1,5 +1,5 @@
 //! What must not pass silently in a step: weights that nobody trains, weights that stay on the device, losses
-//! that are no numbers.
+//! that are not numbers.
 
 use burn::backend::Autodiff;
 use glmtune_model::CausalLm;
