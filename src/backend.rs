@@ -65,8 +65,18 @@ impl Selected {
         }
     }
 
+    /// Bytes of the device's own memory, where that is known.
+    pub fn memory(&self) -> Option<u64> {
+        match self {
+            #[cfg(feature = "cuda")]
+            Self::Cuda(card) => cuda::memory(card.index),
+            #[cfg(any(feature = "flex", feature = "wgpu"))]
+            _ => None,
+        }
+    }
+
     /// Whether it is the CPU, which needs no driver.
-    fn is_cpu(&self) -> bool {
+    pub fn is_cpu(&self) -> bool {
         match self {
             #[cfg(feature = "flex")]
             Self::Flex => true,

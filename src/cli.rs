@@ -11,12 +11,14 @@ use crate::backend::BackendChoice;
 
 mod eval;
 mod plan;
+mod predict;
 mod rows;
 mod tips;
 mod train;
 
 pub use eval::{EvalArgs, TaskChoice};
 pub use plan::PlanArgs;
+pub use predict::PredictArgs;
 pub use rows::{LayoutArgs, PromptArgs};
 pub use tips::parse;
 pub use train::{NanPolicy, TrainArgs, TrainType};
@@ -53,6 +55,15 @@ pub enum Command {
     /// A conversation in the terminal, streamed.
     #[command(allow_negative_numbers = true)]
     Chat(ChatArgs),
+    /// Answer every row of a file.
+    // A row that is left out would have no place in the output, so that --is_skip is refused; it stays a flag for those
+    // who take the command line of their training.
+    #[command(
+        args_override_self = true,
+        allow_negative_numbers = true,
+        mut_arg("is_skip", |arg| arg.hide(true))
+    )]
+    Predict(Box<PredictArgs>),
     /// Loss, perplexity and token count of each row.
     Score(ScoreArgs),
     /// Scores of answers: triples, text, questions, abilities, perplexity.
@@ -128,6 +139,9 @@ pub struct SamplingArgs {
     /// Most tokens to add [default: 512; in a chat 2048].
     #[arg(long, value_name = "N")]
     pub max_new_tokens: Option<usize>,
+    /// Least tokens to add: before, an answer does not end.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub min_new_tokens: usize,
     /// Longest prompt and continuation together.
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,

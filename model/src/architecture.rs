@@ -60,7 +60,9 @@ impl<B: Backend> SharedInputs<B> {
             dropout: self.dropout,
         }
     }
+}
 
+impl<B: GlmBackend> SharedInputs<B> {
     /// The keys and values that a layer attends to: prefix, cached ones and its own.
     ///
     /// # Shapes

@@ -223,6 +223,27 @@ impl<B: GlmBackend> CausalLm<B> {
         }
     }
 
+    /// Positions of the prefix that is attached; 0 without one.
+    pub fn prefix_len(&self) -> usize {
+        let prefix = self.architecture().prefix_encoder();
+        prefix.map_or(0, PrefixEncoder::pre_seq_len)
+    }
+
+    /// What the blocks need for tokens at a range of indexes that follow those of a cache, which holds the prefix
+    /// already: it is not computed again.
+    pub fn inputs_after_cache(
+        &self,
+        positions: &BatchPositions,
+        range: Range<usize>,
+    ) -> SharedInputs<B> {
+        SharedInputs {
+            rotary: self.architecture().rotary(positions, range.clone()),
+            mask: AttentionMask::new(positions.mask(range, self.prefix_len()), &self.device()),
+            prefix: None,
+            dropout: None,
+        }
+    }
+
     /// Walks the blocks.
     ///
     /// # Shapes

@@ -207,10 +207,16 @@ fn attention() {
         };
         for dtype in TYPES {
             for [heads, groups] in [[4, 2], [3, 3], [6, 1]] {
+                // Those of a cache have room behind them.
+                let cached = |room: usize| {
+                    let buffer = random([2, keys + room, groups, 16], dtype);
+                    let buffer = Tensor::<Flex, 4>::from_primitive(TensorPrimitive::Float(buffer));
+                    buffer.narrow(1, room / 2, keys).into_primitive().tensor()
+                };
                 let input = AttentionInput::<Flex> {
                     query: random([2, queries, heads, 16], dtype),
-                    key: random([2, keys, groups, 16], dtype),
-                    value: random([2, keys, groups, 16], dtype),
+                    key: cached(0),
+                    value: cached(6),
                     mask: AttentionMask::new(spec.clone(), &FlexDevice),
                     scale: AttentionScale::new(16, 3.0),
                 };

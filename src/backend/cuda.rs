@@ -69,6 +69,15 @@ fn visible() -> String {
     }
 }
 
+/// Bytes of a card's memory.
+pub(super) fn memory(index: usize) -> Option<u64> {
+    result::init().ok()?;
+    let handle = device::get(index as i32).ok()?;
+    // SAFETY: the handle is the driver's own.
+    let bytes = unsafe { device::total_mem(handle) }.ok()?;
+    Some(bytes as u64)
+}
+
 fn card(index: usize) -> Result<CudaCard> {
     let read = || -> std::result::Result<CudaCard, DriverError> {
         result::init()?;

@@ -9,7 +9,7 @@ use super::Cli;
 
 /// Names of PEFT, the Trainer, LLaMA-Factory and others, and what they are called here. Only those are said that
 /// the command at hand has.
-const SYNONYMS: [(&[&str], &str); 22] = [
+const SYNONYMS: [(&[&str], &str); 24] = [
     (&["lora-rank", "rank", "r", "lora-dimension"], "lora-dim"),
     (&["alpha", "lora-a"], "lora-alpha"),
     (
@@ -83,6 +83,18 @@ const SYNONYMS: [(&[&str], &str); 22] = [
         ],
         "train-path",
     ),
+    (
+        &[
+            "data",
+            "dataset",
+            "data-path",
+            "test-file",
+            "test-data",
+            "predict-path",
+            "input",
+        ],
+        "test-path",
+    ),
     (&["max-source-length", "max-input-length"], "max-src-len"),
     (
         &["max-length", "max-seq-length", "max-seq-len", "cutoff-len"],
@@ -94,6 +106,10 @@ const SYNONYMS: [(&[&str], &str); 22] = [
     (
         &["output", "out", "save-dir", "export-dir", "output-path"],
         "output-dir",
+    ),
+    (
+        &["out", "output-path", "output-file", "predictions"],
+        "output",
     ),
     (&["device", "gpu", "gpus", "gpu-ids", "num-gpus"], "devices"),
     (&["max-tokens", "max-gen-len"], "max-new-tokens"),

@@ -44,6 +44,7 @@ pub fn generation_options(args: &SamplingArgs, info: &ModelInfo) -> GenerationOp
         || args.top_p.is_some();
     GenerationOptions {
         max_new_tokens: args.max_new_tokens.unwrap_or(512),
+        min_new_tokens: args.min_new_tokens,
         max_length: args.max_length,
         sampling: draws.then(|| Sampling {
             temperature: args.temperature.unwrap_or(defaults.temperature),
@@ -200,7 +201,8 @@ fn finish_name(finish: Finish) -> &'static str {
     }
 }
 
-fn ids_text(ids: &[u32]) -> String {
+/// Ids as `--input_ids` takes them: what there is to show of a model without a tokenizer.
+pub fn ids_text(ids: &[u32]) -> String {
     let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
     ids.join(",")
 }

@@ -12,6 +12,7 @@ mod inspect;
 mod leftovers;
 mod merge;
 mod plan;
+mod predict;
 mod preset;
 mod report;
 mod score;
@@ -46,6 +47,7 @@ fn start(command: Command) -> Result<()> {
         Command::Train(args) => train::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),

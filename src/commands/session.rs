@@ -248,9 +248,20 @@ impl<B: GlmBackend> Session<B> {
         selected: &Selected,
         device: &B::Device,
     ) -> Result<Self> {
+        let dtype = compute_type::<B>(info, args, selected, device)?;
+        Self::load_in(dtype, info, args, selected, device)
+    }
+
+    /// Loads the weights in a type, which is that of [`compute_type`], and attaches the adapters.
+    pub fn load_in(
+        dtype: DType,
+        info: &ModelInfo,
+        args: &ModelArgs,
+        selected: &Selected,
+        device: &B::Device,
+    ) -> Result<Self> {
         let started = Instant::now();
         let (selected, devices) = (std::slice::from_ref(selected), std::slice::from_ref(device));
-        let dtype = choose_dtype::<B>(args.dtype, &info.config, &Devices { selected, devices })?;
         probe::<B>(selected, devices, dtype)?;
         tracing::info!("type: {}", type_name(dtype));
         let bar = progress_bar("loading");
@@ -272,6 +283,17 @@ impl<B: GlmBackend> Session<B> {
             load_time: started.elapsed(),
         })
     }
+}
+
+/// The type in which a session computes.
+pub fn compute_type<B: GlmBackend>(
+    info: &ModelInfo,
+    args: &ModelArgs,
+    selected: &Selected,
+    device: &B::Device,
+) -> Result<DType> {
+    let (selected, devices) = (std::slice::from_ref(selected), std::slice::from_ref(device));
+    choose_dtype::<B>(args.dtype, &info.config, &Devices { selected, devices })
 }
 
 /// The flag decides and must be possible; else the published type, or float16 and then float32 where the

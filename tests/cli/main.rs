@@ -19,6 +19,7 @@ mod messages;
 mod migration;
 mod outputs;
 mod plan;
+mod predict;
 #[cfg(target_os = "linux")]
 mod printing;
 mod prompts;

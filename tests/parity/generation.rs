@@ -2,16 +2,21 @@
 
 use std::ops::ControlFlow;
 
-use glmtune::model::generation::{Finish, GenerationOptions, Sampling, generate};
-use glmtune::model::{CausalLm, GlmBackend};
+use glmtune::model::generation::{
+    BatchEvent, Batching, Finish, GenerationOptions, Sampling, generate, generate_batches,
+};
+use glmtune::model::{CausalLm, Error, GlmBackend};
 
 use crate::backends::{TestBackend, parity_tests};
+#[cfg(feature = "flex")]
+use crate::fixtures::ADAPTERS;
 use crate::fixtures::{Fixtures, model_of_run};
 
 parity_tests!(
     greedy,
     greedy_with_prefix,
     batches_of_different_lengths,
+    later_prompts_of_batches,
     sampled_sequences
 );
 
@@ -121,4 +126,121 @@ fn sampled_sequences<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
         continuations(&model, &prompts, &options),
         "without cache"
     );
+}
+
+/// Prompts of many lengths, each of which has what its positions depend on.
+fn ragged(fixtures: &Fixtures) -> Vec<Vec<u32>> {
+    let prompt = fixtures.tokens("/greedy/prompt");
+    let ends = prompt.len() - 2;
+    (0..9)
+        .map(|index| {
+            let (cut, more) = (index * 5 % (ends + 1), index * 2 % 5);
+            let opening = prompt.iter().cycle().skip(index).take(more);
+            // What ChatGLM-6B's positions depend on stands at the end; the others begin with it, and do without.
+            let opening = opening.filter(|id| !prompt[ends..].contains(id));
+            opening.chain(&prompt[cut..]).copied().collect()
+        })
+        .collect()
+}
+
+/// The tokens of every answer, prompt by prompt, and how many tokens were told of.
+fn answers<B: GlmBackend>(
+    model: &CausalLm<B>,
+    prompts: &[Vec<u32>],
+    options: &GenerationOptions,
+    batching: Batching,
+) -> Vec<Option<Vec<(Vec<u32>, Finish)>>> {
+    let mut found = vec![None; prompts.len()];
+    let mut told = vec![0; prompts.len()];
+    let done: Result<(), Error> =
+        generate_batches(model, prompts, options, batching, &mut |event| {
+            match event {
+                BatchEvent::Token { prompt, .. } => told[prompt] += 1,
+                BatchEvent::Answered(answer) => {
+                    let sequences = answer.sequences.into_iter();
+                    let sequences = sequences.map(|sequence| (sequence.tokens, sequence.finish));
+                    let before = found[answer.prompt].replace(sequences.collect::<Vec<_>>());
+                    assert!(before.is_none(), "answered twice");
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+    done.unwrap();
+    for (answer, told) in found.iter().zip(told) {
+        if let Some(sequences) = answer {
+            let tokens = sequences.iter().map(|(tokens, _)| tokens.len());
+            assert_eq!(tokens.sum::<usize>(), told);
+        }
+    }
+    found
+}
+
+/// Token for token as each prompt alone, whatever ends when: base, LoRA and prefixes, greedy and drawn.
+#[cfg(feature = "flex")]
+#[test]
+fn batches_answer_as_rows_alone() {
+    let backend = crate::backends::flex().unwrap();
+    for family in crate::common::FAMILIES {
+        let prompts = ragged(&Fixtures::of(family));
+        for run in std::iter::once("base").chain(ADAPTERS) {
+            let model = model_of_run(family, run, &backend.device).model;
+            compare_batches::<burn_flex::Flex>(&model, &prompts, &format!("{family}, {run}"));
+        }
+    }
+}
+
+#[cfg(feature = "flex")]
+fn compare_batches<B: GlmBackend>(model: &CausalLm<B>, prompts: &[Vec<u32>], what: &str) {
+    let mut options = options(12, true);
+    let of_size = |options: &GenerationOptions, batch_size| {
+        let batching = Batching {
+            batch_size,
+            first: 0,
+        };
+        answers(model, prompts, options, batching)
+    };
+    // Some end early, at different times.
+    let free = of_size(&options, 1);
+    let tokens = |prompt: usize| &free[prompt].as_ref().unwrap()[0].0;
+    options.stop_ids = vec![tokens(0)[3], tokens(4)[5], tokens(7)[1]];
+    options.min_new_tokens = 2;
+    options.max_length = Some(prompts[3].len() + 4);
+    for drawn in [false, true] {
+        if drawn {
+            options.num_sequences = 2;
+            options.sampling = Some(Sampling {
+                temperature: 1.2,
+                top_k: 0,
+                top_p: 0.9,
+            });
+        }
+        let expected = of_size(&options, 1);
+        for batch_size in [2, 4, 9] {
+            let found = of_size(&options, batch_size);
+            assert_eq!(
+                found, expected,
+                "{what}, batches of {batch_size}, drawn: {drawn}"
+            );
+        }
+    }
+}
+
+/// What is answered already is not told of again.
+fn later_prompts_of_batches<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
+    let fixtures = Fixtures::of(family);
+    let prompts = ragged(&fixtures);
+    let model = model_of_run::<B>(family, "base", &backend.device).model;
+    let from = |first| {
+        let batching = Batching {
+            batch_size: 2,
+            first,
+        };
+        answers(&model, &prompts, &options(5, true), batching)
+    };
+    let whole = from(0);
+    for first in [1, 4, 9] {
+        let found = from(first);
+        assert!(found[..first].iter().all(Option::is_none));
+        assert_eq!(found[first..], whole[first..]);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 
 /// The facts of a kind.
@@ -14,6 +15,10 @@ pub(super) struct Declaration {
     pub mark: &'static str,
     /// Whether a directory holds one.
     pub is_in: fn(&Path) -> Result<bool>,
+    /// The file of a directory that says how its weights are used.
+    pub settings: &'static str,
+    /// The weights of a directory.
+    pub weights: fn(&Path) -> Result<Checkpoint>,
     /// Whether a parameter belongs to one.
     pub owns: fn(&str) -> bool,
 }

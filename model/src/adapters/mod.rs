@@ -5,6 +5,7 @@
 //! An adapter is off until it is attached, and changes no base weight.
 
 mod declaration;
+mod digest;
 mod format;
 mod linear_call;
 mod lora;
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::layers::GlmBackend;
 use declaration::Declaration;
 
+pub use digest::adapter_digest;
 pub use format::FileFormat;
 pub use linear_call::{HeadOperands, LinearCall, ProjectionAdapter};
 pub use lora::config::LoraConfig;

@@ -20,13 +20,12 @@ use serde_json::{Map, Value};
 use super::dtype::DType;
 use super::reader::Checkpoint;
 use super::tensor::TensorInfo;
+use super::tensor_digest::add_tensor;
 use crate::adapters::AdapterKind;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::files::read_object;
 
-/// Values taken from each of three places of a tensor.
-const STRETCH: usize = 16;
 /// Values that are noted themselves.
 const SAMPLE: usize = 64;
 /// Keys of `config.json` that change what the same weights compute.
@@ -82,20 +81,10 @@ impl Fingerprint {
         let checkpoint = Checkpoint::open(dir)?;
         let tensors: Vec<&TensorInfo> = checkpoint.entries().filter(|info| counts(info)).collect();
         let mut digest = Digest::default();
-        let mut values = Vec::with_capacity(tensors.len());
-        for info in &tensors {
-            digest = digest.with(&info.name).with(format!("{:?}", info.shape));
-            let elements = info.elements();
-            let middle = elements / 2;
-            for first in [0, middle, elements.saturating_sub(STRETCH)] {
-                let count = STRETCH.min(elements - first);
-                let stretch = checkpoint.floats(&info.name, first, count)?;
-                digest = digest.with(bytemuck::cast_slice::<f32, u8>(&stretch));
-                if first == middle {
-                    values.push(stretch.first().copied().unwrap_or(0.0));
-                }
-            }
-        }
+        let values = tensors
+            .iter()
+            .map(|info| add_tensor(&mut digest, &checkpoint, info))
+            .collect::<Result<Vec<f32>>>()?;
         Ok(Self {
             config,
             dtype: coarsest(&tensors).name().to_string(),

@@ -1,4 +1,4 @@
-//! One writer at a time in a directory.
+//! One writer at a time in a directory, or to a file that grows.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::process::ProcessName;
 
-/// Name of the lock in the directory.
+/// Name of the lock in a directory; that of a file's lock ends so.
 const NAME: &str = ".glmtune.lock";
 /// A lock can go while it is being asked for; how often it is asked for anew.
 const ATTEMPTS: usize = 100;
@@ -15,12 +15,12 @@ const ATTEMPTS: usize = 100;
 const MAX_BYTES: u64 = 4096;
 
 /// The right to write into a directory: `.glmtune.lock` there, locked by the operating system, with the
-/// name of the process inside. It goes with this value.
+/// name of the process inside; or to a file: `.NAME.glmtune.lock` beside it. It goes with this value.
 ///
 /// The lock of a process that has ended is taken over. Where the process is another machine's, which a lock
 /// of the operating system may not reach, the file's presence counts, and an error says what to do.
 #[derive(Debug)]
-pub struct DirLock {
+pub struct WriteLock {
     path: PathBuf,
     /// Locked as long as it is open.
     file: File,
@@ -28,25 +28,39 @@ pub struct DirLock {
     pub left_by: Option<ProcessName>,
 }
 
-impl DirLock {
+impl WriteLock {
     /// Locks a directory.
     ///
     /// # Errors
     ///
     /// [`Error::Directory`] if another process has it, with its name; [`Error::Io`] if the directory cannot be
     /// written to.
-    pub fn acquire(dir: &Path) -> Result<Self> {
-        let path = dir.join(NAME);
+    pub fn of_directory(dir: &Path) -> Result<Self> {
+        Self::acquire(dir, &dir.join(NAME))
+    }
+
+    /// Locks a file, which need not be there yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`of_directory`](Self::of_directory).
+    pub fn of_file(file: &Path) -> Result<Self> {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        Self::acquire(file, &file.with_file_name(format!(".{name}{NAME}")))
+    }
+
+    /// Locks a place by the lock at `path`.
+    fn acquire(place: &Path, path: &Path) -> Result<Self> {
         for _ in 0..ATTEMPTS {
-            if let Some(lock) = Self::try_acquire(dir, &path)? {
+            if let Some(lock) = Self::try_acquire(place, path)? {
                 return Ok(lock);
             }
         }
-        Err(Error::directory(dir, "its lock cannot be had"))
+        Err(Error::directory(place, "its lock cannot be had"))
     }
 
-    /// Nothing if the file went while it was opened.
-    fn try_acquire(dir: &Path, path: &Path) -> Result<Option<Self>> {
+    /// Nothing if the lock went while it was opened.
+    fn try_acquire(place: &Path, path: &Path) -> Result<Option<Self>> {
         let failed = |error| Error::io(path, error);
         remove_link(path)?;
         let mut file = match open(path) {
@@ -56,7 +70,7 @@ impl DirLock {
         };
         let is_locked = match file.try_lock() {
             Ok(()) => true,
-            Err(TryLockError::WouldBlock) => return Err(is_taken(dir, &mut file)),
+            Err(TryLockError::WouldBlock) => return Err(is_taken(place, &mut file)),
             // No locks on this file system: the file's contents have to do.
             Err(TryLockError::Error(_)) => false,
         };
@@ -65,7 +79,7 @@ impl DirLock {
         }
         let left_by = read(&mut file);
         if let Some(owner) = &left_by {
-            check_owner(dir, path, owner, is_locked)?;
+            check_owner(place, path, owner, is_locked)?;
         }
         write(&mut file).map_err(failed)?;
         Ok(Some(Self {
@@ -76,7 +90,7 @@ impl DirLock {
     }
 }
 
-impl Drop for DirLock {
+impl Drop for WriteLock {
     fn drop(&mut self) {
         // Still locked: who opened the file meanwhile finds another one, or none, under its name.
         if is_same(&self.file, &self.path) {
@@ -142,23 +156,23 @@ fn write(file: &mut File) -> io::Result<()> {
     file.write_all(&text)
 }
 
-fn is_taken(dir: &Path, file: &mut File) -> Error {
+fn is_taken(place: &Path, file: &mut File) -> Error {
     let owner = read(file).map_or("another process".to_string(), |owner| owner.to_string());
-    taken(dir, &owner, "wait for it, or name another output directory")
+    taken(place, &owner, "wait for it, or name another output")
 }
 
-fn taken(dir: &Path, owner: &str, advice: &str) -> Error {
-    Error::directory(dir, format!("{owner} is writing here; {advice}"))
+fn taken(place: &Path, owner: &str, advice: &str) -> Error {
+    Error::directory(place, format!("{owner} is writing here; {advice}"))
 }
 
 /// Whether the lock of a process that did not give it back may be taken over.
-fn check_owner(dir: &Path, path: &Path, owner: &ProcessName, is_locked: bool) -> Result<()> {
+fn check_owner(place: &Path, path: &Path, owner: &ProcessName, is_locked: bool) -> Result<()> {
     let is_here = owner.is_of_this_machine();
     if is_here && (is_locked || !owner.is_seen()) {
         return Ok(());
     }
     let advice = format!("if it has ended, remove {} and start again", path.display());
-    Err(taken(dir, &owner.to_string(), &advice))
+    Err(taken(place, &owner.to_string(), &advice))
 }
 
 #[cfg(test)]
@@ -169,15 +183,26 @@ mod tests {
     #[test]
     fn one_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
-        let lock = DirLock::acquire(folder.path()).unwrap();
+        let lock = WriteLock::of_directory(folder.path()).unwrap();
         assert_eq!(lock.left_by, None);
-        let error = DirLock::acquire(folder.path()).expect_err("taken");
+        let error = WriteLock::of_directory(folder.path()).expect_err("taken");
         let owner = ProcessName::this().to_string();
         assert!(error.is_request());
         assert!(error.to_string().contains(&owner), "{error}");
         drop(lock);
         assert!(!folder.path().join(NAME).exists());
-        DirLock::acquire(folder.path()).unwrap();
+        WriteLock::of_directory(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn files_of_a_directory_have_locks_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        let _lock = WriteLock::of_file(&a).unwrap();
+        assert!(WriteLock::of_file(&a).is_err());
+        let _other = WriteLock::of_file(&b).unwrap();
+        let _dir = WriteLock::of_directory(folder.path()).unwrap();
+        assert!(!a.exists() && !b.exists());
     }
 
     #[test]
@@ -199,12 +224,12 @@ mod tests {
         };
         for owner in [&dead, &container, &rebooted] {
             fs::write(&path, serde_json::to_vec(owner).unwrap()).unwrap();
-            let lock = DirLock::acquire(folder.path()).unwrap();
+            let lock = WriteLock::of_directory(folder.path()).unwrap();
             assert_eq!(lock.left_by.as_ref(), Some(owner));
         }
         // Killed before it was written whole.
         fs::write(&path, "{\"host\":").unwrap();
-        DirLock::acquire(folder.path()).unwrap();
+        WriteLock::of_directory(folder.path()).unwrap();
 
         let other = ProcessName {
             host: "elsewhere".to_string(),
@@ -212,11 +237,11 @@ mod tests {
             ..this
         };
         fs::write(&path, serde_json::to_vec(&other).unwrap()).unwrap();
-        let error = DirLock::acquire(folder.path()).expect_err("another machine's");
+        let error = WriteLock::of_directory(folder.path()).expect_err("another machine's");
         assert!(error.to_string().contains("host elsewhere"), "{error}");
         assert!(error.to_string().contains("remove"), "{error}");
         fs::remove_file(&path).unwrap();
-        DirLock::acquire(folder.path()).unwrap();
+        WriteLock::of_directory(folder.path()).unwrap();
     }
 
     #[cfg(unix)]
@@ -226,7 +251,7 @@ mod tests {
         let other = folder.path().join("thesis");
         fs::write(&other, "years").unwrap();
         std::os::unix::fs::symlink("thesis", folder.path().join(NAME)).unwrap();
-        let lock = DirLock::acquire(folder.path()).unwrap();
+        let lock = WriteLock::of_directory(folder.path()).unwrap();
         assert!(!folder.path().join(NAME).is_symlink());
         drop(lock);
         assert_eq!(fs::read(&other).unwrap(), b"years");
@@ -242,7 +267,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..200 {
-                        let Ok(_lock) = DirLock::acquire(folder.path()) else {
+                        let Ok(_lock) = WriteLock::of_directory(folder.path()) else {
                             continue;
                         };
                         assert_eq!(inside.fetch_add(1, order), 0);
@@ -251,6 +276,6 @@ mod tests {
                 });
             }
         });
-        DirLock::acquire(folder.path()).unwrap();
+        WriteLock::of_directory(folder.path()).unwrap();
     }
 }

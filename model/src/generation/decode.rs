@@ -3,6 +3,7 @@
 use std::ops::{ControlFlow, Range};
 
 use burn::tensor::{DType, Int, Tensor, TensorData};
+use rayon::prelude::*;
 
 use super::options::GenerationOptions;
 use super::sampler::Sampler;
@@ -50,7 +51,8 @@ pub struct Generation {
     pub sequences: Vec<Sequence>,
 }
 
-/// Continues prompts.
+/// Continues prompts, all of them together; [`generate_batches`](super::generate_batches) is for more of them
+/// than that.
 ///
 /// `on_token` is called for every token of every continuation; `Break` ends the generation, and what
 /// there is so far is returned.
@@ -65,136 +67,241 @@ pub fn generate<B: GlmBackend>(
     on_token: &mut dyn FnMut(TokenEvent) -> ControlFlow<()>,
 ) -> Result<Generation> {
     options.validate()?;
-    if let Some(index) = prompts.iter().position(Vec::is_empty) {
-        return Err(Error::Request(format!("prompt {index} has no tokens")));
+    check_prompts(prompts)?;
+    let numbered = prompts.iter().enumerate();
+    let numbered: Vec<Prompt<'_>> = numbered
+        .map(|(number, ids)| Prompt { number, ids })
+        .collect();
+    let mut ended = Vec::with_capacity(prompts.len() * options.num_sequences);
+    decode(model, &numbered, options, &mut |event| match event {
+        Event::Token(event) => on_token(event),
+        Event::Ended(index, sequence) => {
+            ended.push((index, sequence));
+            ControlFlow::Continue(())
+        }
+    })?;
+    ended.sort_by_key(|(index, _)| *index);
+    Ok(Generation {
+        sequences: ended.into_iter().map(|(_, sequence)| sequence).collect(),
+    })
+}
+
+/// A continuation starts from something.
+///
+/// # Errors
+/// [`Error::Request`] if a prompt has no tokens.
+pub(super) fn check_prompts(prompts: &[Vec<u32>]) -> Result<()> {
+    match prompts.iter().position(Vec::is_empty) {
+        Some(index) => Err(Error::Request(format!("prompt {index} has no tokens"))),
+        None => Ok(()),
     }
-    let mut run = Run::new(prompts, options);
-    if run.active.is_empty() {
-        return Ok(run.finish());
+}
+
+/// A prompt of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prompt<'a> {
+    /// Its number among all prompts, on which its draws depend: in whichever batch it is, they are the same.
+    pub number: usize,
+    /// Its tokens.
+    pub ids: &'a [u32],
+}
+
+/// What happens to the continuations of a batch; the first is number 0.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// One has a token more.
+    Token(TokenEvent),
+    /// One has ended.
+    Ended(usize, Sequence),
+}
+
+/// Continues the prompts of a batch. After a `Break`, those that had not ended end as they are.
+pub(super) fn decode<B: GlmBackend>(
+    model: &CausalLm<B>,
+    prompts: &[Prompt<'_>],
+    options: &GenerationOptions,
+    on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+) -> Result<()> {
+    // A prompt at the limit has no continuation; the rest of its batch goes on without it.
+    let (open, full): (Vec<_>, Vec<_>) = prompts
+        .iter()
+        .enumerate()
+        .partition(|(_, prompt)| options.max_length.is_none_or(|max| prompt.ids.len() < max));
+    let mut flow = ControlFlow::Continue(());
+    for mut row in rows(&full, options) {
+        flow = combine(flow, row.end(Finish::Length, on_event));
     }
+    if flow.is_break() || open.is_empty() {
+        return Ok(());
+    }
+    let mut run = Run {
+        options,
+        batch: rows(&open, options),
+    };
     let mut steps: Box<dyn Steps<B>> = match options.use_cache {
-        true => Box::new(Cached::new(model, prompts, options.num_sequences)?),
+        true => {
+            let ids = open.iter().map(|(_, prompt)| prompt.ids.to_vec());
+            let cached = Cached::new(model, ids.collect(), options.num_sequences)?;
+            Box::new(cached)
+        }
         false => Box::new(Uncached { model }),
     };
     loop {
-        let rows: Vec<&Row> = run.active.iter().map(|&index| &run.rows[index]).collect();
-        let logits = steps.logits(&rows)?;
+        let logits = steps.logits(&run.batch)?;
         settle::<B>(&[model.device()])?;
-        let flow = run.advance(logits, on_token)?;
-        if flow.is_break() || run.active.is_empty() {
-            return Ok(run.finish());
+        if run.advance(logits, on_event)?.is_break() {
+            run.interrupt(on_event);
+            return Ok(());
         }
-        steps.keep(&run.kept);
+        let Some(kept) = run.compact() else {
+            continue;
+        };
+        if run.batch.is_empty() {
+            return Ok(());
+        }
+        steps.keep(&kept);
     }
+}
+
+/// The continuations of some prompts, each with its place in the batch.
+fn rows(prompts: &[(usize, &Prompt<'_>)], options: &GenerationOptions) -> Vec<Row> {
+    let each = prompts
+        .iter()
+        .flat_map(|&(place, prompt)| (0..options.num_sequences).map(move |n| (place, *prompt, n)));
+    each.map(|(place, prompt, n)| Row {
+        index: place * options.num_sequences + n,
+        prompt: prompt.number,
+        tokens: prompt.ids.to_vec(),
+        prompt_len: prompt.ids.len(),
+        sampler: Sampler::new(options, (prompt.number, n), prompt.ids),
+        has_ended: false,
+    })
+    .collect()
 }
 
 /// One continuation on its way.
 struct Row {
+    /// Its number in the batch.
+    index: usize,
+    /// Number of its prompt among all.
     prompt: usize,
     /// Prompt and continuation.
     tokens: Vec<u32>,
     prompt_len: usize,
     sampler: Sampler,
-    finish: Finish,
+    /// It stands in the batch until the batch is made smaller.
+    has_ended: bool,
 }
 
-/// All continuations of a call.
-struct Run<'a> {
-    options: &'a GenerationOptions,
-    rows: Vec<Row>,
-    /// Rows that go on, in the order of the batch.
-    active: Vec<usize>,
-    /// Places in the last batch of the rows that go on.
-    kept: Vec<usize>,
-}
-
-impl<'a> Run<'a> {
-    fn new(prompts: &[Vec<u32>], options: &'a GenerationOptions) -> Self {
-        let count = prompts.len() * options.num_sequences;
-        let rows: Vec<Row> = (0..count)
-            .map(|index| {
-                let prompt = index / options.num_sequences;
-                Row {
-                    prompt,
-                    tokens: prompts[prompt].clone(),
-                    prompt_len: prompts[prompt].len(),
-                    sampler: Sampler::new(options, index, &prompts[prompt]),
-                    finish: Finish::Length,
-                }
-            })
-            .collect();
-        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let room = options.max_length.is_none_or(|max| longest < max);
-        Self {
-            options,
-            // A prompt at the limit has no continuation; the rest of its batch goes on without it.
-            active: (0..count)
-                .filter(|&index| room || !rows[index].is_full(options))
-                .collect(),
-            rows,
-            kept: Vec::new(),
-        }
+impl Row {
+    /// Draws the next token, or nothing if the logits are no numbers.
+    fn draw(&mut self, logits: &mut [f32], options: &GenerationOptions) -> Option<u32> {
+        let can_stop = self.new_tokens() >= options.min_new_tokens;
+        self.sampler
+            .next(logits, if can_stop { &[] } else { &options.stop_ids })
     }
 
-    /// Draws the next token of every active row.
+    fn new_tokens(&self) -> usize {
+        self.tokens.len() - self.prompt_len
+    }
+
+    fn is_full(&self, options: &GenerationOptions) -> bool {
+        self.new_tokens() >= options.max_new_tokens
+            || options
+                .max_length
+                .is_some_and(|max| self.tokens.len() >= max)
+    }
+
+    fn end(
+        &mut self,
+        finish: Finish,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.has_ended = true;
+        let sequence = Sequence {
+            prompt: self.prompt,
+            tokens: self.tokens[self.prompt_len..].to_vec(),
+            finish,
+        };
+        on_event(Event::Ended(self.index, sequence))
+    }
+}
+
+/// The continuations of a batch.
+struct Run<'a> {
+    options: &'a GenerationOptions,
+    batch: Vec<Row>,
+}
+
+impl Run<'_> {
+    /// Draws the next token of every row that goes on.
     fn advance(
         &mut self,
-        logits: Vec<Vec<f32>>,
-        on_token: &mut dyn FnMut(TokenEvent) -> ControlFlow<()>,
+        mut logits: Logits,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        self.kept.clear();
-        let mut still_active = Vec::new();
+        let options = self.options;
+        let drawn: Vec<Option<u32>> = self
+            .batch
+            .par_iter_mut()
+            .zip(logits.values.par_chunks_mut(logits.vocabulary))
+            .map(|(row, logits)| match row.has_ended {
+                true => Some(0),
+                false => row.draw(logits, options),
+            })
+            .collect();
         let mut flow = ControlFlow::Continue(());
-        let active = std::mem::take(&mut self.active);
-        for (place, (index, mut logits)) in active.into_iter().zip(logits).enumerate() {
-            let row = &mut self.rows[index];
-            let token = row.sampler.next(&mut logits).ok_or_else(not_finite)?;
-            if self.options.stop_ids.contains(&token) {
-                row.finish = Finish::Stop;
+        for (row, token) in self.batch.iter_mut().zip(drawn) {
+            let token = token.ok_or_else(not_finite)?;
+            if row.has_ended {
+                continue;
+            }
+            if options.stop_ids.contains(&token) {
+                flow = combine(flow, row.end(Finish::Stop, on_event));
                 continue;
             }
             row.tokens.push(token);
             let event = TokenEvent {
-                sequence: index,
+                sequence: row.index,
                 token,
             };
             if flow.is_continue() {
-                flow = on_token(event);
+                flow = on_event(Event::Token(event));
             }
-            if flow.is_break() {
-                row.finish = Finish::Interrupted;
-            } else if !row.is_full(self.options) {
-                still_active.push(index);
-                self.kept.push(place);
+            // What was interrupted at its last token has not been told whole.
+            if flow.is_continue() && row.is_full(options) {
+                flow = row.end(Finish::Length, on_event);
             }
         }
-        if flow.is_break() {
-            for &index in &still_active {
-                self.rows[index].finish = Finish::Interrupted;
-            }
-        }
-        self.active = still_active;
         Ok(flow)
     }
 
-    fn finish(self) -> Generation {
-        let sequences = self.rows.into_iter().map(|mut row| Sequence {
-            prompt: row.prompt,
-            tokens: row.tokens.split_off(row.prompt_len),
-            finish: row.finish,
-        });
-        Generation {
-            sequences: sequences.collect(),
+    /// Ends what has not ended.
+    fn interrupt(&mut self, on_event: &mut dyn FnMut(Event) -> ControlFlow<()>) {
+        for row in self.batch.iter_mut().filter(|row| !row.has_ended) {
+            let _ = row.end(Finish::Interrupted, on_event);
         }
+    }
+
+    /// Takes out the rows that have ended once they are a quarter of the batch, and gives the places of the others
+    /// in it: their keys and values are then copied, which at every end would cost more than it saves.
+    fn compact(&mut self) -> Option<Vec<usize>> {
+        let rows = self.batch.iter().enumerate();
+        let going_on = rows.filter(|(_, row)| !row.has_ended);
+        let kept: Vec<usize> = going_on.map(|(place, _)| place).collect();
+        let is_worth_it = kept.len() < self.batch.len() && kept.len() * 4 <= self.batch.len() * 3;
+        is_worth_it.then(|| {
+            self.batch.retain(|row| !row.has_ended);
+            kept
+        })
     }
 }
 
-impl Row {
-    fn is_full(&self, options: &GenerationOptions) -> bool {
-        self.tokens.len() - self.prompt_len >= options.max_new_tokens
-            || options
-                .max_length
-                .is_some_and(|max| self.tokens.len() >= max)
+/// A break stays a break.
+fn combine(flow: ControlFlow<()>, next: ControlFlow<()>) -> ControlFlow<()> {
+    match flow {
+        ControlFlow::Break(()) => flow,
+        ControlFlow::Continue(()) => next,
     }
 }
 
@@ -206,10 +313,28 @@ fn not_finite() -> Error {
     )
 }
 
+/// Logits of the next token of each row, one after the other.
+struct Logits {
+    values: Vec<f32>,
+    vocabulary: usize,
+}
+
+impl Logits {
+    /// Each row several times.
+    fn repeated(self, times: usize) -> Self {
+        let rows = self.values.chunks(self.vocabulary);
+        let rows = rows.flat_map(|row| std::iter::repeat_n(row, times));
+        Self {
+            values: rows.flatten().copied().collect(),
+            vocabulary: self.vocabulary,
+        }
+    }
+}
+
 /// A way to come from rows to the logits of their next tokens.
 trait Steps<B: GlmBackend> {
-    /// Logits for the next token of each row, `[rows][vocabulary]`.
-    fn logits(&mut self, rows: &[&Row]) -> Result<Vec<Vec<f32>>>;
+    /// Logits for the next token of each row of the batch.
+    fn logits(&mut self, batch: &[Row]) -> Result<Logits>;
 
     /// Tells which rows of the last batch go on.
     fn keep(&mut self, rows: &[usize]);
@@ -221,8 +346,8 @@ struct Uncached<'a, B: GlmBackend> {
 }
 
 impl<B: GlmBackend> Steps<B> for Uncached<'_, B> {
-    fn logits(&mut self, rows: &[&Row]) -> Result<Vec<Vec<f32>>> {
-        let rows = rows.iter().map(|row| row.tokens.clone()).collect();
+    fn logits(&mut self, batch: &[Row]) -> Result<Logits> {
+        let rows = batch.iter().map(|row| row.tokens.clone()).collect();
         let batch = TokenBatch::new(rows, Padding::Left, 0);
         let positions = self.model.positions(&batch)?;
         let shared = self.model.shared_inputs(&positions, 0..batch.width(), None);
@@ -245,8 +370,8 @@ struct Cached<'a, B: GlmBackend> {
 }
 
 impl<'a, B: GlmBackend> Cached<'a, B> {
-    fn new(model: &'a CausalLm<B>, prompts: &[Vec<u32>], num_sequences: usize) -> Result<Self> {
-        let prompts = TokenBatch::new(prompts.to_vec(), Padding::Left, 0);
+    fn new(model: &'a CausalLm<B>, prompts: Vec<Vec<u32>>, num_sequences: usize) -> Result<Self> {
+        let prompts = TokenBatch::new(prompts, Padding::Left, 0);
         Ok(Self {
             positions: model.positions(&prompts)?,
             model,
@@ -258,59 +383,56 @@ impl<'a, B: GlmBackend> Cached<'a, B> {
     }
 
     /// Walks the chain for the tokens at a range of indexes.
-    fn forward(&mut self, ids: Tensor<B, 2, Int>, range: Range<usize>) -> Result<Vec<Vec<f32>>> {
+    fn forward(&mut self, ids: Tensor<B, 2, Int>, range: Range<usize>) -> Result<Logits> {
         self.len = range.end;
-        let shared = self.model.shared_inputs(&self.positions, range, None);
+        let shared = match range.start {
+            0 => self.model.shared_inputs(&self.positions, range, None),
+            _ => self.model.inputs_after_cache(&self.positions, range),
+        };
         let hidden = self.model.embed(ids);
         let hidden = self.model.blocks(hidden, &shared, Some(&mut self.cache));
         last_logits(self.model, hidden)
     }
 
     /// Each prompt is computed once; its keys and values are then shared by its continuations.
-    fn prefill(&mut self, rows: &[&Row]) -> Result<Vec<Vec<f32>>> {
-        let width = self.prompts.width();
+    fn prefill(&mut self) -> Result<Logits> {
+        let (count, width) = (self.prompts.rows().len(), self.prompts.width());
         let logits = self.forward(self.prompts.ids(&self.model.device()), 0..width)?;
-        let order: Vec<usize> = rows.iter().map(|row| row.prompt).collect();
-        if self.num_sequences > 1 || order.len() != logits.len() {
-            self.keep(&order);
+        if self.num_sequences == 1 {
+            return Ok(logits);
         }
-        Ok(order
-            .into_iter()
-            .map(|prompt| logits[prompt].clone())
-            .collect())
+        let order = (0..count).flat_map(|prompt| std::iter::repeat_n(prompt, self.num_sequences));
+        self.keep(&order.collect::<Vec<_>>());
+        Ok(logits.repeated(self.num_sequences))
     }
 }
 
 impl<B: GlmBackend> Steps<B> for Cached<'_, B> {
-    fn logits(&mut self, rows: &[&Row]) -> Result<Vec<Vec<f32>>> {
+    fn logits(&mut self, batch: &[Row]) -> Result<Logits> {
         if self.len == 0 {
-            return self.prefill(rows);
+            return self.prefill();
         }
-        let last = rows.iter().filter_map(|row| row.tokens.last());
+        let last = batch.iter().filter_map(|row| row.tokens.last());
         let ids: Vec<i32> = last.map(|&token| token as i32).collect();
-        let ids = TensorData::new(ids, [rows.len(), 1]);
+        let ids = TensorData::new(ids, [batch.len(), 1]);
         let ids = Tensor::from_data(ids, &self.model.device());
         self.forward(ids, self.len..self.len + 1)
     }
 
     fn keep(&mut self, rows: &[usize]) {
-        let batch = self.cache.batch();
-        if batch.is_some_and(|batch| rows.iter().copied().eq(0..batch)) {
-            return;
-        }
         self.cache.select(rows, &self.model.device());
         self.positions.select(rows);
     }
 }
 
 /// Logits at the last token of each row.
-fn last_logits<B: GlmBackend>(model: &CausalLm<B>, hidden: Tensor<B, 3>) -> Result<Vec<Vec<f32>>> {
+fn last_logits<B: GlmBackend>(model: &CausalLm<B>, hidden: Tensor<B, 3>) -> Result<Logits> {
     let [_, tokens, _] = hidden.dims();
     let logits = model.head(hidden.narrow(1, tokens - 1, 1));
     let [_, _, vocabulary] = logits.dims();
     let data = logits.cast(DType::F32).into_data();
-    let values: Vec<f32> = data
-        .to_vec()
+    let values = data
+        .into_vec()
         .map_err(|error| Error::Compute(format!("logits could not be read: {error:?}")))?;
-    Ok(values.chunks(vocabulary).map(<[f32]>::to_vec).collect())
+    Ok(Logits { values, vocabulary })
 }

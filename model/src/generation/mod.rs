@@ -1,8 +1,10 @@
 //! From prompts to continuations: options, sampling, and the loop over a key/value cache.
 
+mod batches;
 mod decode;
 mod options;
 mod sampler;
 
+pub use batches::{Answer, BatchEvent, Batching, batches, generate_batches};
 pub use decode::{Finish, Generation, Sequence, TokenEvent, generate};
 pub use options::{GenerationOptions, Sampling};

@@ -29,6 +29,8 @@ impl Default for Sampling {
 pub struct GenerationOptions {
     /// Most tokens to add to a prompt.
     pub max_new_tokens: usize,
+    /// Before this many tokens, none of the stop tokens is drawn.
+    pub min_new_tokens: usize,
     /// Longest prompt and continuation together; `None` sets no limit of its own.
     pub max_length: Option<usize>,
     /// How tokens are drawn; `None` always takes the likeliest.
@@ -50,6 +52,7 @@ impl Default for GenerationOptions {
     fn default() -> Self {
         Self {
             max_new_tokens: 512,
+            min_new_tokens: 0,
             max_length: None,
             sampling: None,
             repetition_penalty: 1.0,
@@ -71,6 +74,10 @@ impl GenerationOptions {
         let positive = |x: f32| x > 0.0 && x.is_finite();
         let checks = [
             (self.max_new_tokens > 0, "max_new_tokens must be at least 1"),
+            (
+                self.min_new_tokens <= self.max_new_tokens,
+                "min_new_tokens must be at most max_new_tokens",
+            ),
             (
                 self.num_sequences > 0,
                 "num_return_sequences must be at least 1",

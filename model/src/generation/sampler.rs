@@ -19,10 +19,11 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// The sampler of sequence `index` of a generation, whose prompt is known.
-    pub fn new(options: &GenerationOptions, index: usize, prompt: &[u32]) -> Self {
+    /// The sampler of a sequence: the number of its prompt, and its own among those of the prompt.
+    pub fn new(options: &GenerationOptions, (number, n): (usize, usize), prompt: &[u32]) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(options.seed);
-        random.set_stream(index as u64);
+        // The first sequences of a prompt stay what they are when more of them are asked for.
+        random.set_stream((number as u64) << 32 | n as u64);
         Self {
             sampling: options.sampling.clone(),
             repetition_penalty: options.repetition_penalty,
@@ -31,14 +32,19 @@ impl Sampler {
         }
     }
 
-    /// The next token, or `None` if a logit is not a number or all are minus infinity.
+    /// The next token, which is none of `banned`, or `None` if a logit is not a number or all are minus infinity.
     ///
     /// - `logits`: `[vocabulary]`; changed in place
-    pub fn next(&mut self, logits: &mut [f32]) -> Option<u32> {
+    pub fn next(&mut self, logits: &mut [f32], banned: &[u32]) -> Option<u32> {
         if logits.iter().any(|x| x.is_nan() || *x == f32::INFINITY) {
             return None;
         }
         self.penalize(logits);
+        for &token in banned {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
         let token = match &self.sampling {
             None => likeliest(logits)?,
             Some(sampling) => draw(logits, sampling, &mut self.random)?,
@@ -139,23 +145,23 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_first_of_the_largest() {
-        let mut sampler = Sampler::new(&options(None, 1.0), 0, &[]);
-        assert_eq!(sampler.next(&mut [0.0, 3.0, 3.0]), Some(1));
+        let mut sampler = Sampler::new(&options(None, 1.0), (0, 0), &[]);
+        assert_eq!(sampler.next(&mut [0.0, 3.0, 3.0], &[]), Some(1));
     }
 
     #[test]
     fn a_penalty_reaches_prompt_and_continuation() {
-        let mut sampler = Sampler::new(&options(None, 2.0), 0, &[1]);
-        assert_eq!(sampler.next(&mut [2.0, 3.0, -1.0]), Some(0));
-        assert_eq!(sampler.next(&mut [-1.0, -1.5, -1.9]), Some(2));
+        let mut sampler = Sampler::new(&options(None, 2.0), (0, 0), &[1]);
+        assert_eq!(sampler.next(&mut [2.0, 3.0, -1.0], &[]), Some(0));
+        assert_eq!(sampler.next(&mut [-1.0, -1.5, -1.9], &[]), Some(2));
     }
 
     #[test]
     fn top_k_and_top_p_bound_the_choice() {
         for filter in [sampling(1.0, 2, 1.0), sampling(1.0, 0, 0.7)] {
-            let mut sampler = Sampler::new(&options(filter, 1.0), 0, &[]);
+            let mut sampler = Sampler::new(&options(filter, 1.0), (0, 0), &[]);
             let drawn: HashSet<u32> = (0..200)
-                .map(|_| sampler.next(&mut [1.0, 5.0, 4.5, -2.0]).unwrap())
+                .map(|_| sampler.next(&mut [1.0, 5.0, 4.5, -2.0], &[]).unwrap())
                 .collect();
             assert_eq!(drawn, HashSet::from([1, 2]));
         }
@@ -163,10 +169,10 @@ mod tests {
 
     #[test]
     fn draws_follow_the_probabilities() {
-        let mut sampler = Sampler::new(&options(sampling(1.0, 0, 1.0), 1.0), 0, &[]);
+        let mut sampler = Sampler::new(&options(sampling(1.0, 0, 1.0), 1.0), (0, 0), &[]);
         let logits = [0.0, (3.0f32).ln()];
         let ones: u32 = (0..4000)
-            .map(|_| sampler.next(&mut logits.clone()).unwrap())
+            .map(|_| sampler.next(&mut logits.clone(), &[]).unwrap())
             .sum();
         assert!(
             (2850..3150).contains(&ones),
@@ -179,17 +185,25 @@ mod tests {
         let draws = |index| -> Vec<u32> {
             let mut sampler = Sampler::new(&options(sampling(1.0, 0, 1.0), 1.0), index, &[]);
             (0..20)
-                .map(|_| sampler.next(&mut [0.0; 50]).unwrap())
+                .map(|_| sampler.next(&mut [0.0; 50], &[]).unwrap())
                 .collect()
         };
-        assert_eq!(draws(0), draws(0));
-        assert_ne!(draws(0), draws(1));
+        assert_eq!(draws((0, 0)), draws((0, 0)));
+        assert_ne!(draws((0, 0)), draws((1, 0)));
+        assert_ne!(draws((0, 0)), draws((0, 1)));
     }
 
     #[test]
     fn logits_that_are_no_numbers_give_no_token() {
-        let mut sampler = Sampler::new(&options(None, 1.0), 0, &[]);
-        assert_eq!(sampler.next(&mut [0.0, f32::NAN]), None);
-        assert_eq!(sampler.next(&mut [f32::NEG_INFINITY; 2]), None);
+        let mut sampler = Sampler::new(&options(None, 1.0), (0, 0), &[]);
+        assert_eq!(sampler.next(&mut [0.0, f32::NAN], &[]), None);
+        assert_eq!(sampler.next(&mut [f32::NEG_INFINITY; 2], &[]), None);
+    }
+
+    #[test]
+    fn what_is_banned_is_not_drawn() {
+        let mut sampler = Sampler::new(&options(None, 1.0), (0, 0), &[]);
+        assert_eq!(sampler.next(&mut [0.0, 3.0, 2.0], &[1, 9]), Some(2));
+        assert_eq!(sampler.next(&mut [0.0], &[0]), None);
     }
 }

@@ -1,7 +1,10 @@
 //! Keys and values of the tokens seen so far, so that each new token costs one step.
 
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, s};
+
+use super::ops::GlmBackend;
+use super::ops::primitive::{unwrap, wrap};
 
 /// Room grows by this many tokens at a time.
 const GROWTH: usize = 256;
@@ -24,7 +27,7 @@ impl<B: Backend> Default for LayerCache<B> {
     }
 }
 
-impl<B: Backend> LayerCache<B> {
+impl<B: GlmBackend> LayerCache<B> {
     /// Adds keys and values and returns all so far.
     ///
     /// # Shapes
@@ -47,7 +50,9 @@ impl<B: Backend> LayerCache<B> {
         self.value = Some(values);
         seen
     }
+}
 
+impl<B: Backend> LayerCache<B> {
     /// Tokens held, prefix included.
     pub fn len(&self) -> usize {
         self.len
@@ -67,7 +72,7 @@ impl<B: Backend> LayerCache<B> {
 }
 
 /// Writes `new` at token `start` of a buffer, which is enlarged if it is too small.
-fn store<B: Backend>(
+fn store<B: GlmBackend>(
     buffer: Option<Tensor<B, 4>>,
     new: Tensor<B, 4>,
     start: usize,
@@ -83,12 +88,16 @@ fn store<B: Backend>(
                 (&new.device(), new.dtype()),
             );
             match old {
-                Some(old) => larger.slice_assign(s![.., 0..start], old.narrow(1, 0, start)),
+                Some(old) => write(larger, old.narrow(1, 0, start), 0),
                 None => larger,
             }
         }
     };
-    buffer.slice_assign(s![.., start..needed], new)
+    write(buffer, new, start)
+}
+
+fn write<B: GlmBackend>(buffer: Tensor<B, 4>, new: Tensor<B, 4>, start: usize) -> Tensor<B, 4> {
+    wrap(B::glm_cache_write(unwrap(buffer), unwrap(new), start))
 }
 
 /// The caches of all layers.

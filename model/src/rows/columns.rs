@@ -4,6 +4,7 @@
 use super::format::RowFormat;
 use super::object::Object;
 use super::row::Row;
+use super::row_use::RowUse;
 
 /// The names of the parts of a row.
 struct Columns<'a> {
@@ -57,12 +58,19 @@ impl<'a> Columns<'a> {
 }
 
 /// Reads a row of text and takes its keys.
-pub(super) fn read(object: &mut Object, format: &RowFormat) -> Result<Row, String> {
+pub(super) fn read(
+    object: &mut Object,
+    format: &RowFormat,
+    row_use: RowUse,
+) -> Result<Row, String> {
     let columns = Columns::of(object, format);
     let mut question = format.prompt_text.clone();
     question += &required(object, columns.prompt, "--prompt_column")?;
     question += &query(object, columns.query)?;
-    let answer = required(object, columns.response, "--response_column")?;
+    let answer = match row_use {
+        RowUse::Training => required(object, columns.response, "--response_column")?,
+        RowUse::Prediction => object.take_text(columns.response)?.unwrap_or_default(),
+    };
     Ok(Row::Text { question, answer })
 }
 

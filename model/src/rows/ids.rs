@@ -6,21 +6,31 @@ use super::IGNORED;
 use super::format::RowFormat;
 use super::object::{Object, quoted};
 use super::row::Row;
+use super::row_use::RowUse;
 
 /// The key that tells such a row.
 pub(super) const INPUT_IDS: &str = "input_ids";
 const LABELS: &str = "labels";
 
 /// Reads a row of ids and takes its keys.
-pub(super) fn read(object: &mut Object, format: &RowFormat) -> Result<Row, String> {
+pub(super) fn read(
+    object: &mut Object,
+    format: &RowFormat,
+    row_use: RowUse,
+) -> Result<Row, String> {
     if !format.prompt_text.is_empty() {
         return Err(format!(
             "key `{INPUT_IDS}`: --prompt_text cannot stand before ids, which are taken as they are"
         ));
     }
     let input_ids = integers(object, INPUT_IDS)?.unwrap_or_default();
-    let labels = integers(object, LABELS)?
-        .ok_or_else(|| format!("key `{LABELS}` is missing beside `{INPUT_IDS}`"))?;
+    let labels = match (integers(object, LABELS)?, row_use) {
+        (Some(labels), _) => labels,
+        (None, RowUse::Prediction) => vec![IGNORED; input_ids.len()],
+        (None, RowUse::Training) => {
+            return Err(format!("key `{LABELS}` is missing beside `{INPUT_IDS}`"));
+        }
+    };
     if labels.len() != input_ids.len() {
         return Err(format!(
             "key `{LABELS}` has {} entries, `{INPUT_IDS}` has {}; both must be of one length",

@@ -68,23 +68,22 @@ fn lay_out_text(
     mode: Mode,
     limits: LayoutLimits,
 ) -> Result<LaidOut> {
-    let mut source = tokenizer.row_source(mode, question)?;
+    let source = Source::new(question, tokenizer, mode, limits)?;
     let mut target = tokenizer.row_target(mode, answer)?;
-    let cut_source = limits.cut_source(mode, &mut source);
-    let cut_target = limits.cut_target(mode, source.len(), &mut target);
+    let cut_target = limits.cut_target(mode, source.ids.len(), &mut target);
     let without_answer = answer.is_empty() || target.is_empty();
 
     let opening = tokenizer.opening()?;
-    let end = tokenizer.end_id(mode)?;
-    let (context, targets) = match mode {
+    let context = source.context(mode, &opening);
+    let targets = match mode {
         // `<sop>` is a target too.
-        Mode::Glm => (
-            [source, opening[..1].to_vec()].concat(),
-            [opening[1..].to_vec(), target].concat(),
-        ),
-        _ => ([opening, source].concat(), target),
+        Mode::Glm => [opening[1..].to_vec(), target].concat(),
+        _ => target,
     };
-    let targets: Vec<u32> = targets.into_iter().chain([end]).collect();
+    let targets: Vec<u32> = targets
+        .into_iter()
+        .chain([tokenizer.end_id(mode)?])
+        .collect();
     let ignored = context.iter().map(|_| IGNORED);
     let labels = ignored
         .chain(targets.iter().map(|&id| i64::from(id)))
@@ -94,9 +93,38 @@ fn lay_out_text(
             input_ids: [context, targets].concat(),
             labels,
         },
-        truncated: cut_source || cut_target,
+        truncated: source.is_cut || cut_target,
         without_answer,
     })
+}
+
+/// What a row asks.
+pub(super) struct Source {
+    /// Its tokens, cut to their limit, without those that every row has.
+    ids: Vec<u32>,
+    /// Whether something was cut off.
+    pub is_cut: bool,
+}
+
+impl Source {
+    pub fn new(
+        question: &str,
+        tokenizer: &Tokenizer,
+        mode: Mode,
+        limits: LayoutLimits,
+    ) -> Result<Self> {
+        let mut ids = tokenizer.row_source(mode, question)?;
+        let is_cut = limits.cut_source(mode, &mut ids);
+        Ok(Self { ids, is_cut })
+    }
+
+    /// The tokens of a row that are no targets; `opening` is `[gMASK] <sop>`.
+    pub fn context(&self, mode: Mode, opening: &[u32]) -> Vec<u32> {
+        match mode {
+            Mode::Glm => [&self.ids, &opening[..1]].concat(),
+            _ => [opening, &self.ids].concat(),
+        }
+    }
 }
 
 /// Lays out many rows in parallel, in their order; with `skip`, truncated rows are left out.

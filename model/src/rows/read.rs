@@ -7,8 +7,9 @@ use std::path::Path;
 use super::format::RowFormat;
 use super::forms;
 use super::object::Object;
-use super::row::{NumberedRow, Row};
+use super::row::NumberedRow;
 use super::row_file::RowFile;
+use super::row_use::RowUse;
 use crate::error::{Error, MANY, Result};
 
 /// Unused keys that are counted by name.
@@ -23,19 +24,63 @@ pub struct Rows {
     pub unused_keys: BTreeMap<String, usize>,
 }
 
+/// A row that is to be answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The row; the answer that is expected is empty where it has none.
+    pub row: NumberedRow,
+    /// The JSON object as it is written in the file: whoever writes it again need not know what else it says, and
+    /// how numbers are best written.
+    pub text: String,
+}
+
 /// Reads a file of rows, or a pipe.
 ///
 /// # Errors
 /// If the file cannot be read or a row is broken: the first broken row is named with line, column or key,
 /// and the others are counted.
 pub fn read_rows(path: &Path, format: &RowFormat) -> Result<Rows> {
+    let mut found = Rows::default();
+    for_each_object(path, |line, mut object, _| {
+        let row = forms::read(&mut object, format, RowUse::Training)?;
+        found.rows.push(NumberedRow { line, row });
+        found.count_unused(&object);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Reads a file of rows, or a pipe, that are to be answered: they need not have an answer.
+///
+/// # Errors
+/// As [`read_rows`].
+pub fn read_questions(path: &Path, format: &RowFormat) -> Result<Vec<Question>> {
+    let mut found = Vec::new();
+    for_each_object(path, |line, mut object, text| {
+        let row = forms::read(&mut object, format, RowUse::Prediction)?;
+        let row = NumberedRow { line, row };
+        let text = String::from_utf8_lossy(text.trim_ascii()).into_owned();
+        found.push(Question { row, text });
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Gives each object of a file, with its line and as it is written, to `take`, which says what is wrong with it.
+fn for_each_object(
+    path: &Path,
+    mut take: impl FnMut(usize, Object, &[u8]) -> Result<(), String>,
+) -> Result<()> {
     let mut file = RowFile::open(path)?;
-    let mut found = Found::new(format);
+    let mut broken = Broken::default();
+    let mut found = |line, object: Result<Object, String>, text: &[u8]| {
+        broken.note(line, object.and_then(|object| take(line, object, text)))
+    };
     match file.is_array()? {
-        true => file.elements(|line, value| found.add(line, Object::of(value)))?,
-        false => file.lines(|line, text| found.add(line, parse_line(text)))?,
+        true => file.elements(|line, value, text| found(line, Object::of(value), text))?,
+        false => file.lines(|line, text| found(line, parse_line(text), text))?,
     }
-    found.finish(path)
+    broken.finish(path)
 }
 
 fn parse_line(line: &[u8]) -> Result<Object, String> {
@@ -54,29 +99,31 @@ fn without_position(error: &serde_json::Error) -> String {
     }
 }
 
-/// The rows read so far.
-struct Found<'a> {
-    format: &'a RowFormat,
-    rows: Rows,
-    /// The first broken row: its line and what is wrong.
-    broken: Option<(usize, String)>,
+impl Rows {
+    fn count_unused(&mut self, object: &Object) {
+        let counts = &mut self.unused_keys;
+        for key in object.keys() {
+            if counts.contains_key(key) || counts.len() < COUNTED_KEYS {
+                *counts.entry(key.to_string()).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// The broken rows so far.
+#[derive(Default)]
+struct Broken {
+    /// The first one: its line and what is wrong.
+    first: Option<(usize, String)>,
     others: usize,
 }
 
-impl<'a> Found<'a> {
-    fn new(format: &'a RowFormat) -> Self {
-        Self {
-            format,
-            rows: Rows::default(),
-            broken: None,
-            others: 0,
-        }
-    }
-
-    fn add(&mut self, line: usize, object: Result<Object, String>) -> ControlFlow<()> {
-        match object.and_then(|object| self.read(object)) {
-            Ok(row) => self.rows.rows.push(NumberedRow { line, row }),
-            Err(detail) if self.broken.is_none() => self.broken = Some((line, detail)),
+impl Broken {
+    /// Takes note of a row, until there are many broken ones.
+    fn note(&mut self, line: usize, row: Result<(), String>) -> ControlFlow<()> {
+        match row {
+            Ok(()) => {}
+            Err(detail) if self.first.is_none() => self.first = Some((line, detail)),
             Err(_) => self.others += 1,
         }
         match self.others < MANY {
@@ -85,20 +132,9 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn read(&mut self, mut object: Object) -> Result<Row, String> {
-        let row = forms::read(&mut object, self.format)?;
-        let counts = &mut self.rows.unused_keys;
-        for key in object.keys() {
-            if counts.contains_key(key) || counts.len() < COUNTED_KEYS {
-                *counts.entry(key.to_string()).or_default() += 1;
-            }
-        }
-        Ok(row)
-    }
-
-    fn finish(self, path: &Path) -> Result<Rows> {
-        match self.broken {
-            None => Ok(self.rows),
+    fn finish(self, path: &Path) -> Result<()> {
+        match self.first {
+            None => Ok(()),
             Some((line, detail)) => Err(Error::Row {
                 path: path.to_path_buf(),
                 line,
@@ -117,6 +153,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Map, Value, json};
 
+    use super::super::row::Row;
     use super::*;
 
     fn read_as(text: &str, format: &RowFormat) -> Result<Rows> {
@@ -157,6 +194,40 @@ mod tests {
             labels: vec![-100, 2],
         };
         assert_eq!(found.rows[0].row, expected);
+    }
+
+    #[test]
+    fn what_is_to_be_answered_needs_no_answer() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let questions = |text: &str| {
+            fs::write(file.path(), text).unwrap();
+            read_questions(file.path(), &RowFormat::default())
+        };
+        let texts = [
+            r#"{"id": 1.4333333333333333, "instruction": "a"}"#,
+            r#"{"text": "b}, {", "answer": "c"}"#,
+            r#"{"input_ids": [7, 8]}"#,
+        ];
+        let found = questions(&texts.join("\n")).unwrap();
+        let array = questions(&format!(" [{} ]\n", texts.join(" ,\n"))).unwrap();
+        for (found, array) in found.iter().zip(&array) {
+            assert_eq!((&found.row.row, &found.text), (&array.row.row, &array.text));
+        }
+        let written: Vec<&str> = found.iter().map(|found| found.text.as_str()).collect();
+        assert_eq!(written, texts);
+        assert_eq!(array.len(), 3);
+        assert_eq!(found[0].row.row, text_row("a", ""));
+        assert_eq!(found[1].row.row, text_row("b}, {", "c"));
+        let ids = Row::Ids {
+            input_ids: vec![7, 8],
+            labels: vec![-100; 2],
+        };
+        assert_eq!((found[2].row.line, &found[2].row.row), (3, &ids));
+        let message = questions("{\"output\": \"c\"}").unwrap_err().to_string();
+        assert!(
+            message.contains(":1: key `instruction` is missing"),
+            "{message}"
+        );
     }
 
     #[test]

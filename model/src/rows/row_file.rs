@@ -2,7 +2,7 @@
 //! of one JSON array. No row takes more memory than a row can need, whatever the file says or however long
 //! it goes on.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -87,20 +87,26 @@ impl<'a> RowFile<'a> {
         }
     }
 
-    /// Gives each element of the array, with its number, until `take` has enough.
-    pub(super) fn elements(self, take: impl FnMut(usize, Value) -> ControlFlow<()>) -> Result<()> {
+    /// Gives each element of the array, with its number and as it is written, until `take` has enough.
+    pub(super) fn elements(
+        self,
+        take: impl FnMut(usize, Value, &[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
         // The parser counts lines for its messages.
         let blank = io::repeat(b'\n').take(self.lines as u64);
         let left = Cell::new(Limit::ROW.bytes);
         let (number, stopped) = (Cell::new(1), Cell::new(false));
+        let text = RefCell::new(Vec::new());
         let metered = Metered {
             inner: blank.chain(self.file),
             left: &left,
+            text: &text,
         };
         let mut json = serde_json::Deserializer::from_reader(metered);
         let elements = Elements {
             take,
             left: &left,
+            text: &text,
             number: &number,
             stopped: &stopped,
         };
@@ -114,6 +120,12 @@ impl<'a> RowFile<'a> {
             Err(error) => Err(Error::json(self.path, error)),
         }
     }
+}
+
+/// An element without the bracket or comma before it; the parser reads nothing ahead of the end of an object.
+fn element(text: &[u8]) -> &[u8] {
+    let start = text.iter().position(|&byte| byte == b'{').unwrap_or(0);
+    text[start..].trim_ascii()
 }
 
 fn too_long(path: &Path, line: usize) -> Error {
@@ -133,6 +145,8 @@ fn too_long(path: &Path, line: usize) -> Error {
 struct Metered<'a, R> {
     inner: R,
     left: &'a Cell<u64>,
+    /// What was read since the last row.
+    text: &'a RefCell<Vec<u8>>,
 }
 
 impl<R: Read> Read for Metered<'_, R> {
@@ -143,6 +157,7 @@ impl<R: Read> Read for Metered<'_, R> {
         }
         let read = self.inner.read(&mut buffer[..wanted])?;
         self.left.set(self.left.get() - read as u64);
+        self.text.borrow_mut().extend_from_slice(&buffer[..read]);
         Ok(read)
     }
 }
@@ -151,11 +166,14 @@ impl<R: Read> Read for Metered<'_, R> {
 struct Elements<'a, F> {
     take: F,
     left: &'a Cell<u64>,
+    text: &'a RefCell<Vec<u8>>,
     number: &'a Cell<usize>,
     stopped: &'a Cell<bool>,
 }
 
-impl<'de, F: FnMut(usize, Value) -> ControlFlow<()>> DeserializeSeed<'de> for Elements<'_, F> {
+impl<'de, F: FnMut(usize, Value, &[u8]) -> ControlFlow<()>> DeserializeSeed<'de>
+    for Elements<'_, F>
+{
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
@@ -163,7 +181,7 @@ impl<'de, F: FnMut(usize, Value) -> ControlFlow<()>> DeserializeSeed<'de> for El
     }
 }
 
-impl<'de, F: FnMut(usize, Value) -> ControlFlow<()>> Visitor<'de> for Elements<'_, F> {
+impl<'de, F: FnMut(usize, Value, &[u8]) -> ControlFlow<()>> Visitor<'de> for Elements<'_, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -172,7 +190,8 @@ impl<'de, F: FnMut(usize, Value) -> ControlFlow<()>> Visitor<'de> for Elements<'
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Self::Value, A::Error> {
         while let Some(value) = seq.next_element()? {
-            if (self.take)(self.number.get(), value).is_break() {
+            let text = self.text.take();
+            if (self.take)(self.number.get(), value, element(&text)).is_break() {
                 self.stopped.set(true);
                 return Ok(());
             }

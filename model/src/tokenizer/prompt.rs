@@ -164,6 +164,34 @@ impl Tokenizer {
         }
     }
 
+    /// The special tokens with which the targets of a training row begin and which a prompt has already: those that
+    /// tell the model to answer.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the vocabulary lacks one of them.
+    pub fn answer_opening(&self, mode: Mode) -> Result<Vec<u32>> {
+        Ok(match mode {
+            Mode::Glm => vec![self.require(SpecialToken::Sop)?],
+            Mode::Glm2 => Vec::new(),
+            Mode::Glm3 | Mode::Glm4 => vec![self.require(SpecialToken::Assistant)?],
+        })
+    }
+
+    /// The text of an answer: what [`row_target`](Self::row_target) made tokens of. The line break after the role
+    /// of ChatGLM3 and GLM-4 is not part of it.
+    pub fn decode_answer(&self, mode: Mode, tokens: &[u32]) -> String {
+        if !mode.has_roles() {
+            return self.decode(tokens);
+        }
+        // A line break is encoded by itself, so that the answer begins with what begins a text.
+        let line_break = self.encode("\n").unwrap_or_default();
+        let last = &line_break[line_break.len().saturating_sub(1)..];
+        let rest = tokens
+            .strip_prefix(line_break.as_slice())
+            .or_else(|| tokens.strip_prefix(last));
+        self.decode(rest.unwrap_or(tokens))
+    }
+
     /// `[gMASK] <sop>`.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use glmtune_model::checkpoint::{DirLock, remove_stale};
+use glmtune_model::checkpoint::{WriteLock, remove_stale};
 use glmtune_model::process::ProcessName;
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ const MAX_PATH: usize = 4096 - 512;
 pub struct OutputDir {
     path: PathBuf,
     /// Given back before an empty directory is removed.
-    lock: Option<DirLock>,
+    lock: Option<WriteLock>,
     is_new: bool,
     removed: Vec<PathBuf>,
 }
@@ -43,7 +43,7 @@ impl OutputDir {
         dir.is_new = is_new;
         let path = &dir.path;
         fs::create_dir_all(path).map_err(|error| glmtune_model::Error::io(path, error))?;
-        dir.lock = Some(DirLock::acquire(path)?);
+        dir.lock = Some(WriteLock::of_directory(path)?);
         for folder in [path.clone(), path.join(FOLDERS[1])] {
             dir.removed.extend(remove_stale(&folder));
         }

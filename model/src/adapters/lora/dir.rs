@@ -43,6 +43,11 @@ pub struct LoraAdapter {
     pairs: Vec<LoraPair>,
 }
 
+/// The weights of a directory.
+pub(super) fn weights(dir: &Path) -> Result<Checkpoint> {
+    Ok(LoraAdapter::open(dir)?.weights)
+}
+
 impl LoraAdapter {
     /// Opens a directory with `adapter_config.json` and `adapter_model.safetensors` (or `.bin`).
     ///

@@ -21,6 +21,8 @@ pub(super) const DECLARATION: Declaration = Declaration {
     title: "a LoRA adapter",
     mark: "`adapter_config.json` (LoRA as PEFT writes it)",
     is_in: |dir| Ok(dir.join(config::ADAPTER_CONFIG).symlink_metadata().is_ok()),
+    settings: config::ADAPTER_CONFIG,
+    weights: dir::weights,
     owns: |path| path.contains(".lora."),
 };
 

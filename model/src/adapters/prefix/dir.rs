@@ -14,7 +14,7 @@ use crate::files::{self, Limit, read_object};
 use crate::json_settings::{self, FLAG, Form};
 
 /// File of a model's settings, among them those of a prefix.
-const CONFIG: &str = "config.json";
+pub(super) const CONFIG: &str = "config.json";
 /// Parameters of the encoder without a projection, and those that a projection adds.
 const EMBEDDING: &str = "embedding.weight";
 const PROJECTION: [&str; 4] = [

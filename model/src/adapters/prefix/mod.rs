@@ -12,6 +12,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::declaration::Declaration;
+use crate::checkpoint::Checkpoint;
 use crate::layers::{self, Dropout, Embedding, GlmBackend, Linear, to_type};
 use crate::random_weights::{normal, uniform};
 
@@ -21,6 +22,8 @@ pub(super) const DECLARATION: Declaration = Declaration {
     title: "a P-Tuning v2 prefix",
     mark: "`pre_seq_len` in `config.json` (P-Tuning v2)",
     is_in: dir::is_in,
+    settings: dir::CONFIG,
+    weights: Checkpoint::open,
     owns: |path| path.starts_with(PREFIX_ENCODER),
 };
 

@@ -5,6 +5,7 @@ use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElemen
 
 use super::activation::ActivationOps;
 use super::attention::AttentionOps;
+use super::cache::CacheOps;
 use super::dropout::DropoutOps;
 use super::head_loss::HeadLossOps;
 use super::linear::LinearOps;
@@ -29,6 +30,7 @@ macro_rules! default_on_gpus {
 default_on_gpus!(
     ActivationOps,
     AttentionOps,
+    CacheOps,
     DropoutOps,
     HeadLossOps,
     LinearOps,

@@ -12,6 +12,7 @@
 pub mod activation;
 pub mod attention;
 mod autodiff;
+pub mod cache;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod cube;
 pub mod dropout;
@@ -27,6 +28,7 @@ use burn::tensor::backend::Backend;
 
 use activation::ActivationOps;
 use attention::AttentionOps;
+use cache::CacheOps;
 use dropout::DropoutOps;
 use head_loss::HeadLossOps;
 use linear::LinearOps;
@@ -36,11 +38,26 @@ use rotary::RotaryOps;
 /// Burn's backend, extended by the leaf operations of the ChatGLM family. A backend that implements each of
 /// them is one.
 pub trait GlmBackend:
-    Backend + LinearOps + NormOps + RotaryOps + ActivationOps + AttentionOps + HeadLossOps + DropoutOps
+    Backend
+    + LinearOps
+    + NormOps
+    + RotaryOps
+    + ActivationOps
+    + AttentionOps
+    + CacheOps
+    + HeadLossOps
+    + DropoutOps
 {
 }
 
 impl<B> GlmBackend for B where
-    B: LinearOps + NormOps + RotaryOps + ActivationOps + AttentionOps + HeadLossOps + DropoutOps
+    B: LinearOps
+        + NormOps
+        + RotaryOps
+        + ActivationOps
+        + AttentionOps
+        + CacheOps
+        + HeadLossOps
+        + DropoutOps
 {
 }

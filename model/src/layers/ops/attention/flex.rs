@@ -3,7 +3,7 @@
 //! probabilities from the kept logarithms of their sums (after Dao et al. 2022).
 
 use burn::tensor::{DType, Shape, TensorMetadata};
-use burn_flex::Flex;
+use burn_flex::{Flex, FlexTensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
@@ -12,7 +12,7 @@ use super::{AttentionInput, AttentionOps, AttentionOutput};
 use crate::layers::mask::MaskSpec;
 use crate::layers::ops::flex::Float;
 use crate::layers::ops::flex::simd::{dot, exp, maximum, simd, sum};
-use crate::layers::ops::flex::values::{Shared, Values, from_vec};
+use crate::layers::ops::flex::values::{Halves, Shared, Values, from_vec};
 
 impl AttentionOps for Flex {
     fn glm_attention(input: AttentionInput<Flex>) -> AttentionOutput<Flex> {
@@ -247,16 +247,88 @@ fn for_each_group(sizes: &Sizes, task: impl Fn(usize, usize) + Sync + Send) {
         .for_each(|index| task(index / groups, index % groups));
 }
 
+/// Keys or values where they lie. Those of a cache have room behind them, and are read without being copied
+/// together first.
+struct Lines {
+    tensor: FlexTensor,
+    /// Elements before the first one, and from one row of the batch, key and group to the next.
+    start: usize,
+    strides: [usize; 3],
+}
+
+impl Lines {
+    /// Float32 lines; 16-bit ones stay as they are for a single query, which reads each of them once.
+    fn of(tensor: Float, sizes: &Sizes) -> Self {
+        let stays = match tensor.dtype() {
+            DType::F32 => true,
+            DType::F16 | DType::BF16 => sizes.queries == 1,
+            _ => false,
+        };
+        let strides = strides(&tensor).filter(|_| stays);
+        match strides {
+            Some(strides) => Self {
+                start: tensor.layout().start_offset(),
+                strides,
+                tensor,
+            },
+            None => Self {
+                tensor: Values::of(tensor).into_tensor(),
+                start: 0,
+                strides: [
+                    sizes.keys * sizes.groups * sizes.head_dim,
+                    sizes.groups * sizes.head_dim,
+                    sizes.head_dim,
+                ],
+            },
+        }
+    }
+
+    /// The lines of keys `from … to` of a block; `buffer` takes those that have to be widened.
+    fn matrix(
+        &self,
+        block: &Block,
+        (from, to): (usize, usize),
+        head_dim: usize,
+        buffer: &mut Vec<f32>,
+    ) -> Matrix {
+        let [batch, key, group] = self.strides;
+        let line = |index| self.start + block.batch * batch + index * key + block.group * group;
+        let Some(halves) = Halves::of(&self.tensor) else {
+            let lines: &[f32] = self.tensor.storage();
+            return Matrix {
+                data: lines[line(from).min(lines.len())..].as_ptr(),
+                stride: key,
+            };
+        };
+        buffer.resize((to - from) * head_dim, 0.0);
+        for (index, out) in (from..to).zip(buffer.chunks_mut(head_dim)) {
+            halves.widen_into(line(index), out);
+        }
+        Matrix {
+            data: buffer.as_ptr(),
+            stride: head_dim,
+        }
+    }
+}
+
+/// Elements from one row of the batch, key and group to the next, if the elements of a line are adjacent.
+fn strides(tensor: &FlexTensor) -> Option<[usize; 3]> {
+    let strides = tensor.layout().strides();
+    let [batch, key, group, 1] = *strides else {
+        return None;
+    };
+    let positive = |stride: isize| usize::try_from(stride).ok();
+    Some([positive(batch)?, positive(key)?, positive(group)?])
+}
+
 /// See [`AttentionOps::glm_attention`](super::AttentionOps::glm_attention).
 pub fn attention(input: AttentionInput<Flex>) -> AttentionOutput<Flex> {
     let sizes = Sizes::of(&input);
     let (shape, dtype) = (input.query.shape(), input.query.dtype());
     let mask = input.mask.spec();
-    let (query, key, value) = (
-        Values::of(input.query.clone()),
-        Values::of(input.key.clone()),
-        Values::of(input.value.clone()),
-    );
+    let query = Values::of(input.query.clone());
+    let key = Lines::of(input.key.clone(), &sizes);
+    let value = Lines::of(input.value.clone(), &sizes);
     let mut output = vec![0.0; query.len()];
     let mut sums = vec![0.0; sizes.batch * sizes.heads * sizes.queries];
     let (shared_output, shared_sums) = (Shared::new(&mut output), Shared::new(&mut sums));
@@ -270,22 +342,16 @@ pub fn attention(input: AttentionInput<Flex>) -> AttentionOutput<Flex> {
         let keys = to - from;
         let mut scores = vec![0.0f32; block.rows * keys];
         let at = sizes.query_offset(block.batch, block.query, block.head);
-        let key_at = sizes.key_offset(block.batch, from, block.group);
-        // SAFETY: `at` and `key_at` with the strides below walk rows of this block and keys
-        // `from … to` of its group, all within the slices; the rows of the output and the sums of a
+        let (mut wide_keys, mut wide_values) = (Vec::new(), Vec::new());
+        let keys_matrix = key.matrix(&block, (from, to), sizes.head_dim, &mut wide_keys);
+        let values_matrix = value.matrix(&block, (from, to), sizes.head_dim, &mut wide_values);
+        // SAFETY: `at` and the strides below walk rows of this block, and the matrices of keys and values the lines
+        // `from … to` of its group, all within their tensors; the rows of the output and the sums of a
         // block belong to no other.
         unsafe {
             let rows = Matrix {
                 data: query.as_ptr().add(at),
                 stride: block.stride,
-            };
-            let keys_matrix = Matrix {
-                data: key.as_ptr().add(key_at),
-                stride: sizes.key_stride(),
-            };
-            let values_matrix = Matrix {
-                data: value.as_ptr().add(key_at),
-                stride: sizes.key_stride(),
             };
             let dims = [block.rows, keys, sizes.head_dim];
             times_transposed(scores.as_mut_ptr(), keys, scale, dims, rows, keys_matrix);
