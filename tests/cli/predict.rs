@@ -87,12 +87,17 @@ fn rows_get_the_answers_that_they_get_alone() {
         case.predict("alone", &["--batch_size", "1"]).success();
         let text = |name| fs::read_to_string(case.output(name)).unwrap();
         assert_eq!(text("together"), text("alone"), "{mode}");
-        for (index, mut found) in case.read("together").into_iter().enumerate() {
-            let generated = found.as_object_mut().unwrap().shift_remove("generated");
-            assert_eq!(found.to_string(), row(index).to_string());
-            let Some(Value::String(generated)) = generated else {
-                panic!("{generated:?}");
-            };
+        for (index, (found, line)) in case
+            .read("together")
+            .into_iter()
+            .zip(text("together").lines())
+            .enumerate()
+        {
+            // To the letter: a number is not always read back as it was written.
+            let written = row(index).to_string();
+            let opening = format!("{},\"generated\":\"", written.trim_end_matches('}'));
+            assert!(line.starts_with(&opening), "{line}, expected {opening}…");
+            let generated = found["generated"].as_str().unwrap();
             if index > 2 {
                 continue;
             }

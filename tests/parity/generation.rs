@@ -143,13 +143,16 @@ fn ragged(fixtures: &Fixtures) -> Vec<Vec<u32>> {
         .collect()
 }
 
+/// The tokens of a continuation, and why it ended.
+type Ended = (Vec<u32>, Finish);
+
 /// The tokens of every answer, prompt by prompt, and how many tokens were told of.
 fn answers<B: GlmBackend>(
     model: &CausalLm<B>,
     prompts: &[Vec<u32>],
     options: &GenerationOptions,
     batching: Batching,
-) -> Vec<Option<Vec<(Vec<u32>, Finish)>>> {
+) -> Vec<Option<Vec<Ended>>> {
     let mut found = vec![None; prompts.len()];
     let mut told = vec![0; prompts.len()];
     let done: Result<(), Error> =
