@@ -3,26 +3,20 @@
 use std::path::Path;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use super::AdapterKind;
+use super::declaration::Declaration;
 use crate::checkpoint::add_tensor;
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::files::read_object;
 
-/// The SHA-256 of an adapter's settings and of some values of all its tensors: another training of the same
-/// adapter, or another scale, gives another one.
-///
-/// # Errors
-/// If the directory holds no adapter, or it cannot be read.
-pub fn adapter_digest(dir: &Path) -> Result<String> {
-    let kind = AdapterKind::detect(dir)?.declaration();
+/// The SHA-256 of the settings of an adapter's directory and of some values of all its tensors.
+pub(super) fn of(dir: &Path, kind: &Declaration) -> Result<String> {
     let settings = read_object(&dir.join(kind.settings))?;
     let weights = (kind.weights)(dir)?;
-    let mut digest = Sha256::new();
-    digest.update(Value::Object(settings).to_string());
+    let mut digest = Digest::of(Value::Object(settings).to_string().as_bytes());
     for info in weights.entries().filter(|info| info.dtype.is_float()) {
         add_tensor(&mut digest, &weights, info)?;
     }
-    Ok(format!("{:x}", digest.finalize()))
+    Ok(digest.hex())
 }

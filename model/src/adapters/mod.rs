@@ -22,7 +22,6 @@ use crate::error::{Error, Result};
 use crate::layers::GlmBackend;
 use declaration::Declaration;
 
-pub use digest::adapter_digest;
 pub use format::FileFormat;
 pub use linear_call::{HeadOperands, LinearCall, ProjectionAdapter};
 pub use lora::config::LoraConfig;
@@ -71,6 +70,15 @@ impl AdapterKind {
     /// The kind that a parameter belongs to; none for one of the base model.
     pub fn of(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.owns(path))
+    }
+
+    /// What tells the adapter of a directory from another one: another training of it, or another scale, gives
+    /// another digest.
+    ///
+    /// # Errors
+    /// If the directory holds no adapter of this kind, or it cannot be read.
+    pub fn digest(self, dir: &Path) -> Result<String> {
+        digest::of(dir, self.declaration())
     }
 
     /// Tells what a directory holds, by its settings file.

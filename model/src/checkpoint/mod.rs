@@ -40,7 +40,7 @@ pub use natural::natural_order;
 pub use reader::{Checkpoint, Layout};
 pub use side_files::{copy_side_files, own_file};
 pub use size::parse_size;
-pub(crate) use tensor_digest::add_tensor;
 pub use tensor::{RawTensor, TensorInfo};
+pub(crate) use tensor_digest::add_tensor;
 pub use torch_writer::write_torch;
 pub use writer::{ShardPlan, ShardWriter, TensorFile, write_safetensors};

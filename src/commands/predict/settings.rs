@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
-use glmtune_model::adapters::adapter_digest;
+use glmtune_model::adapters::AdapterKind;
 use glmtune_model::checkpoint::{AtomicFile, Fingerprint};
 use glmtune_model::files::{self, Limit};
 use glmtune_model::generation::GenerationOptions;
@@ -49,7 +49,7 @@ impl Settings {
         let model = &args.model.model_name_or_path;
         let adapters = args.model.adapter.iter();
         let digests = adapters
-            .map(|dir| adapter_digest(dir))
+            .map(|dir| AdapterKind::detect(dir)?.digest(dir))
             .collect::<Result<Vec<_>, _>>()?;
         let base = Fingerprint::of(model)?;
         let sampling = options.sampling.as_ref();
