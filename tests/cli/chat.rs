@@ -61,7 +61,7 @@ fn control_c_on_a_terminal_stops_the_answer_and_no_more() {
     assert_eq!(status, 0, "{screen}");
 }
 
-/// A line that is not UTF-8 is no reason to lose the conversation.
+/// A line that is not UTF-8 is not a reason to lose the conversation.
 #[test]
 fn a_line_of_other_bytes_is_left_out() {
     use std::io::Write;

@@ -288,7 +288,7 @@ fn what_is_no_answer_to_the_rows_is_refused_by_line_and_stays() {
     assert!(error.contains("p:1: not JSON"), "{error}");
     let error = case.predict("p", &["--num_return_sequences", "2", "--do_sample"]);
     assert!(error.failure(2).contains("p:1: "));
-    // The rows themselves are no place for answers.
+    // Answers cannot be written over the rows themselves.
     let before = fs::read(&case.rows).unwrap();
     let error = case.predict("rows.jsonl", &["--overwrite"]).failure(2);
     assert!(error.contains("rows to answer"), "{error}");

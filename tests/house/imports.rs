@@ -144,7 +144,7 @@ pub fn imports_of(crates: &[Crate]) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
                 let target = start(crates, home, module, &written.path)
                     .and_then(|(target, path)| follow(crates, target, &path, 0))?;
                 let is_child = target.1.starts_with(module) && target.0.name == home.name;
-                // Passing on what a child has is no use of it.
+                // Passing on what a child has does not use it.
                 (!(written.is_passed_on && is_child))
                     .then(|| target.0.modules[&target.1].file.clone())
             });

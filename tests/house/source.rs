@@ -1,4 +1,4 @@
-//! Rust source without what is no code: comments, strings, and items for tests.
+//! Rust source without what is not code: comments, strings, and items for tests.
 
 /// The code of a file.
 pub fn code(text: &str) -> String {

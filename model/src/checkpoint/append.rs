@@ -26,7 +26,7 @@ impl AppendFile {
     /// Takes the right to write to a file. It is neither made nor changed.
     ///
     /// # Errors
-    /// [`Error::Directory`] if another process is writing to it, or if it is no regular file;
+    /// [`Error::Directory`] if another process is writing to it, or if it is not a regular file;
     /// [`Error::Io`] if its directory cannot be written to.
     pub fn lock(path: &Path) -> Result<Self> {
         check(path)?;
@@ -92,7 +92,7 @@ impl AppendFile {
     }
 }
 
-/// Refuses what is no regular file. A link would give one file two names, and two locks.
+/// Refuses what is not a regular file. A link would give one file two names, and two locks.
 fn check(path: &Path) -> Result<()> {
     let refuse = |what: &str| {
         let detail = format!("{what}; name a regular file, or one that does not exist yet");

@@ -194,7 +194,7 @@ struct Row {
 }
 
 impl Row {
-    /// Draws the next token, or nothing if the logits are no numbers.
+    /// Draws the next token, or nothing if the logits are not numbers.
     fn draw(&mut self, logits: &mut [f32], options: &GenerationOptions) -> Option<u32> {
         let can_stop = self.new_tokens() >= options.min_new_tokens;
         self.sampler

@@ -32,7 +32,7 @@ impl Sampler {
         }
     }
 
-    /// The next token, which is none of `banned`, or `None` if a logit is not a number or all are minus infinity.
+    /// The next token, which is not one of `banned`, or `None` if a logit is not a number or all are minus infinity.
     ///
     /// - `logits`: `[vocabulary]`; changed in place
     pub fn next(&mut self, logits: &mut [f32], banned: &[u32]) -> Option<u32> {
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn logits_that_are_no_numbers_give_no_token() {
+    fn logits_that_are_not_numbers_give_no_token() {
         let mut sampler = Sampler::new(&options(None, 1.0), (0, 0), &[]);
         assert_eq!(sampler.next(&mut [0.0, f32::NAN], &[]), None);
         assert_eq!(sampler.next(&mut [f32::NEG_INFINITY; 2], &[]), None);

@@ -118,7 +118,7 @@ impl Source {
         Ok(Self { ids, is_cut })
     }
 
-    /// The tokens of a row that are no targets; `opening` is `[gMASK] <sop>`.
+    /// The tokens of a row that are not targets; `opening` is `[gMASK] <sop>`.
     pub fn context(&self, mode: Mode, opening: &[u32]) -> Vec<u32> {
         match mode {
             Mode::Glm => [&self.ids, &opening[..1]].concat(),

@@ -31,7 +31,7 @@ pub struct Kept {
 /// half written.
 ///
 /// # Errors
-/// Names the first line that is no such row.
+/// Names the first line that is not such a row.
 pub fn read(file: File, path: &Path, questions: &Questions, num_sequences: usize) -> Result<Kept> {
     let check = Check {
         path,

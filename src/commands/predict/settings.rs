@@ -123,7 +123,7 @@ impl Settings {
     }
 }
 
-/// The values of an object by their paths; null is none.
+/// The values of an object by their paths; null counts as absent.
 fn leaves(value: &Value, path: &str, found: &mut BTreeMap<String, Value>) {
     match value {
         Value::Null => {}

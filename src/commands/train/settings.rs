@@ -50,7 +50,7 @@ pub fn settings(
             epsilon: args.adam_epsilon.unwrap_or(optimizer.epsilon),
             weight_decay: args.weight_decay.unwrap_or(optimizer.weight_decay),
         },
-        // 0 is no clipping, as in DeepSpeed.
+        // 0 turns clipping off, as in DeepSpeed.
         max_grad_norm: clipping
             .or(defaults.max_grad_norm)
             .filter(|&norm| norm != 0.0),

@@ -44,7 +44,7 @@ impl AtomicDir {
     ///
     /// # Errors
     ///
-    /// [`Error::Directory`] if what stands at `target` is not to be replaced, if the name is none that a
+    /// [`Error::Directory`] if what stands at `target` is not to be replaced, if the name is not one that a
     /// directory can have, or if another process is filling the same directory; [`Error::Io`] if its parent
     /// cannot be written to.
     pub fn create(target: &Path, existing: Existing) -> Result<Self> {
