@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::backend::BackendChoice;
 
 mod eval;
+mod method;
 mod plan;
 mod predict;
 mod rows;
@@ -17,11 +18,12 @@ mod tips;
 mod train;
 
 pub use eval::{EvalArgs, TaskChoice};
+pub use method::{MethodArgs, TrainType};
 pub use plan::PlanArgs;
 pub use predict::PredictArgs;
 pub use rows::{LayoutArgs, PromptArgs};
 pub use tips::parse;
-pub use train::{NanPolicy, TrainArgs, TrainType};
+pub use train::{NanPolicy, TrainArgs};
 
 /// Fine-tune, merge, generate from and chat with the ChatGLM family.
 #[derive(Debug, Parser)]

@@ -10,7 +10,7 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
 
-use crate::adapters::{PrefixDropout, PrefixEncoder, PrefixKeyValues, PrefixShape};
+use crate::adapters::{PrefixDropout, PrefixEncoder, PrefixKeyValues};
 use crate::architecture::{Architecture, BuildOptions, SharedInputs};
 use crate::batch::{BatchPositions, TokenBatch};
 use crate::chatglm::{self, ChatGlm};
@@ -75,24 +75,6 @@ pub fn segment_paths(config: &ModelConfig) -> &'static SegmentPaths {
     match config {
         ModelConfig::ChatGlm(_) => &chatglm::SEGMENTS,
         ModelConfig::ChatGlm2(_) => &chatglm2::SEGMENTS,
-    }
-}
-
-/// Sizes of the prefix encoder that a configuration asks for.
-pub fn prefix_shape(config: &ModelConfig, pre_seq_len: usize, projection: bool) -> PrefixShape {
-    let common = config.common();
-    let kv_width = common.num_layers * 2 * config.kv_heads() * config.head_dim();
-    PrefixShape {
-        pre_seq_len,
-        projection,
-        embedding_width: match config {
-            ModelConfig::ChatGlm(_) => common.hidden_size,
-            ModelConfig::ChatGlm2(_) => kv_width,
-        },
-        hidden: common.hidden_size,
-        layers: common.num_layers,
-        kv_heads: config.kv_heads(),
-        head_dim: config.head_dim(),
     }
 }
 

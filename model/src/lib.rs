@@ -7,6 +7,7 @@
 
 pub mod adapters;
 pub mod architecture;
+pub mod attach;
 pub mod batch;
 pub mod causal_lm;
 pub mod chatglm;
@@ -32,6 +33,7 @@ pub mod random_weights;
 pub mod rope_ratio;
 pub mod rows;
 pub mod segment;
+mod tensor_target;
 pub mod tokenizer;
 pub mod trainable;
 

@@ -1,4 +1,4 @@
-//! Folding LoRA adapters into the weights of a model directory: `W + Σ scaling·B·A`.
+//! Folding adapters into the weights of a model directory: `W + Σ ΔW`, for LoRA `ΔW = scaling·B·A`.
 //!
 //! No model is built and no backend is needed: tensors are read, changed and written one at a time, so
 //! that a model of any size takes the memory of its largest tensor. Names and layout stay as they are.
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
-use crate::adapters::{AdapterKind, LoraAdapter, LoraPair};
+use crate::adapters::{AdapterDir, Site, WeightDelta};
 use crate::checkpoint::{
     Checkpoint, DType, RawTensor, ShardPlan, ShardWriter, TensorInfo, copy_side_files, write_json,
 };
@@ -30,8 +30,8 @@ pub type MergeProgress<'a> = &'a mut dyn FnMut(&str, usize, usize) -> ControlFlo
 pub struct Merge {
     config: Map<String, Value>,
     base: Checkpoint,
-    adapters: Vec<LoraAdapter>,
-    /// For each weight that changes, the adapter and its pair there, in the order of the adapters.
+    adapters: Vec<AdapterDir>,
+    /// For each weight that changes, the adapter and its site there, in the order of the adapters.
     changes: HashMap<String, Vec<(usize, usize)>>,
     /// The type to write; without one, each tensor keeps its own.
     dtype: Option<DType>,
@@ -47,8 +47,8 @@ impl Merge {
     /// # Errors
     ///
     /// [`Error::Adapters`] with every module of every adapter that the base lacks or has in another shape;
-    /// [`Error::Directory`] if the base is not of floats alone, or if an adapter is a prefix; otherwise as
-    /// [`Checkpoint::open`] and [`LoraAdapter::open`].
+    /// [`Error::Directory`] if the base is not of floats alone, or if an adapter cannot be folded; otherwise as
+    /// [`Checkpoint::open`] and [`AdapterDir::open`].
     pub fn open(base: &Path, adapters: &[PathBuf], dtype: Option<DType>) -> Result<Self> {
         let config = read_object(&base.join(CONFIG))?;
         let base = Checkpoint::open(base)?;
@@ -59,11 +59,8 @@ impl Merge {
             .collect::<Result<Vec<_>>>()?;
         let changes = changes(&base, &adapters)?;
         for adapter in &adapters {
-            if adapter.is_zero_delta()? {
-                tracing::warn!(
-                    "{}: B·A is zero at every module, the adapter changes nothing",
-                    adapter.path().display()
-                );
+            if adapter.is_without_effect()? {
+                tracing::warn!("{}: the adapter changes nothing", adapter.path().display());
             }
         }
         Ok(Self {
@@ -176,14 +173,11 @@ impl Merge {
     /// The sum, in float32, rounded once to the type of `info`.
     fn merged(&self, info: &TensorInfo, places: &[(usize, usize)]) -> Result<RawTensor> {
         let mut weight = self.base.read_as(&info.name, DType::F32)?;
-        let factors = places
+        let deltas = places
             .iter()
-            .map(|&(adapter, pair)| {
-                let adapter = &self.adapters[adapter];
-                Factors::read(adapter, &adapter.pairs()[pair])
-            })
+            .map(|&(adapter, site)| self.adapters[adapter].delta(site))
             .collect::<Result<Vec<_>>>()?;
-        add_products(&mut weight, &factors);
+        add_deltas(&mut weight, &deltas);
         weight.converted(info.dtype).ok_or_else(|| {
             let detail = format!("`{}` cannot be converted to {}", info.name, info.dtype);
             Error::Compute(detail)
@@ -212,28 +206,25 @@ fn check_full_precision(config: &Map<String, Value>, base: &Checkpoint) -> Resul
     Err(Error::directory(base.path(), detail))
 }
 
-fn open_adapter(dir: &Path) -> Result<LoraAdapter> {
-    match AdapterKind::detect(dir)? {
-        AdapterKind::Lora => LoraAdapter::open(dir),
-        AdapterKind::Prefix => Err(Error::directory(
-            dir,
-            "a P-Tuning v2 prefix: it adds keys and values to the attention and no delta to any weight, \
-             so it cannot be folded into the base; use it with `--adapter` of `generate` or `chat`",
-        )),
+fn open_adapter(dir: &Path) -> Result<AdapterDir> {
+    let adapter = AdapterDir::open(dir)?;
+    match adapter.refuses_folding() {
+        Some(why) => Err(Error::directory(dir, why)),
+        None => Ok(adapter),
     }
 }
 
-/// Which pairs change which weight, or all that does not fit.
+/// Which sites of adapters are which weight, or all that does not fit.
 fn changes(
     base: &Checkpoint,
-    adapters: &[LoraAdapter],
+    adapters: &[AdapterDir],
 ) -> Result<HashMap<String, Vec<(usize, usize)>>> {
     let mut changes: HashMap<String, Vec<_>> = HashMap::new();
     let mut faults = Vec::new();
     for (number, adapter) in adapters.iter().enumerate() {
-        for (index, pair) in adapter.pairs().iter().enumerate() {
-            let weight = format!("{}.weight", pair.module);
-            match fault(pair, base.get(&weight)) {
+        for (index, site) in adapter.sites().iter().enumerate() {
+            let weight = format!("{}.weight", site.module);
+            match fault(site, base.get(&weight)) {
                 Some(fault) => faults.push((adapter.path().to_path_buf(), fault)),
                 None => changes.entry(weight).or_default().push((number, index)),
             }
@@ -248,9 +239,10 @@ fn changes(
     }
 }
 
-fn fault(pair: &LoraPair, weight: Option<&TensorInfo>) -> Option<WeightFault> {
-    let key = pair.module.clone();
-    let found = vec![pair.out_features, pair.in_features];
+fn fault(site: &Site, weight: Option<&TensorInfo>) -> Option<WeightFault> {
+    let key = site.module.clone();
+    let [input, output] = site.dims;
+    let found = vec![output, input];
     match weight {
         None => Some(WeightFault::Unused { key }),
         Some(info) if info.shape != found => Some(WeightFault::Shape {
@@ -262,39 +254,8 @@ fn fault(pair: &LoraPair, weight: Option<&TensorInfo>) -> Option<WeightFault> {
     }
 }
 
-/// The factors of one adapter at one weight, in float32.
-struct Factors {
-    rank: usize,
-    /// `[rank, in]`.
-    a: Vec<f32>,
-    /// `scaling·B`, `[out, rank]`.
-    scaled_b: Vec<f32>,
-}
-
-impl Factors {
-    fn read(adapter: &LoraAdapter, pair: &LoraPair) -> Result<Self> {
-        let (a, b) = adapter.read(pair, DType::F32)?;
-        let scaled = |value: f32| (f64::from(value) * pair.scaling) as f32;
-        Ok(Self {
-            rank: pair.rank,
-            a: floats(&a.bytes).collect(),
-            scaled_b: floats(&b.bytes).map(scaled).collect(),
-        })
-    }
-
-    /// Adds one row of `scaling·B·A`.
-    fn add_row(&self, row: usize, delta: &mut [f32]) {
-        let coefficients = &self.scaled_b[row * self.rank..(row + 1) * self.rank];
-        for (&coefficient, a) in coefficients.iter().zip(self.a.chunks_exact(delta.len())) {
-            for (sum, &a) in delta.iter_mut().zip(a) {
-                *sum += coefficient * a;
-            }
-        }
-    }
-}
-
-/// Adds the products to a float32 weight of shape [out, in], rows in parallel.
-fn add_products(weight: &mut RawTensor, factors: &[Factors]) {
+/// Adds the changes to a float32 weight of shape [out, in], rows in parallel.
+fn add_deltas(weight: &mut RawTensor, deltas: &[Box<dyn WeightDelta>]) {
     let in_features = weight.shape.last().copied().unwrap_or(0);
     if in_features == 0 {
         return;
@@ -304,23 +265,22 @@ fn add_products(weight: &mut RawTensor, factors: &[Factors]) {
         .par_chunks_exact_mut(4 * in_features)
         .enumerate()
         .for_each_init(
-            || vec![0.0; in_features],
-            |delta, (row, bytes)| {
-                // The deltas are summed before they meet the weight, beside which each of them is small.
-                delta.fill(0.0);
-                for factors in factors {
-                    factors.add_row(row, delta);
+            || (vec![0.0; in_features], vec![0.0; in_features]),
+            |(base, sum), (row, bytes)| {
+                let (values, _) = bytes.as_chunks_mut::<4>();
+                for (base, bytes) in base.iter_mut().zip(values.iter()) {
+                    *base = f32::from_le_bytes(*bytes);
                 }
-                for (bytes, delta) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(delta) {
-                    *bytes = (f32::from_le_bytes(*bytes) + *delta).to_le_bytes();
+                // The deltas are summed before they meet the weight, beside which each of them is small.
+                sum.fill(0.0);
+                for delta in deltas {
+                    delta.add_row(row, base, sum);
+                }
+                for (bytes, (base, sum)) in values.iter_mut().zip(base.iter().zip(sum.iter())) {
+                    *bytes = (base + sum).to_le_bytes();
                 }
             },
         );
-}
-
-fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
-    let (values, _) = bytes.as_chunks::<4>();
-    values.iter().map(|bytes| f32::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]
@@ -400,7 +360,12 @@ mod tests {
     }
 
     fn read(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
-        floats(&checkpoint.read_as(name, DType::F32).unwrap().bytes).collect()
+        let raw = checkpoint.read_as(name, DType::F32).unwrap();
+        let (values, _) = raw.bytes.as_chunks::<4>();
+        values
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes))
+            .collect()
     }
 
     #[test]

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::adapters::{
-    Adapter, AdapterKind, Lora, LoraAdapter, PREFIX_ENCODER, PrefixAdapter, PrefixEncoder,
+    AdapterDir, AdapterKind, PREFIX_ENCODER, PrefixAdapter, PrefixEncoder, PrefixShape, Site,
+    StoredAdapter,
 };
 use crate::architecture::BuildOptions;
-use crate::causal_lm::{CausalLm, prefix_shape};
+use crate::causal_lm::CausalLm;
 use crate::checkpoint::{Checkpoint, RawTensor, TensorInfo, natural_order};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result, WeightFault};
@@ -20,6 +21,7 @@ use crate::host_weights::{HostTensor, HostWeights};
 use crate::layers::rotary::{RotaryPrecision, Rounding};
 use crate::parameters::{ParameterInfo, PathMapper, map_by_path, parameters};
 use crate::rope_ratio::RopeRatio;
+use crate::tensor_target::{TensorTarget, finite, to_data};
 use crate::tokenizer::Mode;
 
 /// Called before each tensor with its name, its index and the number of tensors.
@@ -48,7 +50,7 @@ pub enum Placement {
 /// Whether a parameter of the published model may leave the device: matrices do; vectors are too small
 /// for it, and the prefix encoder acts in every block.
 pub fn may_leave(path: &str, shape: &[usize]) -> bool {
-    shape.len() > 1 && !path.starts_with(PREFIX_ENCODER)
+    shape.len() > 1 && AdapterKind::of(path) != Some(AdapterKind::Prefix)
 }
 
 /// How the model of a directory is built for a compute type and a prompt mode.
@@ -109,7 +111,7 @@ impl<B: Backend> Pretrained<B> {
         let options = build_options(&config, mode, float);
         let mut model = CausalLm::uninitialized(&config, &options, device);
         if let Some(pre_seq_len) = config.common().pre_seq_len {
-            let shape = prefix_shape(&config, pre_seq_len, config.common().prefix_projection);
+            let shape = PrefixShape::of(&config, pre_seq_len, config.common().prefix_projection);
             model = model.with_prefix(PrefixEncoder::uninitialized(&shape, dtype, device));
         }
         let entries = checkpoint.entries().filter(|info| !is_buffer(&info.name));
@@ -126,64 +128,50 @@ impl<B: Backend> Pretrained<B> {
         })
     }
 
-    /// Attaches the adapter of a directory: LoRA beside those that are there, or a prefix.
+    /// Attaches the adapter of a directory beside those that are there; a prefix takes the place of one.
     ///
     /// # Errors
     /// If the directory holds no adapter or one that does not fit the model.
     pub fn attach(&mut self, dir: &Path, dtype: DType, device: &B::Device) -> Result<()> {
-        match AdapterKind::detect(dir)? {
-            AdapterKind::Lora => self.attach_lora(&LoraAdapter::open(dir)?, dir, dtype, device),
-            AdapterKind::Prefix => {
-                self.attach_prefix(&PrefixAdapter::open(dir)?, dir, dtype, device)
-            }
+        let adapter = AdapterDir::open(dir)?;
+        self.attach_to_projections(&adapter, dtype, device)?;
+        match adapter.as_prefix() {
+            Some(prefix) => self.attach_prefix(prefix, dir, dtype, device),
+            None => Ok(()),
         }
     }
 
-    fn attach_lora(
+    fn attach_to_projections(
         &mut self,
-        adapter: &LoraAdapter,
-        dir: &Path,
+        adapter: &AdapterDir,
         dtype: DType,
         device: &B::Device,
     ) -> Result<()> {
-        let float = FloatType::try_from(dtype)?;
         let mut projections: HashMap<_, _> = self.model.projections_mut().into_iter().collect();
-        let faults: Vec<_> = adapter
-            .pairs()
+        let sites = adapter.sites();
+        let dims = |site: &Site| projections.get(&site.module).map(|layer| layer.dims());
+        let faults: Vec<_> = sites
             .iter()
-            .filter_map(|pair| {
-                let found = vec![pair.out_features, pair.in_features];
-                lora_fault(
-                    &pair.module,
-                    found,
-                    projections.get(&pair.module).map(|p| p.dims()),
-                )
-            })
+            .filter_map(|site| site_fault(site, dims(site)))
             .collect();
         if !faults.is_empty() {
             return Err(Error::Weights {
-                path: dir.to_path_buf(),
+                path: adapter.path().to_path_buf(),
                 faults,
             });
         }
-        if adapter.is_zero_delta()? {
-            tracing::warn!(
-                "{}: B·A is zero at every module, the adapter changes nothing",
-                dir.display()
-            );
+        if adapter.is_without_effect()? {
+            tracing::warn!("{}: the adapter changes nothing", adapter.path().display());
         }
-        for pair in adapter.pairs() {
-            let Some(projection) = projections.get_mut(&pair.module) else {
-                continue;
-            };
-            let (a, b) = adapter.read(pair, float.into())?;
-            let (a, b) = (finite(dir, &pair.a, a)?, finite(dir, &pair.b, b)?);
-            let factor = |raw| Ok::<_, Error>(Tensor::from_data(to_data(raw)?, (device, dtype)));
-            let lora = Adapter::Lora(Lora::new(factor(a)?, factor(b)?, pair.scaling));
-            projection.adapter = Some(match projection.adapter.take() {
-                Some(attached) => attached.plus(lora),
-                None => lora,
-            });
+        let target = TensorTarget::new(dtype, device)?;
+        for (index, site) in sites.iter().enumerate() {
+            let found = adapter.on_projection(index, &target)?;
+            if let (Some(layer), Some(found)) = (projections.get_mut(&site.module), found) {
+                layer.adapter = Some(match layer.adapter.take() {
+                    Some(attached) => attached.plus(found),
+                    None => found,
+                });
+            }
         }
         Ok(())
     }
@@ -196,13 +184,13 @@ impl<B: Backend> Pretrained<B> {
         device: &B::Device,
     ) -> Result<()> {
         let float = FloatType::try_from(dtype)?;
-        let shape = prefix_shape(
+        let shape = PrefixShape::of(
             &self.config,
             adapter.pre_seq_len(),
             adapter.prefix_projection(),
         );
         let encoder = PrefixEncoder::uninitialized(&shape, dtype, device);
-        let tensors = adapter.tensors().iter().map(|info| {
+        let tensors = adapter.tensors().into_iter().map(|info| {
             let path = info.name.strip_prefix(PREFIX_ENCODER).unwrap_or(&info.name);
             (path.to_string(), info)
         });
@@ -247,15 +235,16 @@ fn check_layers(config: &ModelConfig, checkpoint: &Checkpoint) -> Result<()> {
     }
 }
 
-/// What is wrong with a LoRA pair for a module of the given width of input and output.
-fn lora_fault(module: &str, found: Vec<usize>, dims: Option<[usize; 2]>) -> Option<WeightFault> {
-    let key = module.to_string();
+/// What is wrong with an adapter for a linear layer of the given width of input and output.
+fn site_fault(site: &Site, dims: Option<[usize; 2]>) -> Option<WeightFault> {
+    let key = site.module.clone();
+    let [input, output] = site.dims;
     match dims {
         None => Some(WeightFault::Unused { key }),
-        Some([input, output]) if found != [output, input] => Some(WeightFault::Shape {
+        Some(dims) if dims != site.dims => Some(WeightFault::Shape {
             key,
-            found,
-            expected: vec![output, input],
+            found: vec![output, input],
+            expected: vec![dims[1], dims[0]],
         }),
         Some(_) => None,
     }
@@ -264,28 +253,6 @@ fn lora_fault(module: &str, found: Vec<usize>, dims: Option<[usize; 2]>) -> Opti
 /// Tables that the published modules keep beside their weights and compute anew.
 pub(crate) fn is_buffer(name: &str) -> bool {
     name.ends_with("rotary_emb.inv_freq") || name.ends_with("rotary_pos_emb.inv_freq")
-}
-
-/// A tensor of numbers. With a single NaN every loss and every answer would be one.
-fn finite(path: &Path, name: &str, raw: RawTensor) -> Result<RawTensor> {
-    match raw.is_finite() {
-        true => Ok(raw),
-        false => Err(Error::Weights {
-            path: path.to_path_buf(),
-            faults: vec![WeightFault::NotFinite {
-                key: name.to_string(),
-                dtype: raw.dtype.to_string(),
-            }],
-        }),
-    }
-}
-
-fn to_data(raw: RawTensor) -> Result<TensorData> {
-    Ok(TensorData {
-        dtype: FloatType::try_from(raw.dtype)?.into(),
-        bytes: Bytes::from_bytes_vec(raw.bytes),
-        shape: Shape::from(raw.shape),
-    })
 }
 
 /// Tensors that are to fill a module.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{LayoutArgs, ModelArgs};
+use super::{LayoutArgs, MethodArgs, ModelArgs};
 
 /// `glmtune train`.
 #[derive(Debug, Clone, Args, Serialize)]
@@ -47,55 +47,10 @@ pub struct TrainArgs {
     #[serde(skip)]
     pub quick_start: bool,
 
-    /// What is trained.
-    #[arg(long, value_enum, default_value_t = TrainType::Lora, help_heading = "Method")]
-    pub train_type: TrainType,
-    /// lora: rank [default: 8, or the --adapter's].
-    #[arg(long, alias = "lora-r", value_name = "N", help_heading = "Method")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lora_dim: Option<usize>,
-    /// lora: the adapter's output is scaled by alpha / rank [default: 30, or the --adapter's].
-    #[arg(long, value_name = "X", help_heading = "Method")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lora_alpha: Option<f64>,
-    /// lora: share of the adapter's input that is dropped [default: 0.1, or the --adapter's].
-    #[arg(long, value_name = "X", help_heading = "Method")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lora_dropout: Option<f64>,
-    /// lora: linear layers that get an adapter, or all-linear [default: query_key_value, or the --adapter's].
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "NAME,NAME",
-        help_heading = "Method"
-    )]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub lora_module_name: Vec<String>,
-    /// freeze: parts of the names of those parameters that are trained.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "layers.27.",
-        value_name = "PART,PART",
-        help_heading = "Method"
-    )]
-    pub freeze_module_name: Vec<String>,
-    /// ptuning: prefix positions [default: 16, or the --adapter's].
-    #[arg(long, value_name = "N", help_heading = "Method")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pre_seq_len: Option<usize>,
-    /// ptuning: whether an MLP follows the prefix's embedding (P-Tuning v2) [default: true, or the --adapter's].
-    #[arg(
-        long,
-        value_parser = parse_bool,
-        value_name = "true|false",
-        help_heading = "Method"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prefix_projection: Option<bool>,
-    /// ptuning: share of the prefix that is dropped.
-    #[arg(long, default_value_t = 0.1, value_name = "X", help_heading = "Method")]
-    pub prefix_dropout: f64,
+    /// What is trained, and how.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub method: MethodArgs,
 
     /// Rows of a micro-batch.
     #[arg(
@@ -248,30 +203,6 @@ impl TrainArgs {
     pub fn deepspeed_file(&self) -> Option<&Path> {
         let by_flag = || self.deepspeed.as_ref()?.as_deref();
         self.ds_file.as_deref().or_else(by_flag)
-    }
-}
-
-/// What is trained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TrainType {
-    /// Parameters chosen by parts of their names.
-    Freeze,
-    /// The prefix of P-Tuning v2.
-    Ptuning,
-    /// Low-rank adapters.
-    Lora,
-    /// Every parameter.
-    All,
-}
-
-impl TrainType {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Freeze, Self::Ptuning, Self::Lora, Self::All];
-
-    /// Whether the outputs are adapters, not whole models.
-    pub fn is_adapter(self) -> bool {
-        matches!(self, Self::Lora | Self::Ptuning)
     }
 }
 

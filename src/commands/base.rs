@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use glmtune_model::adapters::{AdapterKind, AdapterMeta, LoraConfig};
+use glmtune_model::adapters::{AdapterDir, AdapterKind, AdapterMeta};
 use glmtune_model::checkpoint::{Fingerprint, Likeness};
 use glmtune_model::pretrained::holds_whole_model;
 
@@ -29,20 +29,15 @@ pub fn require_model(dir: &Path) -> Result<()> {
     if holds_whole_model(dir) {
         return Ok(());
     }
-    let (kind, base) = match kind {
-        AdapterKind::Lora => ("a LoRA adapter", lora_base(dir)),
-        AdapterKind::Prefix => ("a P-Tuning v2 prefix", None),
-    };
+    let base = AdapterDir::open(dir).ok();
+    let base = base.and_then(|adapter| adapter.base_model().map(str::to_string));
     let noted = AdapterMeta::read(dir)?.and_then(|meta| meta.base_model);
     Err(Error::Request(format!(
-        "{0}: holds {kind}, not a model; give its base as the model: --model_name_or_path {1} --adapter {0}",
+        "{0}: holds {2}, not a model; give its base as the model: --model_name_or_path {1} --adapter {0}",
         dir.display(),
         noted.or(base).unwrap_or_else(|| "BASE".to_string()),
+        kind.title(),
     )))
-}
-
-fn lora_base(dir: &Path) -> Option<String> {
-    LoraConfig::read(dir).ok()?.base_model
 }
 
 /// Checks that the adapters were trained on these weights, as far as they say on which; the path of the base

@@ -1,7 +1,7 @@
 //! `glmtune inspect`: what is in a model or adapter directory, and what memory its tuning takes.
 
 use burn::tensor::DType;
-use glmtune_model::adapters::{AdapterKind, AdapterMeta, LoraAdapter, PrefixAdapter};
+use glmtune_model::adapters::{AdapterDir, AdapterKind, AdapterMeta};
 use glmtune_model::checkpoint::{Checkpoint, TensorInfo};
 use glmtune_model::parameters::{ParameterInfo, parameters};
 use glmtune_model::pretrained::holds_whole_model;
@@ -31,8 +31,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         )));
     }
     let report = match AdapterKind::detect(dir) {
-        Ok(AdapterKind::Lora) => lora_report(args)?,
-        Ok(AdapterKind::Prefix) if !holds_whole_model(dir) => prefix_report(args)?,
+        Ok(kind) if !(kind.may_be_in_model() && holds_whole_model(dir)) => adapter_report(args)?,
         _ => model_report(args)?,
     };
     report.write(&mut std::io::stdout().lock(), args.json)
@@ -57,61 +56,23 @@ fn tensors_of<'a>(args: &InspectArgs, infos: impl Iterator<Item = &'a TensorInfo
     })
 }
 
-fn lora_report(args: &InspectArgs) -> Result<Report> {
-    let adapter = LoraAdapter::open(&args.dir)?;
-    let config = adapter.config();
-    let count = total(adapter.weights().entries().map(TensorInfo::elements));
-    let modules: Vec<&str> = adapter
-        .pairs()
-        .iter()
-        .map(|pair| pair.module.as_str())
-        .collect();
+fn adapter_report(args: &InspectArgs) -> Result<Report> {
+    let adapter = AdapterDir::open(&args.dir)?;
     let meta = AdapterMeta::read(&args.dir)?;
-    Ok(Report::new()
-        .with("kind", "LoRA adapter (PEFT)")
-        .with("rank", config.rank)
-        .with("alpha", Report::Number(config.alpha))
+    let report = Report::new()
+        .with("kind", adapter.kind().label())
         .with("mode", meta.as_ref().and_then(|meta| meta.mode.clone()))
-        .with("base model", meta.and_then(|meta| meta.base_model))
-        .with("modules", modules.len())
-        .with(
-            "first module",
-            modules.first().map(|name| (*name).to_string()),
-        )
-        .with("parameters", count)
-        .with(
-            "changes nothing (B·A is zero at every module)",
-            adapter.is_zero_delta()?,
-        )
-        .with("tensors", tensors_of(args, adapter.weights().entries())))
+        .with("base model", meta.and_then(|meta| meta.base_model));
+    let report = with_facts(report, &adapter)?;
+    Ok(report.with("tensors", tensors_of(args, adapter.tensors().into_iter())))
 }
 
-fn prefix_report(args: &InspectArgs) -> Result<Report> {
-    let adapter = PrefixAdapter::open(&args.dir)?;
-    let meta = AdapterMeta::read(&args.dir)?;
-    Ok(Report::new()
-        .with("kind", "P-Tuning v2 prefix")
-        .with("mode", meta.as_ref().and_then(|meta| meta.mode.clone()))
-        .with("base model", meta.and_then(|meta| meta.base_model))
-        .with("prefix", prefix(&adapter))
-        .with("tensors", tensors_of(args, adapter.tensors().iter())))
-}
-
-fn prefix(adapter: &PrefixAdapter) -> Report {
-    let count = total(adapter.tensors().iter().map(TensorInfo::elements));
-    let types: std::collections::BTreeSet<&str> = adapter
-        .tensors()
-        .iter()
-        .map(|info| info.dtype.name())
-        .collect();
-    Report::new()
-        .with("pre_seq_len", adapter.pre_seq_len())
-        .with("prefix_projection", adapter.prefix_projection())
-        .with("parameters", count)
-        .with(
-            "types",
-            Report::List(types.into_iter().map(str::to_string).collect()),
-        )
+/// What an adapter says of itself.
+fn with_facts(report: Report, adapter: &AdapterDir) -> Result<Report> {
+    let facts = adapter.facts()?.into_iter();
+    Ok(facts.fold(report, |report, (name, fact)| {
+        report.with(name, Report::of_json(fact))
+    }))
 }
 
 fn model_report(args: &InspectArgs) -> Result<Report> {
@@ -144,11 +105,8 @@ fn model_report(args: &InspectArgs) -> Result<Report> {
             total(parameters.iter().map(ParameterInfo::elements)),
         )
         .with("weights", weights_report(args)?);
-    let report = match PrefixAdapter::open(dir) {
-        // A model directory may carry its prefix.
-        Ok(adapter) if config.common().pre_seq_len.is_some() => {
-            report.with("prefix", prefix(&adapter))
-        }
+    let report = match AdapterDir::open(dir) {
+        Ok(adapter) if adapter.kind().may_be_in_model() => with_facts(report, &adapter)?,
         _ => report,
     };
     with_trainings(report, &args.plan, planned, mode)
@@ -180,7 +138,7 @@ fn with_trainings(
     let file = args.train.deepspeed_file().map(DeepSpeedConfig::read);
     let file = file.transpose()?;
     let dtype = dtype(args, planned.config, file.as_ref());
-    let settings = settings_on_one_device(&args.train, file.as_ref(), mode, dtype);
+    let settings = settings_on_one_device(&args.train, file.as_ref(), mode, dtype)?;
     settings.validate()?;
     let limits = settings.limits;
     // A row may be all answer, unless it is said how long its prompt is.
@@ -198,7 +156,7 @@ fn with_trainings(
         }
         return Ok(report.with(format!("plan of {}", case.title()), planned.details(&case)?));
     }
-    let methods = methods(args, &settings, planned.config);
+    let methods = methods(args, &settings, planned.config)?;
     let of = |method: &Method, dtype| Case {
         method: method.clone(),
         dtype,
@@ -242,48 +200,28 @@ fn methods(
     args: &PlanArgs,
     settings: &TrainSettings,
     config: &ModelConfig,
-) -> Vec<(&'static str, Method)> {
-    let all = crate::cli::TrainType::ALL.map(|kind| {
-        let mut train = args.train.clone();
-        train.train_type = kind;
-        settings_on_one_device(&train, None, settings.mode, FloatType::F32).method
-    });
+) -> Result<Vec<(&'static str, Method)>> {
     let mut methods = Vec::new();
-    for mut method in all {
-        if args.is_given("train_type") && method.name() != settings.method.name() {
+    for kind in crate::cli::TrainType::ALL {
+        let mut train = args.train.clone();
+        train.method.train_type = kind;
+        if args.is_given("train_type") && kind.name() != settings.method.name() {
             continue;
         }
-        if let Method::Freeze { freeze_module_name } = &mut method
-            && !args.is_given("freeze_module_name")
-        {
-            *freeze_module_name = last_blocks(config);
+        match train.method.method()? {
+            Method::Freeze { .. } if !args.is_given("freeze_module_name") => {
+                let freeze_module_name = last_blocks(config);
+                methods.push(Method::Freeze { freeze_module_name });
+            }
+            Method::Adapter(settings) => {
+                let variants = settings.variants(&|name| args.is_given(name));
+                methods.extend(variants.into_iter().map(Method::Adapter));
+            }
+            method => methods.push(method),
         }
-        if let Method::Ptuning {
-            pre_seq_len,
-            prefix_dropout,
-            ..
-        } = method
-            && !args.is_given("prefix_projection")
-        {
-            methods.push((
-                "ptuning",
-                Method::Ptuning {
-                    pre_seq_len,
-                    prefix_dropout,
-                    prefix_projection: false,
-                },
-            ));
-        }
-        let name = match &method {
-            Method::Ptuning {
-                prefix_projection: true,
-                ..
-            } => "ptuning with projection",
-            method => method.name(),
-        };
-        methods.push((name, method));
     }
-    methods
+    let named = methods.into_iter().map(|method| (method.title(), method));
+    Ok(named.collect())
 }
 
 fn last_blocks(config: &ModelConfig) -> Vec<String> {

@@ -61,13 +61,7 @@ impl Case {
 
     /// Method and type.
     pub fn title(&self) -> String {
-        let method = match &self.method {
-            Method::Ptuning {
-                prefix_projection: true,
-                ..
-            } => "ptuning with projection",
-            method => method.name(),
-        };
+        let method = self.method.title();
         format!("{method}, {}", type_name(self.dtype))
     }
 }

@@ -47,6 +47,33 @@ impl Report {
         Self::Parts(Vec::new())
     }
 
+    /// What a JSON value says.
+    pub fn of_json(value: Value) -> Self {
+        let number = |number: &serde_json::Number| match number.as_u64() {
+            Some(count) => Self::Count(count),
+            None => number.as_f64().map_or(Self::Nothing, Self::Number),
+        };
+        let text = |value: Value| match value {
+            Value::String(text) => text,
+            value => value.to_string(),
+        };
+        match value {
+            Value::Null => Self::Nothing,
+            Value::Bool(flag) => Self::Flag(flag),
+            Value::Number(found) => number(&found),
+            Value::String(text) => Self::Text(text),
+            Value::Array(values) => Self::List(values.into_iter().map(text).collect()),
+            Value::Object(parts) => {
+                let parts = parts.into_iter();
+                Self::Parts(
+                    parts
+                        .map(|(name, part)| (name, Self::of_json(part)))
+                        .collect(),
+                )
+            }
+        }
+    }
+
     /// With one more part.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, part: impl Into<Report>) -> Self {

@@ -9,7 +9,7 @@ mod memory;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use glmtune::model::adapters::{AdapterKind, LoraAdapter, PrefixAdapter};
+use glmtune::model::adapters::{AdapterKind, LoraAdapter, PrefixAdapter, StoredAdapter};
 use glmtune::model::checkpoint::{
     AtomicDir, Checkpoint, DType, Existing, Layout, ShardPlan, ShardWriter, TensorInfo,
     copy_side_files,
@@ -155,7 +155,7 @@ fn lora_directories_open() {
             assert_eq!(AdapterKind::detect(&dir).unwrap(), AdapterKind::Lora);
             let adapter = LoraAdapter::open(&dir).unwrap();
             assert_eq!(adapter.pairs().len() % modules_per_layer, 0);
-            assert!(!adapter.is_zero_delta().unwrap());
+            assert!(!adapter.is_without_effect().unwrap());
             let base = Checkpoint::open(&golden(family)).unwrap();
             for pair in adapter.pairs() {
                 assert_eq!((pair.rank, pair.scaling), (4, 4.0));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Parser;
 use glmtune::cli::{Cli, Command, MergeArgs, TrainArgs, normalize};
-use glmtune::model::adapters::PrefixAdapter;
+use glmtune::model::adapters::{PrefixAdapter, StoredAdapter};
 use glmtune::model::checkpoint::Checkpoint;
 
 use crate::common::data;
@@ -84,7 +84,7 @@ fn names_of_the_first_release_mean_what_they_meant() {
     assert_eq!(args.model.model_name_or_path, Path::new("M"));
     assert_eq!(args.per_device_train_batch_size, 2);
     assert_eq!(args.show_loss_step, 7);
-    assert_eq!(args.lora_dim, Some(4));
+    assert_eq!(args.method.lora_dim, Some(4));
     let args = training(
         "deepspeed train_pipeline.py --model_name_or_path M --train_path r --output_dir o --num_stages 4",
     );
@@ -144,7 +144,7 @@ fn a_prefix_in_the_form_that_the_official_script_opens() {
     let as_safetensors = train(dir.path(), &model, &more);
     let bytes = |output: &Path| {
         let adapter = PrefixAdapter::open(output).unwrap();
-        let names = adapter.tensors().iter();
+        let names = adapter.tensors().into_iter();
         let read = |name: &str| adapter.read(name, glmtune::model::checkpoint::DType::F32);
         names
             .map(|info| (info.name.clone(), read(&info.name).unwrap().bytes))

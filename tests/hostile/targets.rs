@@ -5,7 +5,9 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-use glmtune::model::adapters::{AdapterKind, AdapterMeta, LoraAdapter, PrefixAdapter};
+use glmtune::model::adapters::{
+    AdapterKind, AdapterMeta, LoraAdapter, PrefixAdapter, StoredAdapter,
+};
 use glmtune::model::checkpoint::{Checkpoint, DType};
 use glmtune::model::merge::Merge;
 use glmtune::model::parameters::parameters;
@@ -313,7 +315,7 @@ fn lora(dir: &Path) -> Reading {
         assert_eq!(a.shape, [pair.rank, pair.in_features]);
         assert_eq!(b.shape, [pair.out_features, pair.rank]);
     }
-    let zero = adapter.is_zero_delta().map_err(failed)?;
+    let zero = adapter.is_without_effect().map_err(failed)?;
     Ok(digest(&format!(
         "{:?} {:?} {zero} {meta:?}",
         adapter.pairs(),

@@ -16,6 +16,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use burn_flex::{Flex, FlexDevice};
+use glmtune::model::adapters::{AdapterSettings, LoraSettings};
 use glmtune::model::config::ModelConfig;
 use glmtune::model::host_weights::{HostWeights, is_offloaded};
 use glmtune::model::pretrained::{Placement, Pretrained};
@@ -84,12 +85,13 @@ fn batch() -> MicroBatch {
 }
 
 fn lora() -> Method {
-    Method::Lora {
-        lora_dim: 4,
-        lora_alpha: 8.0,
-        lora_dropout: 0.0,
-        lora_module_name: vec!["query_key_value".to_string()],
-    }
+    let settings = LoraSettings {
+        rank: 4,
+        alpha: 8.0,
+        dropout: 0.0,
+        modules: vec!["query_key_value".to_string()],
+    };
+    AdapterSettings::Lora(settings).into()
 }
 
 fn freeze_last() -> Method {

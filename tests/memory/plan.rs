@@ -4,7 +4,9 @@ use std::path::Path;
 
 use burn::tensor::DType;
 use burn_flex::{Flex, FlexDevice};
-use glmtune::model::adapters::{AdapterMeta, FileFormat};
+use glmtune::model::adapters::{
+    AdapterMeta, AdapterSettings, FileFormat, LoraSettings, PrefixSettings,
+};
 use glmtune::model::config::ModelConfig;
 use glmtune::model::host_weights::HostWeights;
 use glmtune::model::layers::DropoutSource;
@@ -173,11 +175,19 @@ fn chatglm2_of(layers: usize, vocabulary: usize) -> String {
 }
 
 fn methods() -> [Method; 5] {
-    let lora = |modules: &[&str], lora_dropout| Method::Lora {
-        lora_dim: 8,
-        lora_alpha: 16.0,
-        lora_dropout,
-        lora_module_name: modules.iter().map(|name| (*name).to_string()).collect(),
+    let lora = |modules: &[&str], dropout| {
+        let modules = modules.iter().map(|name| (*name).to_string()).collect();
+        Method::Adapter(AdapterSettings::Lora(LoraSettings {
+            rank: 8,
+            alpha: 16.0,
+            dropout,
+            modules,
+        }))
+    };
+    let prefix = PrefixSettings {
+        pre_seq_len: 16,
+        projection: false,
+        dropout: 0.1,
     };
     [
         Method::All,
@@ -186,11 +196,7 @@ fn methods() -> [Method; 5] {
         },
         lora(&["query_key_value"], 0.1),
         lora(&["all-linear"], 0.0),
-        Method::Ptuning {
-            pre_seq_len: 16,
-            prefix_projection: false,
-            prefix_dropout: 0.1,
-        },
+        AdapterSettings::Prefix(prefix).into(),
     ]
 }
 

@@ -5,15 +5,13 @@ use std::path::Path;
 
 use burn::backend::Autodiff;
 use burn::tensor::DType;
-use glmtune_model::adapters::{Adapter, Lora, LoraSettings, PREFIX_ENCODER, PrefixEncoder};
-use glmtune_model::adapters::{AdapterKind, LoraAdapter, LoraConfig, PrefixAdapter, TargetModules};
-use glmtune_model::causal_lm::prefix_shape;
+use glmtune_model::adapters::{AdapterDir, AdapterKind, AdapterOutput, AdapterSettings};
+use glmtune_model::attach::{attach_initialized, projection_paths, set_dropout};
 use glmtune_model::checkpoint::RawTensor;
 use glmtune_model::host_weights::HostWeights;
 use glmtune_model::near_names::near_names;
 use glmtune_model::parameters::{ParameterInfo, parameters};
 use glmtune_model::pretrained::Pretrained;
-use glmtune_model::random_weights::seed_of;
 use glmtune_model::trainable::set_trainable;
 use glmtune_model::{CausalLm, GlmBackend, ModelConfig};
 
@@ -21,8 +19,6 @@ use crate::error::{Error, Result};
 use crate::settings::Method;
 use crate::tensors::trained;
 
-/// What PEFT calls every linear layer.
-const ALL_LINEAR: &str = "all-linear";
 /// How many near names an error lists.
 const NEAR_NAMES: usize = 5;
 
@@ -53,17 +49,10 @@ pub enum Masters {
 }
 
 /// What an output of the training holds.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum OutputKind {
-    /// A PEFT directory with these settings.
-    Lora(Box<LoraConfig>),
-    /// An official ptuning directory.
-    Prefix {
-        /// Prefix positions.
-        pre_seq_len: usize,
-        /// Whether an MLP follows the embedding.
-        prefix_projection: bool,
-    },
+    /// An adapter directory.
+    Adapter(AdapterOutput),
     /// A whole model directory.
     Model,
 }
@@ -89,38 +78,19 @@ pub fn prepare<B: GlmBackend>(
     masters: Masters,
     seed: u64,
 ) -> Result<Prepared<B>> {
-    let device = pretrained.model.device();
     let Pretrained {
-        model,
+        mut model,
         config,
         mut host,
     } = match adapter {
-        Some(dir) => attach(pretrained, method, dir, &device)?,
+        Some(dir) => attach(pretrained, method, dir)?,
         None => pretrained,
     };
-    let (model, output) = match method {
-        Method::Lora {
-            lora_dim,
-            lora_alpha,
-            lora_dropout,
-            lora_module_name,
-        } => {
-            let settings = LoraSettings {
-                rank: *lora_dim,
-                alpha: *lora_alpha,
-                dropout: *lora_dropout,
-            };
-            with_lora(model, adapter, settings, lora_module_name, seed)?
+    let output = match method {
+        Method::Adapter(settings) => {
+            OutputKind::Adapter(with_adapter(&mut model, &config, settings, adapter, seed)?)
         }
-        Method::Ptuning {
-            prefix_dropout,
-            pre_seq_len,
-            prefix_projection,
-        } => {
-            let shape = (*pre_seq_len, *prefix_projection);
-            with_prefix(model, &config, adapter, shape, *prefix_dropout, seed)?
-        }
-        Method::Freeze { .. } | Method::All => (model, OutputKind::Model),
+        Method::Freeze { .. } | Method::All => OutputKind::Model,
     };
     let infos = parameters(&model);
     let chosen = chosen(method, &infos)?;
@@ -148,19 +118,14 @@ pub fn prepare<B: GlmBackend>(
     })
 }
 
-/// Attaches the adapter that a training starts from; factors are float32 from the start.
+/// Attaches the adapter that a training starts from; its parameters are float32 from the start.
 fn attach<B: GlmBackend>(
     mut pretrained: Pretrained<Autodiff<B>>,
     method: &Method,
     dir: &Path,
-    device: &B::Device,
 ) -> Result<Pretrained<Autodiff<B>>> {
     let kind = AdapterKind::detect(dir)?;
-    let fits = matches!(
-        (method, kind),
-        (Method::Lora { .. }, AdapterKind::Lora) | (Method::Ptuning { .. }, AdapterKind::Prefix)
-    );
-    if !fits {
+    if method.adapter().map(|settings| settings.kind()) != Some(kind) {
         let advice = match method.is_adapter() {
             true => "",
             false => "; `glmtune merge` folds a LoRA into its base first",
@@ -172,121 +137,38 @@ fn attach<B: GlmBackend>(
             method.name()
         )));
     }
-    pretrained.attach(dir, DType::F32, device)?;
+    let device = pretrained.model.device();
+    pretrained.attach(dir, DType::F32, &device)?;
     Ok(pretrained)
 }
 
-fn with_lora<B: GlmBackend>(
-    mut model: CausalLm<Autodiff<B>>,
-    adapter: Option<&Path>,
-    settings: LoraSettings,
-    names: &[String],
-    seed: u64,
-) -> Result<(CausalLm<Autodiff<B>>, OutputKind)> {
-    let mut config = match adapter {
-        Some(dir) => {
-            let attached = model.projections_mut().into_iter();
-            for adapter in attached.filter_map(|(_, projection)| projection.adapter.as_mut()) {
-                adapter.set_dropout(settings.dropout);
-            }
-            LoraAdapter::open(dir)?.config().clone()
-        }
-        None => {
-            let targets = targets(names);
-            attach_fresh(&mut model, settings, &targets, seed)?;
-            LoraConfig::new(settings.rank, settings.alpha, resolved(&mut model, targets))
-        }
-    };
-    config.dropout = settings.dropout;
-    Ok((model, OutputKind::Lora(Box::new(config))))
-}
-
-pub(crate) fn targets(names: &[String]) -> TargetModules {
-    match names {
-        [name] if name == ALL_LINEAR => TargetModules::AllLinear,
-        names => TargetModules::names(names.iter().cloned()),
-    }
-}
-
-/// `all-linear` by the names of the layers that it stands for, as PEFT saves it: its older releases know only
-/// those.
-fn resolved<B: GlmBackend>(
+/// Attaches a new adapter unless one of a directory is attached, and tells how it is stored.
+fn with_adapter<B: GlmBackend>(
     model: &mut CausalLm<Autodiff<B>>,
-    targets: TargetModules,
-) -> TargetModules {
-    if targets != TargetModules::AllLinear {
-        return targets;
-    }
-    let adapted = model
-        .projections_mut()
-        .into_iter()
-        .filter(|(_, projection)| projection.adapter.is_some());
-    let names: BTreeSet<String> = adapted
-        .filter_map(|(path, _)| path.rsplit('.').next().map(str::to_string))
-        .collect();
-    TargetModules::names(names)
-}
-
-fn attach_fresh<B: GlmBackend>(
-    model: &mut CausalLm<Autodiff<B>>,
-    settings: LoraSettings,
-    targets: &TargetModules,
-    seed: u64,
-) -> Result<()> {
-    let device = model.device();
-    let projections = model.projections_mut();
-    if let TargetModules::Names(names) = targets {
-        let modules: BTreeSet<String> = projections
-            .iter()
-            .filter_map(|(path, _)| path.rsplit('.').next().map(str::to_string))
-            .collect();
-        let is_matched = |name: &&String| {
-            let target = TargetModules::names([name.as_str()]);
-            projections.iter().any(|(path, _)| target.matches(path))
-        };
-        if let Some(name) = names.iter().find(|name| !is_matched(name)) {
-            return Err(no_match("lora_module_name", name, &modules));
-        }
-    }
-    for (path, projection) in projections {
-        if targets.matches(&path) {
-            let seed = seed_of(&path, seed);
-            let lora = Lora::initialized(projection.dims(), settings, seed, &device);
-            projection.adapter = Some(Adapter::Lora(lora));
-        }
-    }
-    Ok(())
-}
-
-fn with_prefix<B: GlmBackend>(
-    mut model: CausalLm<Autodiff<B>>,
     config: &ModelConfig,
-    adapter: Option<&Path>,
-    (pre_seq_len, projection): (usize, bool),
-    dropout: f64,
+    settings: &AdapterSettings,
+    dir: Option<&Path>,
     seed: u64,
-) -> Result<(CausalLm<Autodiff<B>>, OutputKind)> {
-    let (pre_seq_len, prefix_projection) = match adapter {
-        Some(dir) => {
-            let prefix = PrefixAdapter::open(dir)?;
-            (prefix.pre_seq_len(), prefix.prefix_projection())
-        }
+) -> Result<AdapterOutput> {
+    let form = match dir {
+        Some(dir) => AdapterDir::open(dir)?.stored(settings.dropout()),
         None => {
-            let shape = prefix_shape(config, pre_seq_len, projection);
-            let seed = seed_of(PREFIX_ENCODER, seed);
-            let encoder = PrefixEncoder::initialized(&shape, seed, &model.device());
-            model = model.with_prefix(encoder);
-            (pre_seq_len, projection)
+            if let Some(unmatched) = settings.unmatched(&projection_paths(model)) {
+                return Err(no_match(
+                    unmatched.setting,
+                    &unmatched.name,
+                    &unmatched.known,
+                ));
+            }
+            let device = model.device();
+            settings.stored(&attach_initialized(model, config, settings, seed, &device))
         }
     };
-    if let Some(encoder) = model.prefix_slot() {
-        encoder.dropout = dropout;
-    }
-    let output = OutputKind::Prefix {
-        pre_seq_len,
-        prefix_projection,
-    };
-    Ok((model, output))
+    set_dropout(model, settings);
+    Ok(AdapterOutput {
+        kind: settings.kind(),
+        form,
+    })
 }
 
 /// The paths that a method trains.
@@ -296,14 +178,12 @@ fn chosen(method: &Method, infos: &[ParameterInfo]) -> Result<BTreeSet<String>> 
         let paths = paths.clone().filter(|path| path.contains(part));
         paths.cloned().collect()
     };
-    let owned = |kind: AdapterKind| -> BTreeSet<String> {
-        let paths = paths.clone().filter(|path| kind.owns(path));
-        paths.cloned().collect()
-    };
     match method {
         Method::All => Ok(paths.cloned().collect()),
-        Method::Lora { .. } => Ok(owned(AdapterKind::Lora)),
-        Method::Ptuning { .. } => Ok(owned(AdapterKind::Prefix)),
+        Method::Adapter(settings) => {
+            let kind = settings.kind();
+            Ok(paths.filter(|path| kind.owns(path)).cloned().collect())
+        }
         Method::Freeze { freeze_module_name } => {
             let mut all = BTreeSet::new();
             for part in freeze_module_name {

@@ -6,15 +6,12 @@ pub(crate) mod output_dir;
 pub use folder::RunId;
 pub use output_dir::OutputDir;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
-use glmtune_model::adapters::{
-    AdapterKind, AdapterMeta, FileFormat, LoraConfig, write_lora_adapter, write_prefix_adapter,
-};
+use glmtune_model::adapters::{AdapterMeta, AdapterOutput, Destination, FileFormat};
 use glmtune_model::checkpoint::{
-    AtomicDir, AtomicFile, Existing, RawTensor, ShardPlan, ShardWriter, TensorInfo, copy_side_files,
+    AtomicDir, AtomicFile, Existing, ShardPlan, ShardWriter, TensorInfo, copy_side_files,
 };
 use glmtune_model::files::read_object;
 use glmtune_model::tokenizer::copy_tokenizer_files;
@@ -66,11 +63,7 @@ impl Outputs {
         folder::make_way(&self.dir, &target, self.run.wrote_output(&target))?;
         let dir = AtomicDir::create(&target, Existing::Replace)?;
         match &self.kind {
-            OutputKind::Lora(config) => self.write_lora(dir.path(), config, weights)?,
-            OutputKind::Prefix {
-                pre_seq_len,
-                prefix_projection,
-            } => self.write_prefix(dir.path(), *pre_seq_len, *prefix_projection, weights)?,
+            OutputKind::Adapter(adapter) => self.write_adapter(dir.path(), adapter, weights)?,
             OutputKind::Model => self.write_model(dir.path(), weights)?,
         }
         if self.with_tokenizer {
@@ -92,56 +85,20 @@ impl Outputs {
         self.dir.join(folder::output_name(epoch, step))
     }
 
-    fn write_lora<B: GlmBackend>(
+    fn write_adapter<B: GlmBackend>(
         &self,
         dir: &Path,
-        config: &LoraConfig,
+        adapter: &AdapterOutput,
         weights: &Weights<'_, B>,
     ) -> Result<()> {
-        let found = weights.chosen(&|path| AdapterKind::Lora.owns(path))?;
-        let mut found: HashMap<String, RawTensor> = found.into_iter().collect();
-        let mut factor =
-            |module: &str, name: &str| found.remove(&format!("{module}.lora.{name}.weight"));
-        let factors: Vec<(String, RawTensor, RawTensor)> = weights
-            .model()
-            .clone()
-            .projections_mut()
-            .into_iter()
-            .filter_map(|(path, _)| {
-                let (a, b) = (factor(&path, "lora_A")?, factor(&path, "lora_B")?);
-                Some((path, a, b))
-            })
-            .collect();
-        let factors: Vec<(&str, RawTensor, RawTensor)> = factors
-            .iter()
-            .map(|(path, a, b)| (path.as_str(), a.clone(), b.clone()))
-            .collect();
-        let mut config = config.clone();
-        config.base_model.clone_from(&self.meta.base_model);
-        Ok(write_lora_adapter(dir, &config, &factors, self.format)?)
-    }
-
-    fn write_prefix<B: GlmBackend>(
-        &self,
-        dir: &Path,
-        pre_seq_len: usize,
-        prefix_projection: bool,
-        weights: &Weights<'_, B>,
-    ) -> Result<()> {
-        let tensors = weights.chosen(&|path| AdapterKind::Prefix.owns(path))?;
-        let tensors: Vec<(&str, RawTensor)> = tensors
-            .iter()
-            .map(|(path, raw)| (path.as_str(), raw.clone()))
-            .collect();
-        let config = read_config(&self.base)?;
-        Ok(write_prefix_adapter(
+        let parameters = weights.chosen(&|path| adapter.kind.owns(path))?;
+        let destination = Destination {
             dir,
-            &config,
-            pre_seq_len,
-            prefix_projection,
-            &tensors,
-            self.format,
-        )?)
+            base: &self.base,
+            base_model: self.meta.base_model.as_deref(),
+            format: self.format,
+        };
+        Ok(adapter.write(destination, &parameters)?)
     }
 
     fn write_model<B: GlmBackend>(&self, dir: &Path, weights: &Weights<'_, B>) -> Result<()> {

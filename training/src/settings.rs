@@ -3,6 +3,7 @@
 use std::fmt;
 
 use glmtune_model::FloatType;
+use glmtune_model::adapters::{AdapterSettings, LoraSettings, PrefixSettings};
 use glmtune_model::rows::LayoutLimits;
 use glmtune_model::tokenizer::Mode;
 use serde::Serialize;
@@ -25,64 +26,79 @@ pub enum Method {
         /// The parts.
         freeze_module_name: Vec<String>,
     },
-    /// The prefix of P-Tuning v2.
-    Ptuning {
-        /// Prefix positions.
-        pre_seq_len: usize,
-        /// Whether an MLP follows the embedding.
-        prefix_projection: bool,
-        /// Share of the prefix's elements that training drops.
-        prefix_dropout: f64,
-    },
-    /// Low-rank adapters.
-    Lora {
-        /// Rank.
-        lora_dim: usize,
-        /// The adapter's output is scaled by `lora_alpha / lora_dim`.
-        lora_alpha: f64,
-        /// Share of the adapters' input that training drops.
-        lora_dropout: f64,
-        /// Names of the linear layers, as in PEFT's `target_modules`.
-        lora_module_name: Vec<String>,
-    },
     /// Every parameter.
     All,
+    /// An adapter beside the base model.
+    #[serde(untagged)]
+    Adapter(AdapterSettings),
+}
+
+impl From<AdapterSettings> for Method {
+    fn from(settings: AdapterSettings) -> Self {
+        Self::Adapter(settings)
+    }
 }
 
 impl Method {
     /// Low-rank adapters of the given rank beside the attention's `query_key_value`, with the scale and the dropout of
     /// the Python ancestor.
     pub fn lora(lora_dim: usize) -> Self {
-        Self::Lora {
-            lora_dim,
-            lora_alpha: 30.0,
-            lora_dropout: 0.1,
-            lora_module_name: vec!["query_key_value".to_string()],
-        }
+        AdapterSettings::Lora(LoraSettings {
+            rank: lora_dim,
+            ..LoraSettings::default()
+        })
+        .into()
     }
 
     /// A prefix of so many positions, with its MLP.
     pub fn ptuning(pre_seq_len: usize) -> Self {
-        Self::Ptuning {
+        AdapterSettings::Prefix(PrefixSettings {
             pre_seq_len,
-            prefix_projection: true,
-            prefix_dropout: 0.1,
-        }
+            ..PrefixSettings::default()
+        })
+        .into()
     }
 
     /// The name of the method on the command line.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Freeze { .. } => "freeze",
-            Self::Ptuning { .. } => "ptuning",
-            Self::Lora { .. } => "lora",
+            Self::Adapter(settings) => settings.kind().name(),
             Self::All => "all",
+        }
+    }
+
+    /// The name, with what tells the method from others of that name.
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::Adapter(settings) => settings.title(),
+            Self::Freeze { .. } | Self::All => self.name(),
+        }
+    }
+
+    /// The settings of the adapter that is trained, if it is one.
+    pub fn adapter(&self) -> Option<&AdapterSettings> {
+        match self {
+            Self::Adapter(settings) => Some(settings),
+            Self::Freeze { .. } | Self::All => None,
         }
     }
 
     /// Whether what is trained is a small file beside the base model.
     pub fn is_adapter(&self) -> bool {
-        matches!(self, Self::Ptuning { .. } | Self::Lora { .. })
+        self.adapter().is_some()
+    }
+
+    /// Whether a parameter of the base model is trained.
+    pub fn trains_base(&self, path: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Freeze { freeze_module_name } => {
+                let mut parts = freeze_module_name.iter();
+                parts.any(|part| path.contains(part.as_str()))
+            }
+            Self::Adapter(_) => false,
+        }
     }
 
     fn faults(&self) -> Vec<String> {
@@ -90,33 +106,7 @@ impl Method {
             Self::Freeze { freeze_module_name } if freeze_module_name.is_empty() => {
                 vec!["freeze_module_name names nothing".to_string()]
             }
-            Self::Ptuning {
-                pre_seq_len,
-                prefix_dropout,
-                ..
-            } => [
-                at_least("pre_seq_len", *pre_seq_len, 1),
-                rate("prefix_dropout", *prefix_dropout),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
-            Self::Lora {
-                lora_dim,
-                lora_alpha,
-                lora_dropout,
-                lora_module_name,
-            } => [
-                at_least("lora_dim", *lora_dim, 1),
-                positive("lora_alpha", *lora_alpha),
-                rate("lora_dropout", *lora_dropout),
-                lora_module_name
-                    .is_empty()
-                    .then(|| "lora_module_name names nothing".to_string()),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
+            Self::Adapter(settings) => settings.faults(),
             Self::Freeze { .. } | Self::All => Vec::new(),
         }
     }
@@ -405,8 +395,4 @@ fn positive(name: &str, value: f64) -> Option<String> {
 fn not_negative(name: &str, value: f64) -> Option<String> {
     let valid = value >= 0.0 && value.is_finite();
     (!valid).then(|| format!("{name} is {value}, must be 0 or more"))
-}
-
-fn rate(name: &str, value: f64) -> Option<String> {
-    (!(0.0..1.0).contains(&value)).then(|| format!("{name} is {value}, must be 0 to below 1"))
 }

@@ -5,6 +5,15 @@ use std::path::Path;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 
+/// Where in a model an adapter acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On linear layers of the blocks and on the output layer.
+    Projections,
+    /// Before the keys and values of every sequence.
+    Prefix,
+}
+
 /// The facts of a kind.
 pub(super) struct Declaration {
     /// Name of the training that makes one.
@@ -19,6 +28,14 @@ pub(super) struct Declaration {
     pub settings: &'static str,
     /// The weights of a directory.
     pub weights: fn(&Path) -> Result<Checkpoint>,
+    /// What a report calls one.
+    pub label: &'static str,
+    /// Where one acts.
+    pub place: Place,
+    /// Whether a model's own directory may hold one as a part of the model.
+    pub in_model: bool,
     /// Whether a parameter belongs to one.
     pub owns: fn(&str) -> bool,
+    /// The name that other programs give the parameter of a path.
+    pub published: fn(&str) -> String,
 }

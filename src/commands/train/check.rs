@@ -1,5 +1,6 @@
 //! What flags ask for that cannot be, each by itself or together.
 
+use glmtune_model::adapters::AdapterKind;
 use glmtune_training::parallel::ranks::ProcessGroup;
 use glmtune_training::settings::check_stages;
 
@@ -28,12 +29,12 @@ pub fn check(args: &TrainArgs, group: &ProcessGroup) -> Result<()> {
                 .to_string(),
         ));
     }
-    if !args.save_safetensors && !args.train_type.is_adapter() {
-        return Err(Error::Request(
-            "--save_safetensors false is for adapters (--train_type lora or ptuning); whole models are written as \
+    if !args.save_safetensors && !args.method.train_type.is_adapter() {
+        let kinds = AdapterKind::ALL.map(AdapterKind::name).join(" or ");
+        return Err(Error::Request(format!(
+            "--save_safetensors false is for adapters (--train_type {kinds}); whole models are written as \
              safetensors, which transformers and the published code load"
-                .to_string(),
-        ));
+        )));
     }
     Ok(check_stages(
         args.pipeline_stages,

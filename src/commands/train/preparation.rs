@@ -1,5 +1,6 @@
 //! What is shown while a training is prepared.
 
+use glmtune_model::adapters::AdapterKind;
 use glmtune_model::parameters::ParameterInfo;
 use glmtune_training::parallel::ranks::ProcessGroup;
 use glmtune_training::run::Preparation;
@@ -49,8 +50,10 @@ fn line(part: &Preparation<'_>) -> String {
 pub fn trained(trainable: &[ParameterInfo], total: usize) -> String {
     let mut text = String::new();
     for ParameterInfo { path, shape } in trainable {
-        // PEFT's name of a factor: the step into the adapter is ours.
-        text.push_str(&format!("{} {shape:?}\n", path.replace(".lora.", ".")));
+        text.push_str(&format!(
+            "{} {shape:?}\n",
+            AdapterKind::published_name(path)
+        ));
     }
     let trained: usize = trainable.iter().map(ParameterInfo::elements).sum();
     text.push_str(&format!(

@@ -88,9 +88,7 @@ pub fn show(args: &TrainArgs, outcome: &Outcome) -> Result<()> {
         return Ok(());
     };
     let mut model = args.model.clone();
-    if args.train_type == crate::cli::TrainType::Lora
-        || args.train_type == crate::cli::TrainType::Ptuning
-    {
+    if args.method.train_type.is_adapter() {
         model.adapter = vec![output.clone()];
     } else {
         model.model_name_or_path.clone_from(output);

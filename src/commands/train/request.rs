@@ -49,7 +49,7 @@ impl<B: GlmBackend> Request<'_, B> {
     pub fn settings(&self) -> Result<TrainSettings> {
         let (mode, dtype) = (self.info.mode, self.dtype()?);
         tracing::info!("mode {mode}, type {dtype}");
-        let settings = settings::settings(self.args, self.file, mode, dtype);
+        let settings = settings::settings(self.args, self.file, mode, dtype)?;
         let settings = settings.resolved(self.devices.len(), self.group.size());
         settings.validate()?;
         Ok(settings)

@@ -5,28 +5,28 @@ use glmtune_model::rows::LayoutLimits;
 use glmtune_model::tokenizer::Mode;
 use glmtune_training::deepspeed::DeepSpeedConfig;
 use glmtune_training::optim::AdamWSettings;
-use glmtune_training::settings::{Method, OnNan, TrainSettings};
+use glmtune_training::settings::{OnNan, TrainSettings};
 
-use crate::cli::{NanPolicy, TrainArgs, TrainType};
-
-/// The defaults of `--lora_dim` and `--pre_seq_len`, as the Python ancestor's.
-const LORA_DIM: usize = 8;
-const PRE_SEQ_LEN: usize = 16;
+use crate::cli::{NanPolicy, TrainArgs};
+use crate::commands::error::Result;
 
 /// The settings of a training: a flag decides, then the DeepSpeed file, then the default. What follows from the
 /// devices is left to [`TrainSettings::resolved`].
+///
+/// # Errors
+/// If a value cannot be of its setting.
 pub fn settings(
     args: &TrainArgs,
     file: Option<&DeepSpeedConfig>,
     mode: Mode,
     dtype: FloatType,
-) -> TrainSettings {
-    let defaults = TrainSettings::new(mode, method(args));
+) -> Result<TrainSettings> {
+    let defaults = TrainSettings::new(mode, args.method.method()?);
     let none = DeepSpeedConfig::default();
     let file = file.unwrap_or(&none);
     let (optimizer, scheduler) = (&file.optimizer, &file.scheduler);
     let clipping = args.max_grad_norm.or(file.gradient_clipping);
-    TrainSettings {
+    Ok(TrainSettings {
         limits: LayoutLimits::new(mode, args.layout.max_len, args.layout.max_src_len),
         is_skip: args.layout.is_skip,
         per_device_train_batch_size: args.per_device_train_batch_size,
@@ -70,68 +70,21 @@ pub fn settings(
         save_model_step: args.save_model_step,
         save_total_limit: args.save_total_limit,
         ..defaults
-    }
+    })
 }
 
 /// The settings of a training in one process, for those who plan it.
+///
+/// # Errors
+/// As [`settings`].
 pub fn on_one_device(
     args: &TrainArgs,
     file: Option<&DeepSpeedConfig>,
     mode: Mode,
     dtype: FloatType,
-) -> TrainSettings {
+) -> Result<TrainSettings> {
     let devices = args.model.devices.len().max(1);
-    settings(args, file, mode, dtype).resolved(devices, 1)
-}
-
-fn method(args: &TrainArgs) -> Method {
-    match args.train_type {
-        TrainType::Freeze => Method::Freeze {
-            freeze_module_name: parts(&args.freeze_module_name),
-        },
-        TrainType::Ptuning => ptuning(args),
-        TrainType::Lora => lora(args),
-        TrainType::All => Method::All,
-    }
-}
-
-fn ptuning(args: &TrainArgs) -> Method {
-    let mut method = Method::ptuning(args.pre_seq_len.unwrap_or(PRE_SEQ_LEN));
-    if let Method::Ptuning {
-        prefix_projection,
-        prefix_dropout,
-        ..
-    } = &mut method
-    {
-        *prefix_projection = args.prefix_projection.unwrap_or(*prefix_projection);
-        *prefix_dropout = args.prefix_dropout;
-    }
-    method
-}
-
-fn lora(args: &TrainArgs) -> Method {
-    let mut method = Method::lora(args.lora_dim.unwrap_or(LORA_DIM));
-    if let Method::Lora {
-        lora_alpha,
-        lora_dropout,
-        lora_module_name,
-        ..
-    } = &mut method
-    {
-        *lora_alpha = args.lora_alpha.unwrap_or(*lora_alpha);
-        *lora_dropout = args.lora_dropout.unwrap_or(*lora_dropout);
-        if !args.lora_module_name.is_empty() {
-            *lora_module_name = parts(&args.lora_module_name);
-        }
-    }
-    method
-}
-
-/// A trailing comma names nothing; an empty part would match everything.
-fn parts(names: &[String]) -> Vec<String> {
-    let names = names.iter().map(|name| name.trim());
-    let named = names.filter(|name| !name.is_empty());
-    named.map(str::to_string).collect()
+    Ok(settings(args, file, mode, dtype)?.resolved(devices, 1))
 }
 
 /// What a DeepSpeed file asks for and does not get on so many devices of all processes together, one line each.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use glmtune_model::checkpoint::AtomicFile;
-use glmtune_training::settings::{Method, TrainSettings};
+use glmtune_training::settings::TrainSettings;
 
 use crate::cli::TrainArgs;
 use crate::commands::error::{Error, Result};
@@ -20,8 +20,11 @@ pub fn check(args: &TrainArgs) -> Result<()> {
 }
 
 fn text_of(args: &TrainArgs) -> Result<String> {
-    toml::to_string(args)
-        .map_err(|error| Error::Request(format!("the settings cannot be noted: {error}")))
+    toml::to_string(args).map_err(unnotable)
+}
+
+fn unnotable(error: impl std::fmt::Display) -> Error {
+    Error::Request(format!("the settings cannot be noted: {error}"))
 }
 
 /// Writes the resolved settings, in the form that `--config` takes back.
@@ -41,7 +44,9 @@ pub fn save(args: &TrainArgs, settings: &TrainSettings) -> Result<()> {
     resolved.adam_epsilon = Some(settings.optimizer.epsilon);
     resolved.max_grad_norm = Some(settings.max_grad_norm.unwrap_or(0.0));
     resolved.layout.max_src_len = Some(settings.limits.max_src_len);
-    resolve_method(&mut resolved, &settings.method);
+    if let Some(adapter) = settings.method.adapter() {
+        resolved.method = args.method.with(adapter.values()).map_err(unnotable)?;
+    }
     let text = text_of(&resolved)?;
     let head = "# Settings of this run; `glmtune train --config` takes them back.\n";
     AtomicFile::write(
@@ -49,29 +54,4 @@ pub fn save(args: &TrainArgs, settings: &TrainSettings) -> Result<()> {
         format!("{head}{text}").as_bytes(),
     )?;
     Ok(())
-}
-
-fn resolve_method(args: &mut TrainArgs, method: &Method) {
-    match method {
-        Method::Lora {
-            lora_dim,
-            lora_alpha,
-            lora_dropout,
-            lora_module_name,
-        } => {
-            args.lora_dim = Some(*lora_dim);
-            args.lora_alpha = Some(*lora_alpha);
-            args.lora_dropout = Some(*lora_dropout);
-            args.lora_module_name.clone_from(lora_module_name);
-        }
-        Method::Ptuning {
-            pre_seq_len,
-            prefix_projection,
-            ..
-        } => {
-            args.pre_seq_len = Some(*pre_seq_len);
-            args.prefix_projection = Some(*prefix_projection);
-        }
-        Method::Freeze { .. } | Method::All => {}
-    }
 }

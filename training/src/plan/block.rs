@@ -3,9 +3,8 @@
 
 use burn::tensor::DType;
 use glmtune_model::ModelConfig;
+use glmtune_model::adapters::{AdapterSettings, KeptByAdapter, Place};
 
-use super::trainable::bounded;
-use crate::method::targets;
 use crate::settings::Method;
 
 /// Widths of a block's tensors, per token.
@@ -53,47 +52,55 @@ pub(super) struct Kept {
     pub base: bool,
     /// A prefix stands before keys and values.
     pub prefix: bool,
-    /// LoRA is attached.
-    pub lora: Option<Adapted>,
+    /// What an adapter keeps at each linear layer.
+    pub adapter: AtLayers,
 }
 
-/// The linear layers of a block that carry LoRA.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Adapted {
-    pub rank: u64,
-    pub query_key_value: bool,
-    pub dense: bool,
-    pub dense_h_to_4h: bool,
-    pub dense_4h_to_h: bool,
-    /// Whether their input is dropped in part, which makes a copy of it.
-    pub dropout: bool,
+/// What an adapter keeps at the linear layers of a block.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct AtLayers {
+    pub query_key_value: KeptByAdapter,
+    pub dense: KeptByAdapter,
+    pub dense_h_to_4h: KeptByAdapter,
+    pub dense_4h_to_h: KeptByAdapter,
+}
+
+impl AtLayers {
+    fn of(settings: &AdapterSettings) -> Self {
+        let kept = |module: &str| settings.kept(module).unwrap_or_default();
+        Self {
+            query_key_value: kept("attention.query_key_value"),
+            dense: kept("attention.dense"),
+            dense_h_to_4h: kept("mlp.dense_h_to_4h"),
+            dense_4h_to_h: kept("mlp.dense_4h_to_h"),
+        }
+    }
+
+    /// The most that is kept beside an input.
+    fn width(&self) -> u64 {
+        let all = [
+            self.query_key_value,
+            self.dense,
+            self.dense_h_to_4h,
+            self.dense_4h_to_h,
+        ];
+        all.iter().map(|kept| kept.width as u64).sum()
+    }
 }
 
 impl Kept {
     pub fn of(method: &Method, trains_base: bool) -> Self {
+        let adapter = method.adapter();
         Self {
             base: trains_base,
-            prefix: matches!(method, Method::Ptuning { .. }),
-            lora: match method {
-                Method::Lora {
-                    lora_dim,
-                    lora_module_name,
-                    lora_dropout,
-                    ..
-                } => {
-                    let targets = targets(lora_module_name);
-                    Some(Adapted {
-                        rank: bounded(*lora_dim) as u64,
-                        query_key_value: targets.matches("attention.query_key_value"),
-                        dense: targets.matches("attention.dense"),
-                        dense_h_to_4h: targets.matches("mlp.dense_h_to_4h"),
-                        dense_4h_to_h: targets.matches("mlp.dense_4h_to_h"),
-                        dropout: *lora_dropout > 0.0,
-                    })
-                }
-                _ => None,
-            },
+            prefix: adapter.is_some_and(|settings| settings.kind().place() == Place::Prefix),
+            adapter: adapter.map_or_else(AtLayers::default, AtLayers::of),
         }
+    }
+
+    /// Elements per token that an adapter keeps beside inputs.
+    pub fn adapter_width(&self) -> u64 {
+        self.adapter.width()
     }
 }
 
@@ -141,33 +148,21 @@ impl Block {
             // Values are a view of the joint projection's result, which stays whole.
             false => w.query + w.kv + w.kv / 2,
         };
-        let lora = kept.lora.map_or(0, |lora| {
-            let joint = match lora.query_key_value {
-                true => w.hidden + lora.rank,
-                false => 0,
-            };
+        let adapters = kept_at(kept.adapter.query_key_value, w.hidden, false)
             // The attention's result is kept as it is; a copy comes on top.
-            let dense = match (lora.dense, lora.dropout) {
-                (true, true) => w.query + lora.rank,
-                (true, false) => lora.rank,
-                (false, _) => 0,
-            };
-            joint + dense
-        });
+            + kept_at(kept.adapter.dense, w.query, true);
         let inputs = if kept.base { w.hidden } else { 0 };
-        self.tensor(w.hidden + 2 * w.query + key_value + inputs + lora) + 4 * self.tokens * w.heads
+        self.tensor(w.hidden + 2 * w.query + key_value + inputs + adapters)
+            + 4 * self.tokens * w.heads
     }
 
     /// What the graph keeps of the MLP's half: the norm's input and the activation's.
     fn kept_mlp(&self, kept: Kept) -> u64 {
         let w = self.widths;
-        let lora = kept.lora.map_or(0, |lora| {
-            let part =
-                |is_adapted: bool, input: u64| if is_adapted { input + lora.rank } else { 0 };
-            part(lora.dense_h_to_4h, w.hidden) + part(lora.dense_4h_to_h, w.inner)
-        });
+        let adapters = kept_at(kept.adapter.dense_h_to_4h, w.hidden, false)
+            + kept_at(kept.adapter.dense_4h_to_h, w.inner, false);
         let inputs = if kept.base { w.hidden + w.inner } else { 0 };
-        self.tensor(w.hidden + w.first + inputs + lora)
+        self.tensor(w.hidden + w.first + inputs + adapters)
     }
 
     /// What the graph keeps until the backward pass.
@@ -189,7 +184,7 @@ impl Block {
     pub fn backward_work(&self, kept: Kept) -> u64 {
         let w = self.widths;
         // The residual's gradient, and those around the activation; the second layer's input is gone.
-        let gone = match kept.base || kept.lora.is_some_and(|lora| lora.dense_4h_to_h) {
+        let gone = match kept.base || kept.adapter.dense_4h_to_h.input {
             true => w.inner,
             false => 0,
         };
@@ -200,4 +195,10 @@ impl Block {
         let attention = self.tensor(w.hidden + w.query + 3 * joint) + self.widened(3 * w.query);
         gate.max(attention.saturating_sub(self.kept_mlp(kept)))
     }
+}
+
+/// Elements per token that an adapter keeps at a layer, whose input is kept without it or not.
+fn kept_at(kept: KeptByAdapter, input: u64, input_is_kept: bool) -> u64 {
+    let has_input = kept.input && (kept.copies_input || !input_is_kept);
+    kept.width as u64 + if has_input { input } else { 0 }
 }

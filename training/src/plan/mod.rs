@@ -132,10 +132,8 @@ pub fn plan(workload: &Workload<'_>) -> Result<MemoryPlan> {
 /// flags ask for beyond that is then as much too much.
 fn bounded_tokens(workload: &Workload<'_>) -> u64 {
     let widths = Widths::of(workload.config);
-    let rank = Kept::of(workload.method, false)
-        .lora
-        .map_or(0, |lora| lora.rank);
-    let width = widths.hidden + widths.query + widths.kv + widths.first + widths.inner + 4 * rank;
+    let adapter = Kept::of(workload.method, false).adapter_width();
+    let width = widths.hidden + widths.query + widths.kv + widths.first + widths.inner + adapter;
     let layers = workload.config.common().num_layers as u64;
     let most = (1u64 << 56) / width.saturating_mul(layers).max(1);
     (workload.batch as u64)

@@ -1,12 +1,12 @@
 //! How many parameters a method trains, segment by segment, without a model.
 
-use glmtune_model::causal_lm::{prefix_shape, segment_paths};
+use glmtune_model::attach::outline;
+use glmtune_model::causal_lm::segment_paths;
 use glmtune_model::parameters::ParameterInfo;
 use glmtune_model::pretrained::may_leave;
 use glmtune_model::{ModelConfig, Segment};
 
 use crate::error::Result;
-use crate::method::targets;
 use crate::settings::Method;
 
 /// Elements of a segment's parameters.
@@ -68,28 +68,27 @@ impl Shares {
             prefix: Elements::default(),
         };
         for info in parameters {
-            let segment = segments.of(&info.path)?;
-            let own = elements(info, segment, method);
-            let share = match segment {
-                Segment::Embeddings => &mut shares.embeddings,
-                Segment::Head => &mut shares.head,
-                Segment::Prefix => &mut shares.prefix,
-                Segment::Block(block) => match shares.blocks.get_mut(block) {
-                    Some(block) => block,
-                    None => continue,
-                },
-            };
-            *share = share.plus(own);
+            shares.add(segments.of(&info.path)?, of_base(info, method));
         }
-        if let Method::Ptuning {
-            pre_seq_len,
-            prefix_projection,
-            ..
-        } = method
-        {
-            shares.prefix = prefix(config, *pre_seq_len, *prefix_projection);
+        if let Some(settings) = method.adapter() {
+            for info in settings.parameters(&outline(config, parameters)?) {
+                shares.add(segments.of(&info.path)?, of_adapter(&info));
+            }
         }
         Ok(shares)
+    }
+
+    fn add(&mut self, segment: Segment, own: Elements) {
+        let share = match segment {
+            Segment::Embeddings => &mut self.embeddings,
+            Segment::Head => &mut self.head,
+            Segment::Prefix => &mut self.prefix,
+            Segment::Block(block) => match self.blocks.get_mut(block) {
+                Some(block) => block,
+                None => return,
+            },
+        };
+        *share = share.plus(own);
     }
 
     /// All segments together.
@@ -112,70 +111,24 @@ impl Shares {
     }
 }
 
-fn elements(info: &ParameterInfo, segment: Segment, method: &Method) -> Elements {
+fn of_base(info: &ParameterInfo, method: &Method) -> Elements {
     let count = info.elements() as u64;
-    let is_trained = match method {
-        Method::All => true,
-        Method::Freeze { freeze_module_name } => {
-            let mut parts = freeze_module_name.iter();
-            parts.any(|part| info.path.contains(part.as_str()))
-        }
-        Method::Lora { .. } | Method::Ptuning { .. } => false,
-    };
-    let adapters = match method {
-        Method::Lora {
-            lora_dim,
-            lora_module_name,
-            ..
-        } if is_adapted(info, segment, lora_module_name) => {
-            (bounded(*lora_dim) * info.shape.iter().sum::<usize>()) as u64
-        }
-        _ => 0,
-    };
+    let if_so = |holds: bool| if holds { count } else { 0 };
+    let is_trained = method.trains_base(&info.path);
     Elements {
-        frozen: if is_trained { 0 } else { count },
-        trained: if is_trained { count } else { 0 },
-        adapters,
-        mobile: if may_leave(&info.path, &info.shape) {
-            count
-        } else {
-            0
-        },
-        largest_trained: if is_trained { count } else { adapters },
+        frozen: if_so(!is_trained),
+        trained: if_so(is_trained),
+        adapters: 0,
+        mobile: if_so(may_leave(&info.path, &info.shape)),
+        largest_trained: if_so(is_trained),
     }
 }
 
-/// Whether LoRA goes to the linear layer that this is the weight of.
-fn is_adapted(info: &ParameterInfo, segment: Segment, names: &[String]) -> bool {
-    if !matches!(segment, Segment::Block(_) | Segment::Head) {
-        return false;
-    }
-    let Some(path) = info.path.strip_suffix(".weight") else {
-        return false;
-    };
-    info.shape.len() == 2 && targets(names).matches(path)
-}
-
-/// A rank or a number of positions that a flag asks for; beyond this it is as much too much.
-pub(super) fn bounded(size: usize) -> usize {
-    size.min(1 << 20)
-}
-
-fn prefix(config: &ModelConfig, pre_seq_len: usize, projection: bool) -> Elements {
-    let pre_seq_len = bounded(pre_seq_len);
-    let shape = prefix_shape(config, pre_seq_len, projection);
-    let linear = |input: usize, output: usize| input * output + output;
-    let parts = match projection {
-        false => vec![pre_seq_len * shape.kv_width()],
-        true => vec![
-            pre_seq_len * shape.embedding_width,
-            linear(shape.embedding_width, shape.hidden),
-            linear(shape.hidden, shape.kv_width()),
-        ],
-    };
+fn of_adapter(info: &ParameterInfo) -> Elements {
+    let count = info.elements() as u64;
     Elements {
-        adapters: parts.iter().sum::<usize>() as u64,
-        largest_trained: parts.into_iter().max().unwrap_or(0) as u64,
+        adapters: count,
+        largest_trained: count,
         ..Elements::default()
     }
 }

@@ -39,8 +39,7 @@ fn name(path: &Path) -> String {
 /// A continued adapter has sizes of its own, which the outputs show.
 fn describe(method: &Method, output: &OutputKind) -> String {
     match (method, output) {
-        (_, OutputKind::Lora(config)) => format!("lora, rank {}", config.rank),
-        (_, OutputKind::Prefix { pre_seq_len, .. }) => format!("ptuning, {pre_seq_len} positions"),
+        (_, OutputKind::Adapter(adapter)) => adapter.describe(),
         (Method::Freeze { freeze_module_name }, OutputKind::Model) => {
             format!("freeze, {}", freeze_module_name.join(" "))
         }

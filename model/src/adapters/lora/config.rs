@@ -108,7 +108,7 @@ impl LoraConfig {
     /// # Errors
     ///
     /// [`Error::Io`](crate::Error::Io) if the directory cannot be written to.
-    pub fn write(&self, dir: &Path) -> Result<()> {
+    pub fn write_file(&self, dir: &Path) -> Result<()> {
         write_json(&dir.join(ADAPTER_CONFIG), &self.to_json())
     }
 
@@ -412,7 +412,7 @@ mod tests {
             base_model: Some("base".to_owned()),
             ..LoraConfig::new(4, 16.0, TargetModules::parse(".*dense").unwrap())
         };
-        config.write(folder.path()).unwrap();
+        config.write_file(folder.path()).unwrap();
         assert_eq!(LoraConfig::read(folder.path()).unwrap(), config);
     }
 }

@@ -2,13 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use burn::tensor::backend::Backend;
+use serde_json::{Value, json};
+
+use super::super::folding::{Site, StoredAdapter, WeightDelta};
 use super::super::format::FileFormat;
+use super::super::stored::{Destination, GivenSettings, StoredForm};
 use super::config::LoraConfig;
+use super::delta::LoraDelta;
+use super::layer::Lora;
+use super::path::published;
+use super::settings::{last_parts, name_exactly};
 #[cfg(test)]
 use crate::checkpoint::write_safetensors;
 use crate::checkpoint::{Checkpoint, DType, RawTensor, TensorInfo, natural_order};
 use crate::error::{Error, Result, WeightFault};
+use crate::tensor_target::TensorTarget;
 
 /// What PEFT puts before the path of a module.
 const PREFIX: &str = "base_model.model.";
@@ -85,11 +96,6 @@ impl LoraAdapter {
         })
     }
 
-    /// The directory.
-    pub fn path(&self) -> &Path {
-        &self.dir
-    }
-
     /// The settings.
     pub fn config(&self) -> &LoraConfig {
         &self.config
@@ -115,13 +121,71 @@ impl LoraAdapter {
         Ok((a, self.weights.read_as(&pair.b, dtype)?))
     }
 
-    /// Whether the adapter changes nothing at all: at every module A or B is zero, as after a training that
-    /// never reached it.
+    /// The adapter of one of [`pairs`](Self::pairs).
     ///
     /// # Errors
     ///
-    /// As [`Checkpoint::read`].
-    pub fn is_zero_delta(&self) -> Result<bool> {
+    /// As [`Checkpoint::read_as`], or if a factor is not finite.
+    pub(in crate::adapters) fn adapter<B: Backend>(
+        &self,
+        index: usize,
+        target: &TensorTarget<'_, B>,
+    ) -> Result<Lora<B>> {
+        let pair = &self.pairs[index];
+        let (a, b) = self.read(pair, target.stored_type())?;
+        let (a, b) = (
+            target.tensor(&self.dir, &pair.a, a)?,
+            target.tensor(&self.dir, &pair.b, b)?,
+        );
+        Ok(Lora::new(a, b, pair.scaling))
+    }
+
+    fn modules(&self) -> Vec<String> {
+        self.pairs.iter().map(|pair| pair.module.clone()).collect()
+    }
+}
+
+impl StoredAdapter for LoraAdapter {
+    fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    fn facts(&self) -> Result<Vec<(&'static str, Value)>> {
+        let elements = self.weights.entries().map(TensorInfo::elements);
+        Ok(vec![
+            ("rank", json!(self.config.rank)),
+            ("alpha", json!(self.config.alpha)),
+            ("modules", json!(self.pairs.len())),
+            (
+                "first module",
+                json!(self.pairs.first().map(|pair| &pair.module)),
+            ),
+            ("parameters", json!(elements.fold(0, usize::saturating_add))),
+            (
+                "changes nothing (B·A is zero at every module)",
+                json!(self.is_without_effect()?),
+            ),
+        ])
+    }
+
+    fn tensors(&self) -> Vec<&TensorInfo> {
+        self.weights.entries().collect()
+    }
+
+    fn base_model(&self) -> Option<&str> {
+        self.config.base_model.as_deref()
+    }
+
+    fn sites(&self) -> Vec<Site> {
+        let sites = self.pairs.iter().map(|pair| Site {
+            module: pair.module.clone(),
+            dims: [pair.in_features, pair.out_features],
+        });
+        sites.collect()
+    }
+
+    /// Whether at every module A, B or the scaling is zero, as after a training that never reached it.
+    fn is_without_effect(&self) -> Result<bool> {
         for pair in &self.pairs {
             let changes = pair.scaling != 0.0
                 && !is_zero(&self.weights.read(&pair.b)?)
@@ -131,6 +195,62 @@ impl LoraAdapter {
             }
         }
         Ok(true)
+    }
+
+    fn delta(&self, site: usize) -> Result<Box<dyn WeightDelta>> {
+        let pair = &self.pairs[site];
+        let factors = self.read(pair, DType::F32)?;
+        Ok(Box::new(LoraDelta::new(pair.rank, pair.scaling, &factors)))
+    }
+
+    fn settle(&self, given: &mut GivenSettings) {
+        given.fix("lora_dim", self.config.rank);
+        given.fix("lora_alpha", self.config.alpha);
+        // Dropout is a matter of the training, which may choose another.
+        given.suggest("lora_dropout", self.config.dropout);
+        let modules = self.modules();
+        let names: Vec<String> = last_parts(&modules).into_iter().collect();
+        match given.list("lora_module_name") {
+            Some(asked) if !name_exactly(&asked, &modules) => {
+                given.contradict("lora_module_name", names.join(","), asked.join(","));
+            }
+            _ => given.suggest("lora_module_name", names),
+        }
+    }
+
+    fn stored(&self, dropout: f64) -> Arc<dyn StoredForm> {
+        Arc::new(LoraConfig {
+            dropout,
+            ..self.config.clone()
+        })
+    }
+}
+
+impl StoredForm for LoraConfig {
+    fn sizes(&self) -> String {
+        format!("rank {}", self.rank)
+    }
+
+    fn write(
+        &self,
+        destination: Destination<'_>,
+        parameters: &[(String, RawTensor)],
+    ) -> Result<()> {
+        let tensors: Vec<_> = parameters
+            .iter()
+            .map(|(path, tensor)| {
+                let name = format!("{PREFIX}{}", published(path));
+                let info = TensorInfo::new(name, tensor.dtype, tensor.shape.clone());
+                (info, tensor.bytes.as_slice())
+            })
+            .collect();
+        let format = destination.format;
+        format.write(destination.dir, WEIGHTS[0], WEIGHTS[1], &tensors)?;
+        let config = Self {
+            base_model: destination.base_model.map(str::to_string),
+            ..self.clone()
+        };
+        config.write_file(destination.dir)
     }
 }
 
@@ -290,7 +410,7 @@ pub fn write_lora_adapter(
         })
         .collect();
     format.write(dir, WEIGHTS[0], WEIGHTS[1], &tensors)?;
-    config.write(dir)
+    config.write_file(dir)
 }
 
 #[cfg(test)]
@@ -335,7 +455,7 @@ mod tests {
         assert_eq!((pair.in_features, pair.out_features), (5, 3));
         let (a, b) = adapter.read(pair, DType::F32).unwrap();
         assert_eq!((&a, &b), (expected_a, expected_b));
-        assert!(!adapter.is_zero_delta().unwrap());
+        assert!(!adapter.is_without_effect().unwrap());
     }
 
     #[test]
@@ -346,7 +466,7 @@ mod tests {
         assert!(
             LoraAdapter::open(folder.path())
                 .unwrap()
-                .is_zero_delta()
+                .is_without_effect()
                 .unwrap()
         );
     }
@@ -371,7 +491,7 @@ mod tests {
 
     fn faults(tensors: &[(&str, RawTensor)]) -> Vec<WeightFault> {
         let folder = tempfile::tempdir().unwrap();
-        config().write(folder.path()).unwrap();
+        config().write_file(folder.path()).unwrap();
         let tensors: Vec<_> = tensors
             .iter()
             .map(|(name, tensor)| {
@@ -422,7 +542,7 @@ mod tests {
     #[test]
     fn an_adapter_without_weights_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        config().write(folder.path()).unwrap();
+        config().write_file(folder.path()).unwrap();
         let message = LoraAdapter::open(folder.path())
             .expect_err("no file")
             .to_string();

@@ -1,10 +1,14 @@
 //! The P-Tuning v2 prefix encoder of an official ptuning directory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::super::folding::StoredAdapter;
 use super::super::format::FileFormat;
+use super::super::stored::{Destination, GivenSettings, StoredForm};
 use super::path::PREFIX_ENCODER;
 #[cfg(test)]
 use crate::checkpoint::write_safetensors;
@@ -85,11 +89,6 @@ impl PrefixAdapter {
         Ok(adapter)
     }
 
-    /// The directory.
-    pub fn path(&self) -> &Path {
-        &self.dir
-    }
-
     /// The directory's `config.json`: the base model's, with the keys of the prefix.
     pub fn config(&self) -> &Map<String, Value> {
         &self.config
@@ -105,12 +104,7 @@ impl PrefixAdapter {
         self.prefix_projection
     }
 
-    /// The tensors of the prefix encoder under their full names.
-    pub fn tensors(&self) -> &[TensorInfo] {
-        &self.tensors
-    }
-
-    /// Reads one of [`Self::tensors`] in the given floating type.
+    /// Reads one of its tensors in the given floating type.
     ///
     /// # Errors
     ///
@@ -135,6 +129,47 @@ impl PrefixAdapter {
             self.pre_seq_len,
             expected,
         ))
+    }
+}
+
+impl StoredAdapter for PrefixAdapter {
+    fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    fn facts(&self) -> Result<Vec<(&'static str, Value)>> {
+        let elements = self.tensors.iter().map(TensorInfo::elements);
+        let types: BTreeSet<&str> = self.tensors.iter().map(|info| info.dtype.name()).collect();
+        let facts = json!({
+            "pre_seq_len": self.pre_seq_len,
+            "prefix_projection": self.prefix_projection,
+            "parameters": elements.fold(0, usize::saturating_add),
+            "types": types,
+        });
+        Ok(vec![("prefix", facts)])
+    }
+
+    fn tensors(&self) -> Vec<&TensorInfo> {
+        self.tensors.iter().collect()
+    }
+
+    fn refuses_folding(&self) -> Option<&'static str> {
+        Some(
+            "a P-Tuning v2 prefix: it adds keys and values to the attention and no delta to any weight, \
+             so it cannot be folded into the base; use it with `--adapter` of `generate` or `chat`",
+        )
+    }
+
+    fn settle(&self, given: &mut GivenSettings) {
+        given.fix("pre_seq_len", self.pre_seq_len);
+        given.fix("prefix_projection", self.prefix_projection);
+    }
+
+    fn stored(&self, _dropout: f64) -> Arc<dyn StoredForm> {
+        Arc::new(PrefixForm {
+            pre_seq_len: self.pre_seq_len,
+            projection: self.prefix_projection,
+        })
     }
 }
 
@@ -226,6 +261,38 @@ pub fn write_prefix_adapter(
     write_json(&dir.join(CONFIG), &Value::Object(config))
 }
 
+/// The form in which a prefix is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PrefixForm {
+    pub pre_seq_len: usize,
+    pub projection: bool,
+}
+
+impl StoredForm for PrefixForm {
+    fn sizes(&self) -> String {
+        format!("{} positions", self.pre_seq_len)
+    }
+
+    fn write(
+        &self,
+        destination: Destination<'_>,
+        parameters: &[(String, RawTensor)],
+    ) -> Result<()> {
+        let tensors: Vec<(&str, RawTensor)> = parameters
+            .iter()
+            .map(|(path, raw)| (path.as_str(), raw.clone()))
+            .collect();
+        write_prefix_adapter(
+            destination.dir,
+            &read_object(&destination.base.join(CONFIG))?,
+            self.pre_seq_len,
+            self.projection,
+            &tensors,
+            destination.format,
+        )
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
@@ -309,7 +376,7 @@ mod tests {
         let adapter = PrefixAdapter::open(folder.path()).unwrap();
         assert_eq!(
             adapter.tensors(),
-            [TensorInfo::new(name, DType::F32, [5, 4])]
+            [&TensorInfo::new(name, DType::F32, [5, 4])]
         );
     }
 
