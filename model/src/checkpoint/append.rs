@@ -101,6 +101,14 @@ fn check(path: &Path) -> Result<()> {
     if path.file_name().is_none() {
         return refuse("not the name of a file that can be written");
     }
+    let has_place = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.is_dir(),
+        _ => true,
+    };
+    if !has_place {
+        let detail = "the directory that it is to be in does not exist; make it first";
+        return Err(Error::directory(path, detail));
+    }
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io(path, error)),
@@ -141,7 +149,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(AppendFile::lock(folder.path()).is_err());
         assert!(AppendFile::lock(Path::new("/")).is_err());
-        assert!(AppendFile::lock(&folder.path().join("none/p")).is_err());
+        let error = AppendFile::lock(&folder.path().join("none/p")).unwrap_err();
+        assert!(error.to_string().contains("does not exist"), "{error}");
         #[cfg(unix)]
         {
             let link = folder.path().join("link");

@@ -21,7 +21,7 @@ use crate::commands::session::{ModelInfo, type_name};
 pub struct Settings {
     /// Where model and adapters were; what they are is told by their digests.
     #[serde(default)]
-    places: Vec<PathBuf>,
+    places: Vec<String>,
     /// Rows of a batch. The numbers of a row may differ in their last bits by the batch that it is in, so that
     /// another run takes the same ones.
     #[serde(default)]
@@ -77,7 +77,7 @@ impl Settings {
         Ok(Self {
             places: std::iter::once(model)
                 .chain(&args.model.adapter)
-                .cloned()
+                .map(|path| path.display().to_string())
                 .collect(),
             batch_size: 0,
             answers: match answers {
