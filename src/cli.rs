@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::backend::BackendChoice;
 
+mod compare;
 mod eval;
 mod method;
 mod plan;
@@ -17,6 +18,7 @@ mod rows;
 mod tips;
 mod train;
 
+pub use compare::CompareArgs;
 pub use eval::{EvalArgs, TaskChoice};
 pub use method::{MethodArgs, TrainType};
 pub use plan::PlanArgs;
@@ -70,6 +72,8 @@ pub enum Command {
     Score(ScoreArgs),
     /// Scores of answers: triples, text, questions, abilities, perplexity.
     Eval(EvalArgs),
+    /// Several methods of tuning from one base, over several seeds: scores, what is forgotten, memory, time.
+    Compare(CompareArgs),
     /// Texts to token ids, or rows to training rows.
     Tokenize(TokenizeArgs),
     /// What is in a model or adapter directory, and what memory its tuning takes.

@@ -97,19 +97,38 @@ pub(crate) fn parse(text: &str, path: &Path) -> Result<Vec<Setting>> {
     let table: Table = text
         .parse()
         .map_err(|error: toml::de::Error| fault(error.to_string().trim_end().to_string()))?;
+    of_table(COMMAND, &table, |name| line_of(text, name))
+        .map_err(|faults| fault(faults.join("\n  ")))
+}
+
+/// The settings in a table, as arguments of a command; `line` gives the line of a name, for messages.
+///
+/// # Errors
+/// With all names that are no flag of the command, and all values that no flag has.
+pub(crate) fn of_table(
+    command: &str,
+    table: &Table,
+    line: impl Fn(&str) -> Option<usize>,
+) -> std::result::Result<Vec<Setting>, Vec<String>> {
     let mut settings = Vec::new();
     let mut faults = Vec::new();
-    for (name, value) in &table {
-        let line = line_of(text, name).map_or(String::new(), |line| format!("line {line}: "));
-        match setting(name, value) {
+    for (name, value) in table {
+        let line = line(name).map_or(String::new(), |line| format!("line {line}: "));
+        match setting(command, name, value) {
             Ok(setting) => settings.extend(setting),
             Err(detail) => faults.push(format!("{line}{detail}")),
         }
     }
     match faults.is_empty() {
         true => Ok(settings),
-        false => Err(fault(faults.join("\n  "))),
+        false => Err(faults),
     }
+}
+
+/// Whether a command has a flag of a name.
+pub(crate) fn is_flag(command: &str, name: &str) -> bool {
+    let flag = normalize_flag(&format!("--{name}"));
+    takes_value(command, &flag[2..]).is_some()
 }
 
 /// The line, from 1, on which a name is set.
@@ -121,10 +140,14 @@ fn line_of(text: &str, name: &str) -> Option<usize> {
     text.lines().position(sets).map(|index| index + 1)
 }
 
-fn setting(name: &str, value: &Value) -> std::result::Result<Option<Setting>, String> {
+fn setting(
+    command: &str,
+    name: &str,
+    value: &Value,
+) -> std::result::Result<Option<Setting>, String> {
     let flag = normalize_flag(&format!("--{name}"));
-    let Some(takes_value) = takes_value(&flag[2..]) else {
-        return Err(format!("`{name}` is not a setting{}", near(name)));
+    let Some(takes_value) = takes_value(command, &flag[2..]) else {
+        return Err(format!("`{name}` is not a setting{}", near(command, name)));
     };
     let text = match value {
         Value::Boolean(on) if !takes_value => {
@@ -145,20 +168,20 @@ fn setting(name: &str, value: &Value) -> std::result::Result<Option<Setting>, St
 }
 
 /// Whether the flag of a name takes a value; `None` if there is no such flag.
-fn takes_value(name: &str) -> Option<bool> {
-    let command = Cli::command();
-    let train = command.find_subcommand(COMMAND)?;
-    let argument = train.get_arguments().find(|argument| {
+fn takes_value(command: &str, name: &str) -> Option<bool> {
+    let program = Cli::command();
+    let command = program.find_subcommand(command)?;
+    let argument = command.get_arguments().find(|argument| {
         let aliases = argument.get_all_aliases().unwrap_or_default();
         argument.get_long() == Some(name) || aliases.contains(&name)
     })?;
     Some(argument.get_action().takes_values())
 }
 
-fn near(name: &str) -> String {
+fn near(command: &str, name: &str) -> String {
     let name = name.replace('_', "-");
-    let command = Cli::command();
-    let known = command.find_subcommand(COMMAND).into_iter();
+    let program = Cli::command();
+    let known = program.find_subcommand(command).into_iter();
     let known: Vec<&str> = known
         .flat_map(clap::Command::get_arguments)
         .filter_map(clap::Arg::get_long)

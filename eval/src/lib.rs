@@ -1,12 +1,14 @@
 //! Predictions to numbers: what a tuned model answered, row by row, becomes scores that can be compared.
 //!
 //! A [`Task`] scores a row and sums up all rows; [`predictions`] reads the rows that `glmtune predict` writes;
-//! [`baseline`] puts two models' side by side, and [`bootstrap`] says whether a difference between two models is more than noise. Models are not the concern of
+//! [`baseline`] puts two models' side by side, and [`bootstrap`] says whether a difference between them is more than
+//! noise; [`comparison`] makes a report of several methods of tuning. Models are not the concern of
 //! this crate: it sees text and numbers only.
 
 pub mod abilities;
 pub mod baseline;
 pub mod bootstrap;
+pub mod comparison;
 pub mod correlation;
 pub mod error;
 pub mod perplexity;

@@ -58,6 +58,12 @@ impl Prediction {
         &self.fields
     }
 
+    /// The row with a loss of its expected answer.
+    pub fn with_loss(mut self, loss: f64) -> Self {
+        self.fields.insert(LOSS.to_string(), loss.into());
+        self
+    }
+
     /// The answers: one, or as many as were asked for.
     ///
     /// # Errors

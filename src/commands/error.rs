@@ -23,6 +23,9 @@ pub enum Error {
     /// Ctrl-C came before the work was done.
     #[error("interrupted: {0}")]
     Interrupted(String),
+    /// Some of the work could not be done.
+    #[error("{0}")]
+    Failed(String),
     /// The request itself was wrong.
     #[error("{0}")]
     Request(String),
@@ -35,7 +38,7 @@ impl Error {
             Self::Model(error) => error.is_request(),
             Self::Training(error) => error.is_request(),
             Self::Eval(error) => error.is_request(),
-            Self::Stream(_) | Self::Interrupted(_) => false,
+            Self::Stream(_) | Self::Interrupted(_) | Self::Failed(_) => false,
             Self::Request(_) => true,
         };
         if is_request { 2 } else { 1 }

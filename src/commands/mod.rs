@@ -2,6 +2,7 @@
 
 mod base;
 mod chat;
+mod compare;
 mod console;
 mod doctor;
 mod error;
@@ -50,6 +51,7 @@ fn start(command: Command) -> Result<()> {
         Command::Predict(args) => predict::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Merge(args) => merge::run(&args),

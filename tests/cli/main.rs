@@ -8,6 +8,8 @@ mod common;
 
 mod bases;
 mod chat;
+#[cfg(unix)]
+mod compare;
 mod device_failure;
 mod errors;
 mod eval;

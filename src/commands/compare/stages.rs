@@ -1,0 +1,508 @@
+//! The stages of a run: training, answers to the test rows, answers to the rows of the abilities and their losses. Each is done once:
+//! its mark tells by a digest of everything that decides its outputs whether they are there already.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use glmtune_model::checkpoint::{AtomicFile, Fingerprint};
+use glmtune_model::digest::{Digest, file_digest};
+use glmtune_model::tokenizer::tokenizer_files;
+
+use glmtune_training::saving::folder::named_outputs;
+
+use super::child::{self, News};
+use super::config::{Config, MethodConfig, arguments};
+use super::folders::RunFolder;
+use super::mark::{self, Mark};
+use super::progress::Progress;
+use crate::cli::{self, Command, TrainArgs};
+use crate::commands::console::interrupted;
+use crate::commands::error::{Error, Result};
+
+/// Names of the stages.
+pub const TRAIN: &str = "train";
+/// Answers to the test rows.
+pub const ANSWERS: &str = "predictions";
+/// Answers to the rows of the abilities.
+pub const ABILITIES: &str = "abilities";
+/// Losses of the expected answers to these.
+pub const LOSSES: &str = "losses";
+
+/// Flags of `train` that `predict` must have as well: the model's and the rows' form.
+const SHARED: [&str; 11] = [
+    "--max-len",
+    "--max-src-len",
+    "--prompt-column",
+    "--query-column",
+    "--response-column",
+    "--history-column",
+    "--prompt-text",
+    "--mode",
+    "--backend",
+    "--devices",
+    "--dtype",
+];
+
+/// How a stage ended.
+#[derive(Debug)]
+pub enum StageEnd {
+    /// Its outputs are there.
+    Done,
+    /// It failed: the last lines of what it said.
+    Failed(Vec<String>),
+}
+
+/// What runs the stages of a comparison.
+pub struct Stages<'a> {
+    config: &'a Config,
+    out: &'a Path,
+    progress: &'a Progress,
+    /// Digests of what all runs start from.
+    base: String,
+    train: String,
+    test: String,
+    abilities: String,
+}
+
+/// A stage to be done.
+struct Stage<'a> {
+    name: &'static str,
+    of: &'a str,
+    folder: &'a RunFolder,
+    digest: String,
+    args: Vec<OsString>,
+    /// What is asked of the program in addition where the outputs are those of other settings, and where the same
+    /// stage was begun before.
+    anew: &'static [&'static str],
+    again: &'static [&'static str],
+    /// Rows that the output will have.
+    rows: Option<usize>,
+}
+
+impl<'a> Stages<'a> {
+    /// The stages of a comparison.
+    ///
+    /// # Errors
+    /// If the base or a file of rows cannot be read.
+    pub fn new(config: &'a Config, out: &'a Path, progress: &'a Progress) -> Result<Self> {
+        let file = |path: &Option<PathBuf>| path.as_deref().map(file_digest).transpose();
+        let mut train = file_digest(&config.train)?;
+        train.push_str(&file(&config.eval_path)?.unwrap_or_default());
+        Ok(Self {
+            base: base_digest(&config.base)?,
+            train,
+            test: file_digest(&config.test)?,
+            abilities: file(&config.abilities)?.unwrap_or_default(),
+            config,
+            out,
+            progress,
+        })
+    }
+
+    /// The training of a run.
+    ///
+    /// # Errors
+    /// If it was interrupted, or could not be run at all.
+    pub fn train(&self, method: &MethodConfig, seed: u64) -> Result<StageEnd> {
+        let folder = RunFolder::run(self.out, method, seed);
+        let args = train_args(self.config, method, seed, &folder);
+        self.run(Stage {
+            name: TRAIN,
+            of: &label(method, seed),
+            digest: self.train_digest(method, seed),
+            args,
+            folder: &folder,
+            anew: &[],
+            again: &["--resume"],
+            rows: None,
+        })
+    }
+
+    fn train_digest(&self, method: &MethodConfig, seed: u64) -> String {
+        let settings: Vec<OsString> = arguments(&method.settings).collect();
+        digest(&[
+            env!("CARGO_PKG_VERSION"),
+            &self.base,
+            &self.train,
+            &seed.to_string(),
+            &format!("{settings:?}"),
+        ])
+    }
+
+    /// Answers of the base.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn base_answers(&self, stage: &'static str) -> Result<StageEnd> {
+        let folder = RunFolder::base(self.out);
+        // What the methods share of the rows' form is that of the first.
+        let shared = self.config.methods.first().map(shared).unwrap_or_default();
+        let model = [flag("--model-name-or-path", &self.config.base)];
+        self.answers(stage, "base", &folder, &model, shared, &self.base)
+    }
+
+    /// Answers of the model that a run has trained.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn tuned_answers(
+        &self,
+        stage: &'static str,
+        method: &MethodConfig,
+        seed: u64,
+    ) -> Result<StageEnd> {
+        let folder = RunFolder::run(self.out, method, seed);
+        let Some(output) = named_outputs(&folder.training()).pop() else {
+            let training = folder.training();
+            let detail = format!("the training has left no model in {}", training.display());
+            return Ok(StageEnd::Failed(vec![detail]));
+        };
+        let is_adapter = parse_train(train_args(self.config, method, seed, &folder))
+            .is_ok_and(|args| args.train_type.is_adapter());
+        let model = match is_adapter {
+            true => vec![
+                flag("--model-name-or-path", &self.config.base),
+                flag("--adapter", &output.path),
+            ],
+            false => vec![flag("--model-name-or-path", &output.path)],
+        };
+        let trained = self.train_digest(method, seed);
+        self.answers(
+            stage,
+            &label(method, seed),
+            &folder,
+            &model,
+            shared(method),
+            &trained,
+        )
+    }
+
+    fn answers(
+        &self,
+        stage: &'static str,
+        of: &str,
+        folder: &RunFolder,
+        model: &[OsString],
+        shared: Vec<OsString>,
+        model_digest: &str,
+    ) -> Result<StageEnd> {
+        let (rows, rows_digest) = match stage {
+            ANSWERS => (Some(&self.config.test), &self.test),
+            _ => (self.config.abilities.as_ref(), &self.abilities),
+        };
+        let Some(rows) = rows else {
+            return Ok(StageEnd::Failed(vec![
+                "there are no rows of abilities".to_string(),
+            ]));
+        };
+        let output = folder.answers(stage);
+        let (command, files, own): (_, _, Vec<OsString>) = match stage {
+            LOSSES => ("score", vec![flag("--data", rows)], Vec::new()),
+            _ => (
+                "predict",
+                vec![flag("--test-path", rows), flag("--output", &output)],
+                arguments(&self.config.predict).collect(),
+            ),
+        };
+        let settings = format!("{shared:?} {own:?}");
+        let mut args: Vec<OsString> = vec![command.into()];
+        args.extend_from_slice(model);
+        args.extend(files.into_iter().chain(shared).chain(own));
+        self.run(Stage {
+            name: stage,
+            of,
+            digest: digest(&[
+                env!("CARGO_PKG_VERSION"),
+                model_digest,
+                rows_digest,
+                &settings,
+            ]),
+            args,
+            folder,
+            anew: if stage == LOSSES {
+                &[]
+            } else {
+                &["--overwrite"]
+            },
+            again: &[],
+            rows: Some(count_lines(rows)),
+        })
+    }
+
+    /// Does a stage unless it is done.
+    fn run(&self, stage: Stage<'_>) -> Result<StageEnd> {
+        let path = stage.folder.mark(stage.name);
+        let found = Mark::read(&path);
+        let is_same = found
+            .as_ref()
+            .is_some_and(|mark| mark.digest == stage.digest);
+        if let Some(mark) = found
+            .clone()
+            .filter(|mark| is_same && mark.state == mark::Progress::Done)
+        {
+            self.progress.end(stage.name, Some(mark.seconds));
+            return Ok(StageEnd::Done);
+        }
+        if interrupted() {
+            return Err(stopped());
+        }
+        fs::create_dir_all(stage.folder.path())
+            .map_err(|error| glmtune_model::Error::io(stage.folder.path(), error))?;
+        let begun = Mark::begun(&stage.digest);
+        begun.write(&path)?;
+        self.progress.begin(stage.name, stage.of);
+        let more = match (is_same, found) {
+            (true, _) => stage.again,
+            (false, Some(_)) => stage.anew,
+            (false, None) => &[],
+        };
+        let mut args = stage.args.clone();
+        args.extend(more.iter().map(OsString::from));
+        let output = stage.folder.answers(stage.name);
+        let task = child::Task {
+            args: &args,
+            folder: &self.config.folder,
+            log: &stage.folder.log(stage.name),
+        };
+        let (mut said, mut count) = (String::new(), 0);
+        let ended = child::run(&task, &mut |news| match (news, stage.rows) {
+            (News::Line(line), Some(rows)) if stage.name == LOSSES => {
+                said.push_str(line);
+                said.push('\n');
+                count += 1;
+                self.progress.advance(count as f64 / rows.max(1) as f64);
+            }
+            (News::Line(line), None) => {
+                if let Some(done) = share_of_steps(line) {
+                    self.progress.advance(done);
+                }
+            }
+            (News::Quiet, Some(rows)) if stage.name != LOSSES && self.progress.is_shown() => {
+                self.progress
+                    .advance(count_lines(&output) as f64 / rows.max(1) as f64);
+            }
+            _ => {}
+        })?;
+        if !ended.succeeded && interrupted() {
+            return Err(stopped());
+        }
+        if ended.succeeded && stage.name == LOSSES {
+            AtomicFile::write(&output, said.as_bytes())?;
+        }
+        let mark = Mark {
+            state: match ended.succeeded {
+                true => mark::Progress::Done,
+                false => mark::Progress::Failed,
+            },
+            seconds: ended.seconds,
+            peak_bytes: ended.peak_bytes,
+            error: if ended.succeeded {
+                Vec::new()
+            } else {
+                ended.error
+            },
+            ..begun
+        };
+        mark.write(&path)?;
+        self.progress
+            .end(stage.name, ended.succeeded.then_some(ended.seconds));
+        match ended.succeeded {
+            true => {
+                let left = self.progress.left();
+                self.progress.say(&format!(
+                    "{}: {} done in {:.1} s; {left}",
+                    stage.of, stage.name, ended.seconds
+                ));
+                Ok(StageEnd::Done)
+            }
+            false => {
+                let last = mark.error.last().map_or("", String::as_str);
+                self.progress
+                    .say(&format!("{}: {} failed: {last}", stage.of, stage.name));
+                Ok(StageEnd::Failed(mark.error))
+            }
+        }
+    }
+}
+
+/// The name of a run.
+pub fn label(method: &MethodConfig, seed: u64) -> String {
+    format!("{}, seed {seed}", method.name)
+}
+
+fn stopped() -> Error {
+    Error::Interrupted("the same command goes on where it stopped".to_string())
+}
+
+fn flag(name: &str, path: &Path) -> OsString {
+    let mut argument = OsString::from(format!("{name}="));
+    argument.push(path);
+    argument
+}
+
+fn train_args(
+    config: &Config,
+    method: &MethodConfig,
+    seed: u64,
+    folder: &RunFolder,
+) -> Vec<OsString> {
+    let mut args = vec![
+        "train".into(),
+        flag("--model-name-or-path", &config.base),
+        flag("--train-path", &config.train),
+        flag("--output-dir", &folder.training()),
+        format!("--seed={seed}").into(),
+        "--no-dashboard".into(),
+    ];
+    args.extend(
+        config
+            .eval_path
+            .as_deref()
+            .map(|path| flag("--eval-path", path)),
+    );
+    // The last output is the one that is compared.
+    let keeps = method
+        .settings
+        .iter()
+        .any(|(flag, _)| flag == "--save-total-limit");
+    if !keeps {
+        args.push("--save-total-limit=1".into());
+    }
+    args.extend(arguments(&method.settings));
+    args
+}
+
+/// The settings of a method that its answers depend on as well.
+fn shared(method: &MethodConfig) -> Vec<OsString> {
+    let own = method
+        .settings
+        .iter()
+        .filter(|(flag, _)| SHARED.contains(&flag.as_str()));
+    own.map(|(_, argument)| argument.clone()).collect()
+}
+
+fn program(args: Vec<OsString>) -> Vec<OsString> {
+    [OsString::from("glmtune")]
+        .into_iter()
+        .chain(args)
+        .collect()
+}
+
+fn parse_train(args: Vec<OsString>) -> std::result::Result<Box<TrainArgs>, String> {
+    match cli::parse(program(args)) {
+        Ok(cli::Cli {
+            command: Command::Train(args),
+        }) => Ok(args),
+        Ok(_) => Err("is no training".to_string()),
+        Err(error) => Err(first_lines(&error.to_string())),
+    }
+}
+
+/// What is wrong with a command line, without how it is used.
+fn first_lines(message: &str) -> String {
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    let lines = message
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:"));
+    lines
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n  ")
+}
+
+/// That the flags of all methods have values that they can have, before anything runs.
+///
+/// # Errors
+/// With those that do not, by method.
+pub fn check(config: &Config, out: &Path) -> Result<()> {
+    let mut faults = Vec::new();
+    let seed = config.seeds.first().copied().unwrap_or_default();
+    for method in &config.methods {
+        let folder = RunFolder::run(out, method, seed);
+        let args = train_args(config, method, seed, &folder);
+        if let Err(fault) = parse_train(args) {
+            faults.push(format!("method {:?}: {fault}", method.name));
+        }
+    }
+    let mut args: Vec<OsString> = [
+        "predict",
+        "--model-name-or-path=m",
+        "--test-path=t",
+        "--output=o",
+    ]
+    .map(OsString::from)
+    .into();
+    args.extend(arguments(&config.predict));
+    if let Err(error) = cli::parse(program(args)) {
+        faults.push(format!("[predict]: {}", first_lines(&error.to_string())));
+    }
+    match faults.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Request(faults.join("\n  "))),
+    }
+}
+
+/// A digest of several parts.
+fn digest(parts: &[&str]) -> String {
+    let digest = parts.iter().fold(Digest::default(), |digest, part| {
+        digest.with(part.len().to_le_bytes()).with(part)
+    });
+    digest.hex()
+}
+
+/// What makes a base another one: its architecture, weights and tokenizer.
+fn base_digest(base: &Path) -> Result<String> {
+    let fingerprint = Fingerprint::of(base)?;
+    let fingerprint = serde_json::to_string(&fingerprint).map_err(std::io::Error::from)?;
+    let mut parts = vec![fingerprint];
+    for path in tokenizer_files(base) {
+        parts.push(file_digest(&path)?);
+    }
+    Ok(digest(
+        &parts.iter().map(String::as_str).collect::<Vec<_>>(),
+    ))
+}
+
+/// How much of a training a line of its progress tells to be done: `step 3/10  epoch 1  …`.
+fn share_of_steps(line: &str) -> Option<f64> {
+    let (step, total) = line
+        .strip_prefix("step ")?
+        .split("  ")
+        .next()?
+        .split_once('/')?;
+    let (step, total) = (step.parse::<f64>().ok()?, total.parse::<f64>().ok()?);
+    (total > 0.0).then(|| step / total)
+}
+
+/// Lines of a file that are not empty; none of one that is not there.
+fn count_lines(path: &Path) -> usize {
+    let Ok(file) = fs::File::open(path) else {
+        return 0;
+    };
+    let mut reader = BufReader::new(file);
+    let (mut count, mut line) = (0, Vec::new());
+    while matches!(reader.read_until(b'\n', &mut line), Ok(1..)) {
+        count += usize::from(!line.trim_ascii().is_empty());
+        line.clear();
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_progress_tells_the_share() {
+        assert_eq!(share_of_steps("step 3/12  epoch 1  loss 2.0"), Some(0.25));
+        assert_eq!(share_of_steps("saved out/epoch-1-step-3"), None);
+        assert_eq!(share_of_steps("step 3/0"), None);
+    }
+
+    #[test]
+    fn parts_of_a_digest_do_not_run_together() {
+        assert_ne!(digest(&["ab", "c"]), digest(&["a", "bc"]));
+    }
+}

@@ -1,0 +1,236 @@
+//! `glmtune compare`: methods side by side on a tiny base, also when it is killed again and again, when a method
+//! fails, and when its settings are wrong.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+
+use crate::{command, glmtune, tiny};
+
+const ROWS: &str = r#"{"instruction": "say ", "input": "a", "output": "a_r_b"}
+{"instruction": "say ", "input": "b", "output": "b_r_c"}
+{"instruction": "say ", "input": "c", "output": "c_r_d"}
+"#;
+const ABILITIES: &str = r#"{"ability": "copy", "instruction": "copy ", "input": "x", "output": "x"}
+{"ability": "copy", "instruction": "copy ", "input": "y", "output": "y"}
+{"ability": "sum", "instruction": "1+1=", "input": "", "output": "2"}
+"#;
+const SETTINGS: &str = r#"
+base = "model"
+train = "train.jsonl"
+test = "train.jsonl"
+abilities = "abilities.jsonl"
+task = "triples"
+seeds = [1]
+[defaults]
+max_len = 48
+max_src_len = 24
+per_device_train_batch_size = 1
+num_train_epochs = 2
+save_model_step = 2
+backend = "flex"
+dtype = "f32"
+no_cache = true
+[predict]
+max_new_tokens = 4
+batch_size = 2
+[[method]]
+name = "LoRA"
+train_type = "lora"
+lora_dim = 2
+[[method]]
+name = "full <b>"
+train_type = "all"
+learning_rate = 1e-3
+"#;
+
+/// A folder with a base, rows and settings.
+struct Place {
+    _dir: tempfile::TempDir,
+    root: PathBuf,
+    config: String,
+}
+
+impl Place {
+    fn new(settings: &str) -> Self {
+        let (dir, _) = tiny("glm2");
+        let root = dir.path().to_path_buf();
+        std::fs::write(root.join("train.jsonl"), ROWS).unwrap();
+        std::fs::write(root.join("abilities.jsonl"), ABILITIES).unwrap();
+        std::fs::write(root.join("compare.toml"), settings).unwrap();
+        Self {
+            config: root.join("compare.toml").display().to_string(),
+            root,
+            _dir: dir,
+        }
+    }
+
+    fn args<'a>(&'a self, out: &'a str) -> [&'a str; 5] {
+        ["compare", "--config", &self.config, "--output_dir", out]
+    }
+
+    fn out(&self, name: &str) -> String {
+        self.root.join(name).display().to_string()
+    }
+}
+
+/// What of the results does not depend on clocks and memory.
+fn results(out: &str) -> Value {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Array(values) => values.iter_mut().for_each(strip),
+            Value::Object(map) => {
+                map.remove("measured");
+                map.values_mut().for_each(strip);
+            }
+            _ => {}
+        }
+    }
+    let text = std::fs::read_to_string(Path::new(out).join("results.json")).unwrap();
+    let mut value = serde_json::from_str(&text).unwrap();
+    strip(&mut value);
+    value
+}
+
+#[test]
+fn a_comparison_that_was_killed_ends_with_the_same_results() {
+    let place = Place::new(SETTINGS);
+    let whole = place.out("whole");
+    let said = glmtune(&place.args(&whole)).success();
+    assert!(said.contains("LoRA: f1 "), "{said}");
+
+    let killed = place.out("killed");
+    let mut random = rand_chacha::ChaCha8Rng::from_os_rng();
+    for _ in 0..5 {
+        let mut child = command(&place.args(&killed))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(random.random_range(50..2500)));
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    glmtune(&place.args(&killed)).success();
+    let expected = results(&whole);
+    assert_eq!(results(&killed), expected);
+    assert_eq!(expected["methods"][0]["runs"][0]["state"], "done");
+    assert_eq!(expected["methods"][1]["runs"][0]["training"]["steps"], 6);
+    assert_eq!(
+        expected["base"]["abilities"]["abilities"][0]["name"],
+        "copy"
+    );
+    assert!(expected["base"]["abilities"]["loss"]["after"].is_number());
+
+    let page = std::fs::read_to_string(Path::new(&whole).join("report.html")).unwrap();
+    assert!(page.contains("full &lt;b&gt;") && !page.contains("full <b>"));
+    assert!(Path::new(&whole).join("report.md").is_file());
+
+    // Nothing is done twice, and other settings of one method touch that method alone.
+    let trained = |method: &str| {
+        let log = Path::new(&whole)
+            .join("runs")
+            .join(method)
+            .join("1/train.log");
+        std::fs::read_to_string(log)
+            .unwrap()
+            .matches("$ glmtune train")
+            .count()
+    };
+    let settings = SETTINGS.replace("lora_dim = 2", "lora_dim = 3");
+    std::fs::write(place.root.join("compare.toml"), settings).unwrap();
+    glmtune(&place.args(&whole)).success();
+    assert_eq!((trained("lora"), trained("full--b")), (2, 1));
+}
+
+#[test]
+fn a_method_that_fails_is_shown_and_ends_no_other() {
+    let bad = "[[method]]\nname = \"broken\"\ntrain_type = \"freeze\"\nfreeze_module_name = \"nothing\"\n";
+    let settings = SETTINGS.replace("num_train_epochs = 2", "max_steps = 1");
+    let settings = settings.replace(
+        "[[method]]\nname = \"full",
+        &format!("{bad}[[method]]\nname = \"full"),
+    );
+    let settings = settings.replace("abilities = \"abilities.jsonl\"\n", "");
+    let place = Place::new(&settings);
+    let out = place.out("out");
+    let message = glmtune(&place.args(&out)).failure(1);
+    assert!(message.contains("1 of 3 runs failed"), "{message}");
+    let found = results(&out);
+    let state = |method: usize| found["methods"][method]["runs"][0]["state"].clone();
+    assert_eq!(
+        (state(0), state(1), state(2)),
+        ("done".into(), "failed".into(), "done".into())
+    );
+    let error = found["methods"][1]["runs"][0]["error"].to_string();
+    assert!(error.contains("nothing"), "{error}");
+}
+
+#[test]
+fn settings_that_are_wrong_are_refused_before_anything_runs() {
+    let cases = [
+        (
+            "seeds =",
+            "sed =",
+            "line 7: `sed` is not a setting of a comparison; the nearest is `seeds`",
+        ),
+        (
+            "lora_dim =",
+            "lora_dm =",
+            "line 22: `lora_dm` is not a setting; near names: lora_dim",
+        ),
+        (
+            "\"lora\"",
+            "\"lore\"",
+            "method \"LoRA\": invalid value 'lore'",
+        ),
+        (
+            "batch_size = 2",
+            "batch_size = \"x\"",
+            "[predict]: invalid value 'x'",
+        ),
+        ("\"model\"", "\"modl\"", "line 2: `base`: "),
+    ];
+    let place = Place::new(SETTINGS);
+    let out = place.out("out");
+    for (from, to, expected) in cases {
+        std::fs::write(&place.config, SETTINGS.replacen(from, to, 1)).unwrap();
+        let message = glmtune(&place.args(&out)).failure(2);
+        assert!(message.contains(expected), "{expected}: {message}");
+        assert!(!Path::new(&out).exists());
+    }
+}
+
+/// Ctrl-C ends it in good order, with a report of what is done.
+#[test]
+fn a_comparison_can_be_stopped() {
+    let place = Place::new(&SETTINGS.replace("num_train_epochs = 2", "num_train_epochs = 2000"));
+    let out = place.out("out");
+    let mut child = command(&place.args(&out))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let metrics = Path::new(&out).join("runs/lora/1/train/metrics.jsonl");
+    let steps = || std::fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() > 3);
+    while !steps() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // SAFETY: a signal to a child that has not been waited for.
+    unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) };
+    let ended = child.wait_with_output().unwrap();
+    let message = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{message}");
+    assert!(message.contains("the same command goes on"), "{message}");
+    assert_eq!(results(&out)["methods"][0]["runs"][0]["state"], "pending");
+    // The training has saved before it ended.
+    assert!(
+        Path::new(&out)
+            .join("runs/lora/1/train/checkpoint")
+            .is_dir()
+    );
+}
