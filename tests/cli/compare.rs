@@ -181,7 +181,7 @@ fn settings_that_are_wrong_are_refused_before_anything_runs() {
         (
             "lora_dim =",
             "lora_dm =",
-            "line 22: `lora_dm` is not a setting; near names: lora_dim",
+            "line 23: `lora_dm` is not a setting; near names: lora_dim",
         ),
         (
             "\"lora\"",

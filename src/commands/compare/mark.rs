@@ -12,7 +12,7 @@ use crate::commands::error::Result;
 /// The state of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Progress {
+pub enum State {
     /// It was begun.
     Begun,
     /// Its outputs are whole.
@@ -27,7 +27,7 @@ pub struct Mark {
     /// Of everything that decides its outputs.
     pub digest: String,
     /// How far it is.
-    pub state: Progress,
+    pub state: State,
     /// Duration of the attempt that ended it.
     #[serde(default)]
     pub seconds: f64,
@@ -44,7 +44,7 @@ impl Mark {
     pub fn begun(digest: &str) -> Self {
         Self {
             digest: digest.to_string(),
-            state: Progress::Begun,
+            state: State::Begun,
             seconds: 0.0,
             peak_bytes: None,
             error: Vec::new(),

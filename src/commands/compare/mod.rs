@@ -16,7 +16,7 @@ use glmtune_eval::comparison::{
     Inputs, MethodInput, Outcome, Results, RunInput, State, markdown, page, results,
 };
 use glmtune_eval::predictions;
-use glmtune_model::checkpoint::{AtomicFile, DirLock};
+use glmtune_model::checkpoint::{AtomicFile, WriteLock};
 
 use self::config::{Config, MethodConfig};
 use self::folders::RunFolder;
@@ -35,7 +35,7 @@ pub fn run(args: &CompareArgs) -> Result<()> {
     let out = std::path::absolute(&args.output_dir).map_err(failed)?;
     stages::check(&config, &out)?;
     fs::create_dir_all(&out).map_err(failed)?;
-    let _lock = DirLock::acquire(&out)?;
+    let _lock = WriteLock::of_directory(&out)?;
     tidy(&out);
     on_interrupts(
         || note("stopping; what is done stays, once more to stop at once"),

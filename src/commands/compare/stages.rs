@@ -240,7 +240,7 @@ impl<'a> Stages<'a> {
             .is_some_and(|mark| mark.digest == stage.digest);
         if let Some(mark) = found
             .clone()
-            .filter(|mark| is_same && mark.state == mark::Progress::Done)
+            .filter(|mark| is_same && mark.state == mark::State::Done)
         {
             self.progress.end(stage.name, Some(mark.seconds));
             return Ok(StageEnd::Done);
@@ -293,8 +293,8 @@ impl<'a> Stages<'a> {
         }
         let mark = Mark {
             state: match ended.succeeded {
-                true => mark::Progress::Done,
-                false => mark::Progress::Failed,
+                true => mark::State::Done,
+                false => mark::State::Failed,
             },
             seconds: ended.seconds,
             peak_bytes: ended.peak_bytes,

@@ -97,9 +97,13 @@ impl Steps {
                 continue;
             };
             let loss = row["loss"].as_f64().map(|loss| (step, loss));
-            if row["split"] == "eval" {
-                steps.validation.extend(loss);
-                continue;
+            match row["split"].as_str() {
+                Some("eval") => {
+                    steps.validation.extend(loss);
+                    continue;
+                }
+                Some("train") | None => {}
+                Some(_) => continue,
             }
             steps.losses.extend(loss);
             steps.last = steps.last.max(step);
@@ -131,7 +135,8 @@ mod tests {
     #[test]
     fn steps_and_validations_are_told_apart() {
         let text = "{\"step\": 1, \"loss\": 2.0, \"tokens\": 5, \"seconds\": 0.5, \"memory_bytes\": 7}\n\
-                    {\"step\": 1, \"split\": \"eval\", \"loss\": 1.5}\ntorn\n\
+                    {\"step\": 1, \"split\": \"eval\", \"loss\": 1.5}\n\
+                    {\"step\": 0, \"split\": \"general\", \"loss\": 9}\ntorn\n\
                     {\"step\": 2, \"loss\": null, \"tokens\": 5, \"seconds\": 0.5, \"memory_bytes\": 6}\n";
         let steps = Steps::of(text);
         assert_eq!(
