@@ -256,9 +256,9 @@ impl AdapterSettings {
 #[derive(Debug)]
 pub enum AdapterDir {
     /// As PEFT writes LoRA.
-    Lora(LoraAdapter),
+    Lora(Box<LoraAdapter>),
     /// As the official scripts write a prefix.
-    Prefix(PrefixAdapter),
+    Prefix(Box<PrefixAdapter>),
 }
 
 impl Deref for AdapterDir {
@@ -266,8 +266,8 @@ impl Deref for AdapterDir {
 
     fn deref(&self) -> &Self::Target {
         match self {
-            Self::Lora(adapter) => adapter,
-            Self::Prefix(adapter) => adapter,
+            Self::Lora(adapter) => adapter.as_ref(),
+            Self::Prefix(adapter) => adapter.as_ref(),
         }
     }
 }
@@ -279,8 +279,8 @@ impl AdapterDir {
     /// As [`AdapterKind::detect`], or if the adapter is damaged.
     pub fn open(dir: &Path) -> Result<Self> {
         Ok(match AdapterKind::detect(dir)? {
-            AdapterKind::Lora => Self::Lora(LoraAdapter::open(dir)?),
-            AdapterKind::Prefix => Self::Prefix(PrefixAdapter::open(dir)?),
+            AdapterKind::Lora => Self::Lora(Box::new(LoraAdapter::open(dir)?)),
+            AdapterKind::Prefix => Self::Prefix(Box::new(PrefixAdapter::open(dir)?)),
         })
     }
 

@@ -160,7 +160,7 @@ impl<'a> Stages<'a> {
             return Ok(StageEnd::Failed(vec![detail]));
         };
         let is_adapter = parse_train(train_args(self.config, method, seed, &folder))
-            .is_ok_and(|args| args.train_type.is_adapter());
+            .is_ok_and(|args| args.method.train_type.is_adapter());
         let model = match is_adapter {
             true => vec![
                 flag("--model-name-or-path", &self.config.base),

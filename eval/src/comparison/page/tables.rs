@@ -197,7 +197,7 @@ fn changed(course: &Course) -> Markup {
 }
 
 /// Runs in columns: what is said of each in a row.
-fn columns<'a>(results: &'a Results) -> Vec<(usize, &'a Method, &'a Run)> {
+fn columns(results: &Results) -> Vec<(usize, &Method, &Run)> {
     let methods = results.methods.iter().enumerate();
     methods
         .flat_map(|(style, method)| method.runs.iter().map(move |run| (style, method, run)))
