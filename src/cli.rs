@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use glmtune_model::presets::Preset;
 use glmtune_model::tokenizer::Mode;
 use serde::Serialize;
 
@@ -318,8 +320,8 @@ pub struct MergeArgs {
 #[derive(Debug, Clone, Args)]
 pub struct InitArgs {
     /// The sizes.
-    #[arg(long)]
-    pub preset: PresetName,
+    #[arg(long, value_parser = parse_preset())]
+    pub preset: Preset,
     /// The family, where neither preset nor tokenizer tells.
     #[arg(long, value_parser = parse_mode, value_name = "glm|glm2|glm3|glm4")]
     pub mode: Option<Mode>,
@@ -363,28 +365,11 @@ pub struct ManArgs {
     pub command: Option<String>,
 }
 
-/// Sizes of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PresetName {
-    /// A few blocks of width 64: for trying and for tests.
-    Tiny,
-    /// 40 to 60 million parameters with a published vocabulary, which --tokenizer brings.
-    Small,
-    /// 100 million parameters with ChatGLM2's vocabulary, which --tokenizer brings: for benchmarks.
-    #[value(name = "100m")]
-    Medium,
-    /// ChatGLM-6B.
-    #[value(name = "chatglm-6b")]
-    ChatGlm6b,
-    /// ChatGLM2-6B.
-    #[value(name = "chatglm2-6b")]
-    ChatGlm2_6b,
-    /// ChatGLM3-6B.
-    #[value(name = "chatglm3-6b")]
-    ChatGlm3_6b,
-    /// GLM-4-9B.
-    #[value(name = "glm-4-9b")]
-    Glm4_9b,
+/// The presets by their names, with what they are.
+fn parse_preset() -> impl TypedValueParser<Value = Preset> {
+    let named = Preset::ALL.map(|preset| PossibleValue::new(preset.name()).help(preset.title()));
+    PossibleValuesParser::new(named)
+        .try_map(|name| Preset::of_name(&name).ok_or("not one of the presets"))
 }
 
 fn mode_as_text<S: serde::Serializer>(

@@ -4,12 +4,12 @@ use std::io::{ErrorKind, IsTerminal};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::AtomicFile;
 use glmtune_model::files::{self, Limit};
 use glmtune_model::generation::{GenerationOptions, generate};
 use glmtune_model::rows::Prompting;
 use glmtune_model::tokenizer::{Message, Role, Tokenizer};
+use glmtune_model::{GlmBackend, ModelInfo};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
@@ -17,7 +17,7 @@ use super::console::{catch_interrupts, clear_interrupt, interrupted, note};
 use super::error::{Error, Result};
 use super::generate::{Speed, Stream, generation_options};
 use super::leftovers::tidy_beside;
-use super::session::{ModelInfo, Session, say_prompting, type_name};
+use super::session::{self, Session, say_prompting, type_name};
 use crate::backend::{Selected, select};
 use crate::cli::ChatArgs;
 use crate::on_backend;
@@ -34,8 +34,8 @@ A line that ends in \\ goes on in the next.";
 
 /// Runs the command.
 pub fn run(args: &ChatArgs) -> Result<()> {
-    let info = ModelInfo::new(&args.model)?;
-    let tokenizer = info.tokenizer(&args.model.model_name_or_path)?;
+    let info = session::open(&args.model)?;
+    let tokenizer = info.tokenizer()?;
     let options = chat_options(args, &info);
     options.validate()?;
     let conversation = Conversation::start(args)?;

@@ -9,19 +9,19 @@ use glmtune_model::generation::{
     Finish, GenerationOptions, Sampling, Sequence, TokenEvent, generate,
 };
 use glmtune_model::tokenizer::{Message, Role, Tokenizer};
-use glmtune_model::{GlmBackend, ModelConfig};
+use glmtune_model::{GlmBackend, ModelConfig, ModelInfo};
 use serde::Serialize;
 
 use super::console::{catch_interrupts, interrupted, json_line, note, open_input};
 use super::error::{Error, Result};
-use super::session::{ModelInfo, Session, say_prompting, type_name};
+use super::session::{self, Session, say_prompting, type_name};
 use crate::backend::{Selected, select};
 use crate::cli::{GenerateArgs, SamplingArgs};
 use crate::on_backend;
 
 /// Runs the command.
 pub fn run(args: &GenerateArgs) -> Result<()> {
-    let info = ModelInfo::new(&args.model)?;
+    let info = session::open(&args.model)?;
     let mut options = generation_options(&args.sampling, &info);
     options.num_sequences = args.num_return_sequences;
     options.validate()?;
@@ -103,7 +103,7 @@ fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {
 }
 
 fn encode_prompt(args: &GenerateArgs, info: &ModelInfo, text: String) -> Result<Vec<u32>> {
-    let tokenizer = info.tokenizer(&args.model.model_name_or_path)?;
+    let tokenizer = info.tokenizer()?;
     if args.raw {
         return Ok(tokenizer.raw_prompt(info.mode, &text)?);
     }

@@ -3,6 +3,7 @@
 use burn::tensor::DType;
 use glmtune_model::adapters::{AdapterDir, AdapterKind, AdapterMeta};
 use glmtune_model::checkpoint::{Checkpoint, TensorInfo};
+use glmtune_model::model_info::{choose_mode, noted_mode};
 use glmtune_model::parameters::{ParameterInfo, parameters};
 use glmtune_model::pretrained::holds_whole_model;
 use glmtune_model::tokenizer::{Mode, Tokenizer};
@@ -13,7 +14,6 @@ use glmtune_training::settings::{Method, TrainSettings};
 use super::error::{Error, Result};
 use super::plan::{Case, Planned};
 use super::report::Report;
-use super::session::{choose_mode, noted_mode};
 use super::train::settings_on_one_device;
 use crate::backend::AnyBackend;
 use crate::cli::{InspectArgs, PlanArgs};

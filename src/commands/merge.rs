@@ -7,13 +7,12 @@ use glmtune_model::FloatType;
 use glmtune_model::adapters::AdapterMeta;
 use glmtune_model::checkpoint::{AtomicDir, Existing, ShardPlan, parse_size};
 use glmtune_model::merge::Merge;
+use glmtune_model::model_info::{check_bases, noted_mode, require_directory, require_model};
 use glmtune_model::tokenizer::{Mode, Tokenizer};
 
-use super::base::{check_bases, require_directory, require_model};
 use super::console::{catch_interrupts, human_bytes, interrupted, note, progress_bar};
 use super::error::{Error, Result};
 use super::leftovers::tidy_beside;
-use super::session::noted_mode;
 use crate::cli::MergeArgs;
 
 /// Runs the command.
@@ -25,7 +24,8 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     }
     let output_dir = output_dir(args)?;
     let meta = result_meta(args)?;
-    check_bases(&args.model_name_or_path, &args.adapter, args.force)?;
+    let (base, adapters) = (&args.model_name_or_path, &args.adapter);
+    check_bases(base, adapters, args.force, &mut |line| note(line))?;
     let dtype = args.dtype.map(|dtype| FloatType::from(dtype).into());
     let merge = Merge::open(&args.model_name_or_path, &args.adapter, dtype)?;
     let plan = merge.plan(max_shard_size)?;

@@ -1,6 +1,5 @@
 //! The commands: each checks its flags, runs library code, and prints.
 
-mod base;
 mod chat;
 mod compare;
 mod console;
@@ -14,7 +13,6 @@ mod leftovers;
 mod merge;
 mod plan;
 mod predict;
-mod preset;
 mod report;
 mod score;
 mod session;

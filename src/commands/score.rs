@@ -7,7 +7,7 @@ use burn::tensor::DType;
 use glmtune_model::checkpoint::{self, TensorFile, TensorInfo};
 use glmtune_model::device_health::settle;
 use glmtune_model::rows::{LayoutLimits, NumberedRow, TrainingRow, lay_out, read_rows};
-use glmtune_model::{GlmBackend, ModelConfig};
+use glmtune_model::{GlmBackend, ModelConfig, ModelInfo};
 use glmtune_training::forward::{self, LossSum};
 use glmtune_training::micro_batch::MicroBatch;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::console::{catch_interrupts, interrupted, json_line, note};
 use super::error::{Error, Result};
 use super::leftovers::tidy_beside;
-use super::session::{ModelInfo, Session, type_name};
+use super::session::{self, Session, type_name};
 use crate::backend::{Selected, select};
 use crate::cli::ScoreArgs;
 use crate::on_backend;
@@ -35,7 +35,7 @@ struct Score {
 
 /// Runs the command.
 pub fn run(args: &ScoreArgs) -> Result<()> {
-    let info = ModelInfo::new(&args.model)?;
+    let info = session::open(&args.model)?;
     let rows = training_rows(args, &info)?;
     let selected = select(args.model.backend, &args.model.devices)?;
     on_backend!(&selected, |device: B| score::<B>(

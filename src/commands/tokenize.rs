@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::console::{json_line, note, open_input};
 use super::error::{Error, Result};
-use super::session::check_tokenizer;
 use crate::cli::TokenizeArgs;
 
 #[derive(Deserialize)]
@@ -70,7 +69,9 @@ fn training_rows(args: &TokenizeArgs, path: &Path, tokenizer: Option<&Tokenizer>
         .ok_or_else(|| {
             Error::Request("the model directory has no tokenizer; give --mode".to_string())
         })?;
-    check_tokenizer(&args.model_name_or_path, mode, tokenizer)?;
+    if let Some(tokenizer) = tokenizer {
+        tokenizer.check_mode(&args.model_name_or_path, mode)?;
+    }
     let limits = LayoutLimits::new(mode, args.layout.max_len, args.layout.max_src_len);
     limits.validate(mode)?;
     let rows = read_rows(path, &args.layout.format())?.rows;

@@ -2,13 +2,13 @@
 //! nothing.
 
 use burn::tensor::DType;
+use glmtune_model::ModelInfo;
 use glmtune_model::generation::GenerationOptions;
 use glmtune_model::parameters::parameters;
 use glmtune_model::{CausalLm, GlmBackend, ModelConfig};
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use crate::backend::Selected;
-use crate::commands::session::ModelInfo;
 
 /// More rows share the reading of the weights no better, and wait longer for each other.
 const MOST: usize = 32;

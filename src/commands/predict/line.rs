@@ -1,6 +1,7 @@
 //! A row with its answers, as it stands in the output.
 
 use glmtune_eval::predictions::GENERATED;
+use glmtune_model::ModelInfo;
 use glmtune_model::generation::{Answer, Sequence};
 use glmtune_model::tokenizer::{Mode, Tokenizer};
 use serde_json::Value;
@@ -10,7 +11,6 @@ use super::order::InOrder;
 use super::questions::Questions;
 use crate::commands::error::Result;
 use crate::commands::generate::ids_text;
-use crate::commands::session::ModelInfo;
 
 /// Makes lines of answers, in the order of the rows.
 pub struct Lines<'a> {

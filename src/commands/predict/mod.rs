@@ -12,13 +12,13 @@ mod settings;
 
 use std::ops::ControlFlow;
 
-use glmtune_model::GlmBackend;
 use glmtune_model::generation::{BatchEvent, Batching, GenerationOptions, generate_batches};
+use glmtune_model::{GlmBackend, ModelInfo};
 
 use super::console::{catch_interrupts, interrupted, note};
 use super::error::{Error, Result};
 use super::generate::generation_options;
-use super::session::{ModelInfo, Session, compute_type, type_name};
+use super::session::{self, Session, compute_type, type_name};
 use crate::backend::{Selected, select};
 use crate::cli::PredictArgs;
 use crate::on_backend;
@@ -37,7 +37,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
                 .to_string(),
         ));
     }
-    let info = ModelInfo::new(&args.model)?;
+    let info = session::open(&args.model)?;
     let mut options = generation_options(&args.sampling, &info);
     options.num_sequences = args.num_return_sequences;
     options.validate()?;
@@ -70,7 +70,7 @@ fn predict<B: GlmBackend>(
         ));
         return Ok(());
     }
-    let session = Session::<B>::load_in(dtype, info, &args.model, selected, device)?;
+    let session = Session::<B>::load_in(dtype, info, selected, device)?;
     let memory = Memory::of(&session.model, info, dtype, questions.longest(), options);
     settings.batch_size = match args.batch_size.or(kept_size) {
         Some(size) => size,

@@ -1,12 +1,12 @@
 //! The rows of the file, and what the model is asked by each.
 
+use glmtune_model::ModelInfo;
 use glmtune_model::rows::{LayoutLimits, Question, Row, RowFormat, RowPrompts, read_questions};
 use glmtune_model::tokenizer::PromptFormat;
 
 use crate::cli::PredictArgs;
 use crate::commands::console::note;
 use crate::commands::error::{Error, Result};
-use crate::commands::session::ModelInfo;
 
 /// The rows of a file.
 pub struct Questions {

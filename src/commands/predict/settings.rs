@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
+use glmtune_model::ModelInfo;
 use glmtune_model::adapters::AdapterKind;
 use glmtune_model::checkpoint::{AtomicFile, Fingerprint};
 use glmtune_model::files::{self, Limit};
@@ -14,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::questions::Questions;
 use crate::cli::PredictArgs;
 use crate::commands::error::Result;
-use crate::commands::session::{ModelInfo, type_name};
+use crate::commands::session::type_name;
 
 /// The settings of a prediction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -23,7 +23,7 @@ use glmtune_training::{Training, TrainingBackend};
 
 use self::request::Request;
 use super::error::{Error, Result};
-use super::session::ModelInfo;
+use super::session;
 use crate::cli::TrainArgs;
 use crate::on_devices;
 
@@ -52,7 +52,7 @@ fn run_rank(args: &TrainArgs, group: &ProcessGroup) -> Result<()> {
     if args.quick_start {
         quick_start::make(args)?;
     }
-    let info = ModelInfo::new(&args.model)?;
+    let info = session::open(&args.model)?;
     let args = &continued::resolve(args)?;
     let file = args.deepspeed_file().map(DeepSpeedConfig::read);
     let file = file.transpose()?;

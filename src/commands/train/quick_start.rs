@@ -4,20 +4,21 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
-use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::AtomicFile;
 use glmtune_model::generation::{GenerationOptions, generate};
+use glmtune_model::init::InitSettings;
+use glmtune_model::presets::Preset;
 use glmtune_model::rows::{Row, RowFormat, read_rows};
-use glmtune_model::tokenizer::{Message, Role, Tokenizer};
+use glmtune_model::tokenizer::{Message, Mode, Role, Tokenizer};
+use glmtune_model::{GlmBackend, ModelInfo};
 use glmtune_training::run::Outcome;
 
 use crate::backend::{Selected, select};
-use crate::cli::{Cli, Command, ModelArgs, TrainArgs};
+use crate::cli::{ModelArgs, TrainArgs};
 use crate::commands::console::say;
 use crate::commands::error::{Error, Result};
 use crate::commands::init;
-use crate::commands::session::{ModelInfo, Session};
+use crate::commands::session::{self, Session};
 use crate::on_backend;
 use crate::settings_file::{self, Setting};
 
@@ -66,17 +67,13 @@ pub fn make(args: &TrainArgs) -> Result<()> {
     if args.model.model_name_or_path.exists() {
         return Ok(());
     }
-    let output = args.model.model_name_or_path.as_os_str();
-    let words = [
-        "glmtune", "init", "--preset", "tiny", "--mode", "glm2", "--output",
-    ];
-    let words = words.map(std::ffi::OsString::from).into_iter();
-    let cli = Cli::try_parse_from(words.chain([output.to_os_string()]));
-    match cli.map(|cli| cli.command) {
-        Ok(Command::Init(init)) => init::run(&init),
-        Ok(_) => Ok(()),
-        Err(error) => Err(Error::Request(error.to_string())),
-    }
+    init::make(
+        &args.model.model_name_or_path,
+        &InitSettings {
+            mode: Some(Mode::Glm2),
+            ..InitSettings::new(Preset::Tiny)
+        },
+    )
 }
 
 /// Asks the trained model every question of the data set and shows what it answers.
@@ -93,7 +90,7 @@ pub fn show(args: &TrainArgs, outcome: &Outcome) -> Result<()> {
     } else {
         model.model_name_or_path.clone_from(output);
     }
-    let info = ModelInfo::new(&model)?;
+    let info = session::open(&model)?;
     let selected = select(model.backend, &model.devices)?;
     on_backend!(&selected, |device: B| ask::<B>(
         &model,
@@ -131,7 +128,7 @@ fn ask<B: GlmBackend>(
     device: &B::Device,
     rows: &Path,
 ) -> Result<()> {
-    let tokenizer = info.tokenizer(&args.model_name_or_path)?;
+    let tokenizer = info.tokenizer()?;
     let session = Session::<B>::load(info, args, selected, device)?;
     let (mut right, mut asked) = (0, 0);
     say("\nWhat the model answers now:");

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use burn::tensor::DType;
 use glmtune_model::adapters::FileFormat;
 use glmtune_model::checkpoint::parse_size;
-use glmtune_model::tokenizer::tokenizer_files;
-use glmtune_model::{FloatType, GlmBackend};
+use glmtune_model::{FloatType, GlmBackend, ModelInfo};
 use glmtune_training::TrainingRequest;
 use glmtune_training::checkpoint::Resume;
-use glmtune_training::data::{DataSettings, Dataset, prepare as prepare_rows};
+use glmtune_training::data::{Dataset, ReadOptions};
 use glmtune_training::deepspeed::DeepSpeedConfig;
 use glmtune_training::parallel::ranks::ProcessGroup;
 use glmtune_training::run::OutputSettings;
@@ -22,7 +21,6 @@ use crate::backend::{Selected, probe};
 use crate::cli::TrainArgs;
 use crate::commands::console::{progress_bar, say};
 use crate::commands::error::Result;
-use crate::commands::session::ModelInfo;
 
 /// What a training is asked to do, and where.
 pub struct Request<'a, B: GlmBackend> {
@@ -105,24 +103,18 @@ impl<B: GlmBackend> Request<'_, B> {
     pub fn rows(&self, settings: &TrainSettings) -> Result<Dataset> {
         let args = self.args;
         let bar = progress_bar("encoding rows");
-        let data = DataSettings {
-            path: &args.train_path,
-            mode: settings.mode,
+        let options = ReadOptions {
             format: args.layout.format(),
-            limits: settings.limits,
-            is_skip: settings.is_skip,
-            vocabulary: self.info.config.common().vocab_size,
             cache: (!args.no_cache && !args.dry_run)
                 .then(|| args.cache_dir.clone().or_else(default_cache))
                 .flatten(),
-            tokenizer_files: tokenizer_files(&args.model.model_name_or_path),
         };
-        let dataset = prepare_rows(&data, self.info.tokenizer.as_ref(), &|done, total| {
+        let path = &args.train_path;
+        let dataset = Dataset::read(path, self.info, settings, options, &|done, total| {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
         })?;
         bar.finish_and_clear();
-        dataset.check(&args.train_path, &|ids| self.info.config.row_fault(ids))?;
         self.say(dataset.summary().to_string().trim_end());
         Ok(dataset)
     }
@@ -148,7 +140,6 @@ impl<B: GlmBackend> Request<'_, B> {
                 },
                 with_tokenizer: args.save_tokenizer,
                 max_shard_size: parse_size(&args.max_shard_size)?,
-                prompt_text: args.layout.prompt_text.clone().unwrap_or_default(),
             },
             resume: args
                 .resume

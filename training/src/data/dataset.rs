@@ -12,16 +12,29 @@ pub struct Dataset {
     pub(super) store: TokenStore,
     pub(super) summary: Summary,
     fingerprint: String,
+    prompt_text: String,
 }
 
 impl Dataset {
-    /// TokenStore rows with what is said of them.
+    /// Stored rows with what is said of them.
     pub(super) fn new(store: TokenStore, summary: Summary) -> Self {
         Self {
             fingerprint: store.fingerprint(),
             store,
             summary,
+            prompt_text: String::new(),
         }
+    }
+
+    /// The same rows, before each of which a text stood.
+    pub(super) fn with_prompt_text(mut self, text: String) -> Self {
+        self.prompt_text = text;
+        self
+    }
+
+    /// The text that stands before every row and is to stand before every question; usually nothing.
+    pub fn prompt_text(&self) -> &str {
+        &self.prompt_text
     }
 
     /// Number of rows.

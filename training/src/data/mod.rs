@@ -4,6 +4,7 @@ mod cache;
 mod collate;
 mod dataset;
 mod prepare;
+mod read;
 mod settings;
 mod shuffle;
 mod summary;
@@ -11,7 +12,6 @@ mod token_store;
 
 pub use collate::{Batch, batches, collate};
 pub use dataset::Dataset;
-pub use prepare::prepare;
-pub use settings::DataSettings;
+pub use read::ReadOptions;
 pub use shuffle::epoch_order;
 pub use summary::Summary;

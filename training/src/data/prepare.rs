@@ -22,7 +22,7 @@ const CHUNK: usize = 4096;
 /// # Errors
 /// If a row is broken, has no target or a token outside of the vocabulary, with its line and the number of
 /// other such rows; if no row is left.
-pub fn prepare(
+pub(super) fn prepare(
     settings: &DataSettings<'_>,
     tokenizer: Option<&Tokenizer>,
     progress: &(dyn Fn(usize, usize) + Sync),

@@ -7,7 +7,7 @@ use glmtune_model::tokenizer::Mode;
 
 /// What makes up a data set.
 #[derive(Debug)]
-pub struct DataSettings<'a> {
+pub(super) struct DataSettings<'a> {
     /// The file of rows.
     pub path: &'a Path,
     /// Row format.

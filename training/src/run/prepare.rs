@@ -201,12 +201,14 @@ fn outputs<B: TrainingBackend>(
     run: RunId,
 ) -> Result<Outputs> {
     let like = &request.outputs;
+    let prompt_text = request.dataset.prompt_text();
+    let meta = meta(&request.settings, &request.base, prompt_text)?;
     Ok(Outputs {
         dir: request.output_dir.path().to_path_buf(),
         run,
         base: request.base.clone(),
         kind,
-        meta: meta(&request.settings, &request.base, &like.prompt_text)?,
+        meta,
         dtype: request.settings.dtype.into(),
         format: like.format,
         with_tokenizer: like.with_tokenizer,

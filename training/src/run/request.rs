@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use glmtune_model::GlmBackend;
 use glmtune_model::adapters::FileFormat;
 use glmtune_model::parameters::ParameterInfo;
+use glmtune_model::{GlmBackend, ModelInfo};
 
 use crate::checkpoint::Resume;
 use crate::data::Dataset;
@@ -38,17 +38,18 @@ pub struct TrainingRequest<B: GlmBackend> {
 }
 
 impl<B: GlmBackend> TrainingRequest<B> {
-    /// A training on one device, in one process, from the beginning.
+    /// A training of a model, or of the adapter that was opened with it, on one device, in one process, from the
+    /// beginning.
     pub fn new(
-        base: impl Into<PathBuf>,
+        model: &ModelInfo,
         settings: TrainSettings,
         dataset: Dataset,
         output_dir: OutputDir,
         device: B::Device,
     ) -> Self {
         Self {
-            base: base.into(),
-            adapter: None,
+            base: model.dir().to_path_buf(),
+            adapter: model.adapters().first().cloned(),
             settings,
             dataset,
             output_dir,
@@ -70,8 +71,6 @@ pub struct OutputSettings {
     pub with_tokenizer: bool,
     /// Largest file of a whole model, in bytes.
     pub max_shard_size: u64,
-    /// The text that stands before every row and is to stand before every question.
-    pub prompt_text: String,
 }
 
 impl Default for OutputSettings {
@@ -80,7 +79,6 @@ impl Default for OutputSettings {
             format: FileFormat::Safetensors,
             with_tokenizer: false,
             max_shard_size: 2_000_000_000,
-            prompt_text: String::new(),
         }
     }
 }

@@ -1,9 +1,28 @@
-//! Sizes of the models that `glmtune init` makes.
+//! Sizes of models that are made with random weights. A new one is a variant of [`Preset`] with its name, its title and
+//! its sizes.
 
-use glmtune_model::tokenizer::Mode;
 use serde_json::{Map, Value, json};
 
-use crate::cli::PresetName;
+use crate::tokenizer::Mode;
+
+/// Sizes of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// A few blocks of width 64.
+    Tiny,
+    /// 40 to 60 million parameters with a published vocabulary.
+    Small,
+    /// 100 million parameters with ChatGLM2's vocabulary.
+    Medium,
+    /// ChatGLM-6B.
+    ChatGlm6b,
+    /// ChatGLM2-6B.
+    ChatGlm2_6b,
+    /// ChatGLM3-6B.
+    ChatGlm3_6b,
+    /// GLM-4-9B.
+    Glm4_9b,
+}
 
 /// The sizes of a preset for one family, under the names of the families' configurations.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +34,53 @@ struct Sizes {
     inner: usize,
 }
 
-impl PresetName {
+impl Preset {
+    /// All of them, the smallest first.
+    pub const ALL: [Self; 7] = [
+        Self::Tiny,
+        Self::Small,
+        Self::Medium,
+        Self::ChatGlm6b,
+        Self::ChatGlm2_6b,
+        Self::ChatGlm3_6b,
+        Self::Glm4_9b,
+    ];
+
+    /// The name that users write.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tiny => "tiny",
+            Self::Small => "small",
+            Self::Medium => "100m",
+            Self::ChatGlm6b => "chatglm-6b",
+            Self::ChatGlm2_6b => "chatglm2-6b",
+            Self::ChatGlm3_6b => "chatglm3-6b",
+            Self::Glm4_9b => "glm-4-9b",
+        }
+    }
+
+    /// What it is, for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Tiny => "A few blocks of width 64: for trying and for tests",
+            Self::Small => {
+                "40 to 60 million parameters with a published vocabulary, which --tokenizer brings"
+            }
+            Self::Medium => {
+                "100 million parameters with ChatGLM2's vocabulary, which --tokenizer brings: for benchmarks"
+            }
+            Self::ChatGlm6b => "ChatGLM-6B",
+            Self::ChatGlm2_6b => "ChatGLM2-6B",
+            Self::ChatGlm3_6b => "ChatGLM3-6B",
+            Self::Glm4_9b => "GLM-4-9B",
+        }
+    }
+
+    /// The preset of a name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|preset| preset.name() == name)
+    }
+
     /// The family that the preset's name implies.
     pub fn mode(self) -> Option<Mode> {
         match self {
@@ -130,4 +195,29 @@ fn second_generation(sizes: Sizes, vocabulary: usize, mode: Mode) -> Value {
         config["num_hidden_layers"] = json!(sizes.layers);
     }
     config
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::ModelConfig;
+
+    #[test]
+    fn every_preset_is_a_configuration_and_has_a_name() {
+        for preset in Preset::ALL {
+            assert_eq!(Preset::of_name(preset.name()), Some(preset));
+            for mode in preset.mode().map_or(Mode::ALL.to_vec(), |mode| vec![mode]) {
+                let mut config = preset.config(mode, Preset::published_vocabulary(mode));
+                for key in ["pad", "bos", "eos", "mask", "gmask"] {
+                    config.insert(format!("{key}_token_id"), json!(1));
+                }
+                let text = Value::Object(config).to_string();
+                let config = ModelConfig::from_json(&text, Path::new("config.json")).unwrap();
+                assert_eq!(config.common().num_layers, preset.sizes(mode).layers);
+            }
+        }
+    }
 }

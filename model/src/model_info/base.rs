@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use glmtune_model::adapters::{AdapterDir, AdapterKind, AdapterMeta};
-use glmtune_model::checkpoint::{Fingerprint, Likeness};
-use glmtune_model::pretrained::holds_whole_model;
-
-use super::console::note;
-use super::error::{Error, Result};
+use super::Note;
+use crate::adapters::{AdapterDir, AdapterKind, AdapterMeta};
+use crate::checkpoint::{Fingerprint, Likeness};
+use crate::error::{Error, Result};
+use crate::pretrained::holds_whole_model;
 
 /// Refuses a path that is not a directory.
+///
+/// # Errors
+/// [`Error::Request`] with the path.
 pub fn require_directory(dir: &Path) -> Result<()> {
     match dir.is_dir() {
         true => Ok(()),
@@ -21,6 +23,9 @@ pub fn require_directory(dir: &Path) -> Result<()> {
 }
 
 /// Refuses a path that is not a directory, and the directory of an adapter in place of a model's.
+///
+/// # Errors
+/// [`Error::Request`] with what would be right.
 pub fn require_model(dir: &Path) -> Result<()> {
     require_directory(dir)?;
     let Ok(kind) = AdapterKind::detect(dir) else {
@@ -41,11 +46,11 @@ pub fn require_model(dir: &Path) -> Result<()> {
 }
 
 /// Checks that the adapters were trained on these weights, as far as they say on which; the path of the base
-/// says nothing of its weights, and neither does another program's adapter.
+/// says nothing of its weights, and neither does another program's adapter. `note` gets what is no fault.
 ///
 /// # Errors
 /// If one was trained on others, unless `force` is given.
-pub fn check_bases(base: &Path, adapters: &[PathBuf], force: bool) -> Result<()> {
+pub fn check_bases(base: &Path, adapters: &[PathBuf], force: bool, note: Note<'_>) -> Result<()> {
     let mut found = None;
     for adapter in adapters {
         let meta = AdapterMeta::read(adapter)?.unwrap_or_default();
@@ -58,11 +63,11 @@ pub fn check_bases(base: &Path, adapters: &[PathBuf], force: bool) -> Result<()>
         };
         match noted.compare(found) {
             Likeness::Same => tell_other_path(base, adapter, &meta),
-            Likeness::OtherConfig(what) => note(format!(
+            Likeness::OtherConfig(what) => note(&format!(
                 "warning: {}: trained on these weights with another config.json: {what}",
                 adapter.display()
             )),
-            Likeness::OtherWeights if force => note(format!(
+            Likeness::OtherWeights if force => note(&format!(
                 "warning: {}: trained on other weights than those of {} (--force)",
                 adapter.display(),
                 base.display()
