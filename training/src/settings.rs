@@ -396,3 +396,48 @@ fn not_negative(name: &str, value: f64) -> Option<String> {
     let valid = value >= 0.0 && value.is_finite();
     (!valid).then(|| format!("{name} is {value}, must be 0 or more"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_and_processes_decide_what_follows_from_them() {
+        let lora = TrainSettings::new(Mode::Glm2, Method::lora(8));
+        assert_eq!(lora.clone().resolved(1, 1), lora);
+        let several = lora.clone().resolved(3, 2);
+        assert_eq!(
+            (several.data_parallel, several.offload_optimizer),
+            (6, true)
+        );
+        let pipeline = TrainSettings {
+            pipeline_stages: 3,
+            ..lora.clone()
+        };
+        assert_eq!(pipeline.resolved(3, 2).data_parallel, 2);
+        let half = TrainSettings {
+            dtype: FloatType::F16,
+            ..lora.clone()
+        };
+        assert!(half.resolved(1, 1).loss_scale.is_some());
+        let offloaded = |method| TrainSettings {
+            offload_param: true,
+            ..TrainSettings::new(Mode::Glm2, method)
+        };
+        assert!(!offloaded(Method::lora(8)).resolved(1, 1).offload_optimizer);
+        let all = offloaded(Method::All).resolved(1, 1);
+        assert!(all.offload_optimizer && all.recomputes());
+        // Once more changes nothing.
+        assert_eq!(all.clone().resolved(1, 1), all);
+    }
+
+    #[test]
+    fn a_pipeline_has_a_device_for_each_stage_or_one() {
+        for (stages, devices) in [(1, 1), (1, 4), (3, 1), (3, 3)] {
+            assert!(check_stages(stages, devices).is_ok());
+        }
+        for (stages, devices) in [(0, 1), (3, 2)] {
+            assert!(check_stages(stages, devices).is_err());
+        }
+    }
+}

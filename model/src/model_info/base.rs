@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Note;
+use super::note::Note;
 use crate::adapters::{AdapterDir, AdapterKind, AdapterMeta};
 use crate::checkpoint::{Fingerprint, Likeness};
 use crate::error::{Error, Result};

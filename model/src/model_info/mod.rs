@@ -3,9 +3,11 @@
 
 mod base;
 mod mode;
+mod note;
 
 pub use base::{check_bases, require_directory, require_model};
 pub use mode::{choose_mode, noted_mode};
+pub use note::Note;
 
 use std::path::{Path, PathBuf};
 
@@ -19,9 +21,6 @@ use crate::float_type::FloatType;
 use crate::pretrained::{LoadProgress, Pretrained};
 use crate::rows::Prompting;
 use crate::tokenizer::{Mode, PromptFormat, Tokenizer};
-
-/// Gets what is worth a line and is no fault.
-pub type Note<'a> = &'a mut dyn FnMut(&str);
 
 /// A model directory, and what is to go on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Note;
+use super::note::Note;
 use crate::adapters::AdapterMeta;
 use crate::config::{ChatGlm2Config, ModelConfig};
 use crate::error::{Error, Result};

@@ -115,3 +115,37 @@ pub fn unmet(file: &DeepSpeedConfig, dtype: FloatType, devices: usize) -> Vec<St
     lines.extend(file.notes.iter().cloned());
     lines
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::Parser;
+    use glmtune_training::settings::Method;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn args(more: &str) -> TrainArgs {
+        let line =
+            format!("glmtune train --model-name-or-path M --train-path r --output-dir o {more}");
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let Command::Train(args) = cli.command else {
+            unreachable!("the line is of train");
+        };
+        *args
+    }
+
+    #[test]
+    fn a_library_user_has_the_defaults_of_the_command_line() {
+        for mode in Mode::ALL {
+            for (flags, method) in [
+                ("", Method::lora(8)),
+                ("--train-type ptuning", Method::ptuning(16)),
+                ("--train-type all", Method::All),
+            ] {
+                let found = settings(&args(flags), None, mode, FloatType::F32);
+                assert_eq!(found.unwrap(), TrainSettings::new(mode, method));
+            }
+        }
+    }
+}
