@@ -14,11 +14,13 @@ use crate::backend::BackendChoice;
 mod compare;
 mod eval;
 mod method;
+mod parse_bool;
 mod plan;
 mod predict;
 mod rows;
 mod tips;
 mod train;
+mod validation;
 
 pub use compare::CompareArgs;
 pub use eval::{EvalArgs, TaskChoice};
@@ -28,6 +30,7 @@ pub use predict::PredictArgs;
 pub use rows::{LayoutArgs, PromptArgs};
 pub use tips::parse;
 pub use train::{NanPolicy, TrainArgs};
+pub use validation::MetricChoice;
 
 /// Fine-tune, merge, generate from and chat with the ChatGLM family.
 #[derive(Debug, Parser)]

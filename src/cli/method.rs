@@ -9,7 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::train::parse_bool;
+use super::parse_bool::parse_bool;
 
 /// What is trained, and how.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use super::TrainArgs;
 /// written.
 const NOT_NEEDED: [&str; 3] = ["model_name_or_path", "train_path", "output_dir"];
 /// What has no bearing on a plan; accepted, so that a command line of `train` can be taken as it is.
-const NO_BEARING: [&str; 11] = [
+const NO_BEARING: [&str; 22] = [
     "resume",
     "dry_run",
     "quick_start",
@@ -23,6 +23,17 @@ const NO_BEARING: [&str; 11] = [
     "no_dashboard",
     "cache_dir",
     "no_cache",
+    "eval_path",
+    "val_size",
+    "eval_steps",
+    "eval_batch_size",
+    "eval_task",
+    "eval_rows",
+    "load_best_model_at_end",
+    "metric_for_best_model",
+    "early_stopping_patience",
+    "early_stopping_threshold",
+    "general_path",
 ];
 
 /// A training whose memory is to be known before it is started.

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::parse_bool::parse_bool;
+use super::validation::ValidationArgs;
 use super::{LayoutArgs, MethodArgs, ModelArgs};
 
 /// `glmtune train`.
@@ -141,6 +143,11 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Schedule")]
     pub offload_param: bool,
 
+    /// Validation.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub validation: ValidationArgs,
+
     /// Steps between two lines of progress.
     #[arg(
         long,
@@ -214,13 +221,4 @@ pub enum NanPolicy {
     Skip,
     /// The run ends.
     Stop,
-}
-
-/// Python's and everybody else's spelling.
-pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
-    match text {
-        "true" | "True" | "1" => Ok(true),
-        "false" | "False" | "0" => Ok(false),
-        _ => Err("expected true or false".to_string()),
-    }
 }

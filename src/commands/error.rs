@@ -1,6 +1,7 @@
 //! What a command can fail with, and the exit status that follows.
 
 use std::io;
+use std::path::Path;
 
 /// Result of a command.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -32,6 +33,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Something is wrong with the row of a line.
+    pub fn row(path: &Path, line: usize, detail: impl Into<String>) -> Self {
+        Self::Model(glmtune_model::Error::Row {
+            path: path.to_path_buf(),
+            line,
+            detail: detail.into(),
+            others: 0,
+        })
+    }
+
     /// 2 if the request itself was wrong, 1 if it failed while running.
     pub fn exit_status(&self) -> u8 {
         let is_request = match self {

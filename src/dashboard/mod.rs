@@ -20,7 +20,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use glmtune_training::observer::{Event, Observer, Request, RunDescription, StopSignal};
-use glmtune_training::report::{StepRecord, clock};
+use glmtune_training::report::{History, clock};
 use ratatui::crossterm::event;
 
 use crate::print::{self, Stream};
@@ -78,14 +78,14 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
-    /// Takes the terminal for a run; `history` are the steps before a resume. Keys make requests by `stop`,
+    /// Takes the terminal for a run; `history` is what came before a resume. Keys make requests by `stop`,
     /// and Ctrl-C calls `interrupt`.
     ///
     /// # Errors
     /// If the terminal does not do what a dashboard needs; it is then as it was.
     pub fn open(
         run: RunDescription,
-        history: &[StepRecord],
+        history: &History,
         stop: StopSignal,
         interrupt: Arc<dyn Fn() + Send + Sync>,
     ) -> io::Result<Self> {
@@ -137,6 +137,7 @@ impl Observer for Dashboard {
         self.shared.state().notice(event, elapsed);
         match event {
             Event::Note(text) => self.shared.keep(Stream::Out, text),
+            Event::Evaluated(record) => self.shared.keep(Stream::Out, &record.line()),
             Event::Saved(_, path) => {
                 let text = format!("saved {}", path.display());
                 self.shared.keep(Stream::Out, &text);

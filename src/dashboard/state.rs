@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
 
-use glmtune_training::observer::{Event, Request, RunDescription, Split};
-use glmtune_training::report::StepRecord;
+use glmtune_training::observer::{Event, Request, RunDescription};
+use glmtune_training::report::{EvalRecord, History, StepRecord};
 
 use super::series::Series;
 
@@ -40,6 +40,8 @@ pub struct State {
     pub loss: Series,
     /// Loss on the rows that are held out; empty without such.
     pub eval_loss: Series,
+    /// The last validation.
+    pub validation: Option<EvalRecord>,
     /// Learning rate.
     pub rate: Series,
     /// Norm of the gradients.
@@ -63,13 +65,14 @@ pub struct State {
 }
 
 impl State {
-    /// The state of a run that is about to start; `history` are the steps before a resume.
-    pub fn new(run: RunDescription, history: &[StepRecord]) -> Self {
+    /// The state of a run that is about to start; `history` is what came before a resume.
+    pub fn new(run: RunDescription, history: &History) -> Self {
         let span = (run.total_steps as f64 * SPAN_SHARE).clamp(LEAST_SPAN, GREATEST_SPAN);
         let mut state = Self {
             last: None,
             loss: Series::new(span),
             eval_loss: Series::new(1.0),
+            validation: None,
             rate: Series::new(1.0),
             norm: Series::new(span),
             speed: Series::new(span),
@@ -82,7 +85,9 @@ impl State {
             last_step_at: Duration::ZERO,
             run,
         };
-        history.iter().for_each(|record| state.add(record));
+        history.steps.iter().for_each(|record| state.add(record));
+        let validations = history.validations.iter();
+        validations.for_each(|record| state.add_validation(record));
         state
     }
 
@@ -91,17 +96,20 @@ impl State {
         self.elapsed = elapsed;
         match event {
             Event::Started(run) => self.run = (*run).clone(),
-            Event::Step(Split::Train, record) => {
+            Event::Step(record) => {
                 self.add(record);
                 self.measure_pace(record);
             }
-            Event::Step(Split::Eval, record) => self.eval_loss.push(record.step, record.loss),
+            Event::Evaluated(record) => {
+                self.note(&record.line());
+                self.add_validation(record);
+            }
             Event::Note(text) => self.note(text),
             Event::Saved(step, path) => {
                 self.note(&format!("saved {}", path.display()));
                 self.saved = Some((*step, name(path)));
             }
-            Event::EpochEnd(_) | Event::Finished(_) => {}
+            Event::Ability(_) | Event::EpochEnd(_) | Event::Finished(_) => {}
         }
     }
 
@@ -126,6 +134,11 @@ impl State {
         self.norm.push(record.step, record.grad_norm);
         self.speed.push(record.step, record.speed());
         self.last = Some(*record);
+    }
+
+    fn add_validation(&mut self, record: &EvalRecord) {
+        self.eval_loss.push(record.step, record.loss);
+        self.validation = Some(record.clone());
     }
 
     fn measure_pace(&mut self, record: &StepRecord) {
@@ -218,11 +231,11 @@ pub mod tests {
             epochs: 4,
             done_steps: 0,
         };
-        let mut state = State::new(run, &[]);
+        let mut state = State::new(run, &History::default());
         for step in 1..=steps {
             let record = record(step);
             let time = Duration::from_millis(500 * step);
-            state.notice(&Event::Step(Split::Train, &record), time);
+            state.notice(&Event::Step(&record), time);
             if step % 100 == 0 {
                 let path = PathBuf::from(format!("out/first-run/epoch-1-step-{step}"));
                 state.notice(&Event::Saved(step, &path), time);
@@ -258,15 +271,23 @@ pub mod tests {
 
     #[test]
     fn history_is_taken_up_after_a_resume() {
-        let records: Vec<StepRecord> = (1..=50).map(record).collect();
+        let history = History {
+            steps: (1..=50).map(record).collect(),
+            validations: vec![EvalRecord {
+                step: 40,
+                loss: 0.5,
+                ..EvalRecord::default()
+            }],
+        };
         let mut run = state(0).run;
         run.done_steps = 50;
-        let mut state = State::new(run, &records);
+        let mut state = State::new(run, &history);
         assert_eq!((state.step(), state.unsaved_steps()), (50, 0));
         assert_eq!(state.loss.stretches().len(), 50);
+        assert_eq!(state.eval_loss.smooth(), Some(0.5));
         assert_eq!(state.left(), None);
         let next = record(51);
-        state.notice(&Event::Step(Split::Train, &next), Duration::from_secs(9));
+        state.notice(&Event::Step(&next), Duration::from_secs(9));
         assert_eq!((state.step(), state.unsaved_steps()), (51, 1));
         assert!(state.left().is_some_and(|left| left < 349.0 * 0.5 + 1e-6));
     }

@@ -182,6 +182,9 @@ fn numbers(state: &State) -> Vec<(&'static str, String)> {
     if let Some(loss) = state.eval_loss.smooth() {
         numbers.push(("held out", short(loss)));
     }
+    if let Some(score) = state.validation.as_ref().and_then(|last| last.score) {
+        numbers.push(("score", short(score)));
+    }
     numbers.extend([
         ("learning rate", known(rate(last.lr))),
         ("grad norm", known(short(last.grad_norm))),
@@ -330,8 +333,8 @@ fn draw_question(frame: &mut Frame<'_>, area: Rect, state: &State, palette: Pale
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use glmtune_training::observer::{Event, Split};
-    use glmtune_training::report::StepRecord;
+    use glmtune_training::observer::Event;
+    use glmtune_training::report::{EvalRecord, StepRecord};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
@@ -437,12 +440,19 @@ mod tests {
     #[test]
     fn a_held_out_split_joins_the_curve() {
         let mut state = state(100);
-        let at = StepRecord {
+        let at = EvalRecord {
+            step: 100,
             loss: 0.5,
-            ..record(100)
+            score: Some(0.75),
+            score_name: Some("f1".to_string()),
+            ..EvalRecord::default()
         };
-        state.notice(&Event::Step(Split::Eval, &at), state.elapsed());
-        shows(&screen(&state, 100, 30), &["held out", "0.5000"]);
+        state.notice(&Event::Evaluated(&at), state.elapsed());
+        let screen = screen(&state, 100, 30);
+        shows(
+            &screen,
+            &["held out", "0.5000", "score", "0.7500", "eval at step 100"],
+        );
     }
 
     #[test]
@@ -456,7 +466,7 @@ mod tests {
                 lr: loss,
                 ..record(step)
             };
-            odd.notice(&Event::Step(Split::Train, &at), odd.elapsed());
+            odd.notice(&Event::Step(&at), odd.elapsed());
         }
         let mut asking = state(130);
         asking.mode = Mode::Asking;

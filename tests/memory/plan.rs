@@ -143,7 +143,7 @@ impl Case {
             limit: None,
         };
         let weights = Weights::new(&model, optimizer.as_ref());
-        outputs.save(1, 2, &weights).unwrap();
+        outputs.save(1, 2, None, &weights).unwrap();
     }
 }
 

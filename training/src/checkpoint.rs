@@ -137,7 +137,8 @@ impl Checkpoints {
         AtomicFile::write(&path, text.as_bytes())?;
         dir.commit()?;
         tracing::info!("checkpoint: {}", target.display());
-        self.remove_old(progress.step)
+        let best = progress.validation.and_then(|standing| standing.best);
+        self.remove_old(progress.step, best.map(|best| best.step))
     }
 
     /// Moves away what stands in the place of the run's checkpoints and is not its own.
@@ -159,13 +160,15 @@ impl Checkpoints {
     }
 
     /// Checkpoints of later steps belong to a trajectory that was left when the run went on from an earlier one.
-    fn remove_old(&self, last: u64) -> Result<()> {
+    /// That of the best validation stays, however old.
+    fn remove_old(&self, last: u64, best: Option<u64>) -> Result<()> {
         let (mut kept, later): (Vec<u64>, Vec<u64>) = Self::steps(&self.output_dir)
             .into_iter()
             .filter(|&step| self.wrote(&self.folder.join(step_name(step))))
             .partition(|&step| step <= last);
         let old = kept.len().saturating_sub(KEPT);
-        for step in kept.drain(..old).chain(later) {
+        let removed = kept.drain(..old).chain(later);
+        for step in removed.filter(|&step| Some(step) != best) {
             let dir = self.folder.join(step_name(step));
             fs::remove_dir_all(&dir).map_err(|error| glmtune_model::Error::io(&dir, error))?;
         }

@@ -26,6 +26,10 @@ pub enum Error {
     )]
     NotFinite(String),
 
+    /// Answers of the model cannot be scored.
+    #[error("scoring the model's answers: {0}")]
+    Scoring(String),
+
     /// A stage of a pipeline ended, and with it the others.
     #[error("a stage of the pipeline broke down")]
     PipelineBroken,
@@ -53,6 +57,7 @@ impl Error {
             Self::Request(_) => true,
             Self::NotFinite(_)
             | Self::NoGradient(_)
+            | Self::Scoring(_)
             | Self::PipelineBroken
             | Self::NotOffloaded(_)
             | Self::Device(_) => false,

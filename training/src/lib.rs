@@ -31,6 +31,7 @@ pub mod schedule;
 pub mod settings;
 mod tensors;
 mod threads;
+pub mod validation;
 pub mod weights;
 pub mod window;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::report::StepRecord;
+use crate::report::{AbilityRecord, EvalRecord, StepRecord};
 use crate::run::Outcome;
 
 /// What a run is called where it is shown.
@@ -40,32 +40,17 @@ pub struct RunDescription {
     pub done_steps: u64,
 }
 
-/// The rows that a record is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Split {
-    /// Those that are trained on.
-    Train,
-    /// Those that are held out.
-    Eval,
-}
-
-impl Split {
-    /// Its name in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Eval => "eval",
-        }
-    }
-}
-
 /// What happens in a training.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
     /// The first step is about to be taken.
     Started(&'a RunDescription),
     /// A step is done.
-    Step(Split, &'a StepRecord),
+    Step(&'a StepRecord),
+    /// The model was measured on the rows that are held out.
+    Evaluated(&'a EvalRecord),
+    /// What the model can do of an ability was measured.
+    Ability(&'a AbilityRecord),
     /// An epoch is done; counted from 1.
     EpochEnd(usize),
     /// Something worth a line has happened.

@@ -22,6 +22,9 @@ use crate::error::Result;
 use crate::method::OutputKind;
 use crate::weights::Weights;
 
+/// Name of the output of the best model.
+pub(crate) const BEST: &str = "best";
+
 /// Writes the outputs of a training.
 #[derive(Debug)]
 pub struct Outputs {
@@ -49,7 +52,7 @@ pub struct Outputs {
 
 impl Outputs {
     /// Writes `epoch-{epoch}-step-{step}`, the epoch counted from 1, and removes the run's outputs beyond the
-    /// limit. What stands there and is not the run's own is moved away.
+    /// limit, but for that of the step that is the best.
     ///
     /// # Errors
     /// If the disk refuses or the base's files cannot be read.
@@ -57,9 +60,31 @@ impl Outputs {
         &self,
         epoch: usize,
         step: u64,
+        best: Option<u64>,
         weights: &Weights<'_, B>,
     ) -> Result<PathBuf> {
-        let target = self.path(epoch, step);
+        let target = self.write(self.path(epoch, step), weights)?;
+        if let Some(limit) = self.limit {
+            folder::prune(&self.dir, &self.run, (step, best), limit)?;
+        }
+        Ok(target)
+    }
+
+    /// Writes the output of the best model.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub(crate) fn save_best<B: GlmBackend>(&self, weights: &Weights<'_, B>) -> Result<PathBuf> {
+        self.write(self.best_path(), weights)
+    }
+
+    /// Where the output of the best model goes.
+    pub(crate) fn best_path(&self) -> PathBuf {
+        self.dir.join(BEST)
+    }
+
+    /// Writes an output. What stands there and is not the run's own is moved away.
+    fn write<B: GlmBackend>(&self, target: PathBuf, weights: &Weights<'_, B>) -> Result<PathBuf> {
         folder::make_way(&self.dir, &target, self.run.wrote_output(&target))?;
         let dir = AtomicDir::create(&target, Existing::Replace)?;
         match &self.kind {
@@ -74,9 +99,6 @@ impl Outputs {
         meta.write(dir.path())?;
         dir.commit()?;
         tracing::info!("output: {}", target.display());
-        if let Some(limit) = self.limit {
-            folder::prune(&self.dir, &self.run, step, limit)?;
-        }
         Ok(target)
     }
 

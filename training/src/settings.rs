@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::optim::AdamWSettings;
 use crate::precision::LossScaleSettings;
 use crate::schedule::{Decay, Warmup, WarmupDecay};
+use crate::validation::{HoldOut, ValidationSettings};
 
 /// Most tokens of a row, where nothing else is asked for.
 const MAX_LEN: usize = 1024;
@@ -190,10 +191,16 @@ pub struct TrainSettings {
     pub save_model_step: Option<u64>,
     /// Outputs that are kept; older ones are removed.
     pub save_total_limit: Option<usize>,
+    /// Rows that were held out of those to train on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub val_size: Option<HoldOut>,
+    /// When the model is measured on rows that are held out, and what follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationSettings>,
 }
 
 /// Settings that a resumed run may change: they do not change the trajectory of the training.
-const FREE: [&str; 11] = [
+const FREE: [&str; 12] = [
     "data_parallel",
     "gradient_accumulation_steps",
     "gradient_checkpointing",
@@ -206,6 +213,8 @@ const FREE: [&str; 11] = [
     "save_model_step",
     "save_total_limit",
     "show_loss_step",
+    // Measuring changes nothing but the end.
+    "validation",
 ];
 
 impl TrainSettings {
@@ -243,6 +252,8 @@ impl TrainSettings {
             show_loss_step: 10,
             save_model_step: None,
             save_total_limit: None,
+            val_size: None,
+            validation: None,
         }
     }
 
@@ -301,6 +312,7 @@ impl TrainSettings {
         ];
         faults.extend(more.into_iter().flatten());
         faults.extend(self.optimizer.faults());
+        faults.extend(self.validation.iter().flat_map(ValidationSettings::faults));
         match faults.is_empty() {
             true => Ok(()),
             false => Err(Error::Request(faults.join("\n  "))),

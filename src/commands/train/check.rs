@@ -4,6 +4,7 @@ use glmtune_model::adapters::AdapterKind;
 use glmtune_training::parallel::ranks::ProcessGroup;
 use glmtune_training::settings::check_stages;
 
+use super::validation_settings;
 use crate::cli::TrainArgs;
 use crate::commands::error::{Error, Result};
 
@@ -36,6 +37,7 @@ pub fn check(args: &TrainArgs, group: &ProcessGroup) -> Result<()> {
              safetensors, which transformers and the published code load"
         )));
     }
+    validation_settings::check(args)?;
     Ok(check_stages(
         args.pipeline_stages,
         args.model.devices.len(),

@@ -34,7 +34,9 @@ pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
     let settings = request.settings()?;
     request.say_devices(&settings);
     request.probe(&settings)?;
-    let dataset = request.rows(&settings)?;
+    let rows = request.rows(&settings)?;
+    let (dataset, _) = request.validation(&settings, rows)?;
+    request.abilities(&settings)?;
     request.say(first_row(&dataset, info.tokenizer.as_ref()));
     let model = CausalLm::<AnyBackend>::uninitialized(
         &info.config,

@@ -25,6 +25,9 @@ pub fn finish(args: &TrainArgs, outcome: &Outcome, group: &ProcessGroup) -> Resu
             group.size()
         ));
     }
+    if outcome.stopped_early {
+        note("stopped early: validations have become no better");
+    }
     note(format!(
         "{} steps done; outputs in {}",
         outcome.steps,

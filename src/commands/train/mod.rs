@@ -1,5 +1,7 @@
 //! `glmtune train`: fine-tune a model on a file of rows.
 
+mod abilities;
+mod answers;
 mod check;
 mod continued;
 mod devices;
@@ -12,6 +14,8 @@ mod ranks;
 mod request;
 mod settings;
 mod settings_file;
+mod validation;
+mod validation_settings;
 mod watch;
 
 use glmtune_model::device_health;
@@ -85,8 +89,11 @@ fn train<B: TrainingBackend>(request: &Request<'_, B>, output_dir: OutputDir) ->
     request.say_devices(&settings);
     request.probe(&settings)?;
     request.say_unmet(&settings);
-    let dataset = request.rows(&settings)?;
-    let asked = request.training(&settings, dataset, output_dir)?;
+    let rows = request.rows(&settings)?;
+    let (rows, validation) = request.validation(&settings, rows)?;
+    let mut asked = request.training(&settings, rows, output_dir)?;
+    asked.validation = validation;
+    asked.abilities = request.abilities(&settings)?;
     let training = Training::prepare(asked, &mut preparation::shown(request.group))?;
     if request.group.is_first() {
         settings_file::save(request.args, &settings)?;

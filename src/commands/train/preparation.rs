@@ -43,6 +43,10 @@ fn line(part: &Preparation<'_>) -> String {
         Preparation::Loading(done, count) => format!("loading {done}/{count}"),
         Preparation::Prepared { trainable, total } => trained(trainable, *total),
         Preparation::Resumed(step) => format!("going on after step {step}"),
+        Preparation::BestForgotten => {
+            "it was validated otherwise before: which model is the best is found out anew"
+                .to_string()
+        }
     }
 }
 

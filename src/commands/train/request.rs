@@ -1,6 +1,6 @@
 //! What a training is asked to do on the command line, and what follows before a model is loaded.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
 use glmtune_model::adapters::FileFormat;
@@ -99,8 +99,15 @@ impl<B: GlmBackend> Request<'_, B> {
         }
     }
 
-    /// The rows, and a line on them.
+    /// The rows of the training, and what is worth knowing of them.
     pub fn rows(&self, settings: &TrainSettings) -> Result<Dataset> {
+        let dataset = self.dataset(&self.args.train_path, settings)?;
+        self.say(dataset.summary().to_string().trim_end());
+        Ok(dataset)
+    }
+
+    /// The rows of a file, as they are trained on.
+    pub fn dataset(&self, path: &Path, settings: &TrainSettings) -> Result<Dataset> {
         let args = self.args;
         let bar = progress_bar("encoding rows");
         let options = ReadOptions {
@@ -109,13 +116,11 @@ impl<B: GlmBackend> Request<'_, B> {
                 .then(|| args.cache_dir.clone().or_else(default_cache))
                 .flatten(),
         };
-        let path = &args.train_path;
         let dataset = Dataset::read(path, self.info, settings, options, &|done, total| {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
         })?;
         bar.finish_and_clear();
-        self.say(dataset.summary().to_string().trim_end());
         Ok(dataset)
     }
 
@@ -147,6 +152,8 @@ impl<B: GlmBackend> Request<'_, B> {
             devices: self.devices.to_vec(),
             device_names: self.selected.iter().map(ToString::to_string).collect(),
             group: self.group.clone(),
+            validation: None,
+            abilities: None,
         })
     }
 }

@@ -7,6 +7,7 @@ use glmtune_training::deepspeed::DeepSpeedConfig;
 use glmtune_training::optim::AdamWSettings;
 use glmtune_training::settings::{OnNan, TrainSettings};
 
+use super::validation_settings;
 use crate::cli::{NanPolicy, TrainArgs};
 use crate::commands::error::Result;
 
@@ -69,6 +70,8 @@ pub fn settings(
         show_loss_step: args.show_loss_step,
         save_model_step: args.save_model_step,
         save_total_limit: args.save_total_limit,
+        val_size: args.validation.val_size,
+        validation: validation_settings::settings(args),
         ..defaults
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use glmtune_training::observer::{Observers, Request, RunDescription, StopSignal};
 use glmtune_training::parallel::ranks::ProcessGroup;
-use glmtune_training::report::{CurveFile, EventLogger, Lines, MetricsFile, StepRecord};
+use glmtune_training::report::{CurveFile, EventLogger, History, Lines, MetricsFile};
 
 use crate::cli::TrainArgs;
 use crate::commands::console::{note, on_interrupts, say};
@@ -55,7 +55,7 @@ pub fn observers(
 fn dashboard(
     args: &TrainArgs,
     run: &RunDescription,
-    history: &[StepRecord],
+    history: &History,
     stop: StopSignal,
     interrupt: Arc<dyn Fn() + Send + Sync>,
 ) -> Option<Dashboard> {

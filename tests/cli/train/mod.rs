@@ -12,6 +12,7 @@ mod reference;
 mod resume;
 mod state;
 mod trajectories;
+mod validation;
 
 use std::path::{Path, PathBuf};
 

@@ -75,6 +75,10 @@ impl Case {
         args
     }
 
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
     pub fn output(&self, name: &str) -> String {
         self.dir.path().join(name).to_str().unwrap().to_string()
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::precision::LossScale;
 use crate::settings::TrainSettings;
+use crate::validation::Standing;
 
 /// How far a training has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub struct TrainingProgress {
     /// The loss scale, in half precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
+    /// What validations have shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Standing>,
 }
 
 /// How far a training can come.
@@ -108,7 +112,10 @@ impl TrainingProgress {
                 self.updates, self.step
             ));
         }
-        self.scale_fault(extent)
+        let standing = self
+            .validation
+            .and_then(|standing| standing.fault(self.step));
+        self.scale_fault(extent).or(standing)
     }
 
     fn scale_fault(&self, extent: &Extent) -> Option<String> {
@@ -130,6 +137,7 @@ impl TrainingProgress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::validation::{Best, Metric};
 
     const EXTENT: Extent = Extent {
         epochs: 2,
@@ -145,6 +153,7 @@ mod tests {
             epoch,
             micro_batch,
             loss_scale: None,
+            validation: None,
         }
     }
 
@@ -176,6 +185,31 @@ mod tests {
             ..at(0, 8, 2)
         };
         assert!(more.fault(&EXTENT).is_some());
+    }
+
+    #[test]
+    fn the_best_validation_is_of_a_step_that_was_taken() {
+        let fault = |step: u64, value: f64| {
+            let standing = Standing {
+                best: Some(Best {
+                    step,
+                    epoch: 1,
+                    value,
+                }),
+                metric: Metric::Loss,
+                rows: 7,
+                without_improvement: 0,
+            };
+            let progress = TrainingProgress {
+                validation: Some(standing),
+                ..at(0, 8, 2)
+            };
+            progress.fault(&EXTENT)
+        };
+        assert_eq!(fault(2, 0.5), None);
+        assert!(fault(3, 0.5).is_some_and(|fault| fault.contains("step 3")));
+        assert!(fault(0, 0.5).is_some());
+        assert!(fault(1, f64::NAN).is_some());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::progress::TrainingProgress;
 use crate::saving::RunId;
 
 /// Version of the layout.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// What stands in place of the digest while the digest is computed.
 const UNSIGNED: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -144,6 +144,7 @@ mod tests {
 
     use super::*;
     use crate::precision::LossScale;
+    use crate::validation::{Best, Metric, Standing};
 
     fn state(text: &str, scale: Option<f64>) -> State {
         let settings = json!({"learning_rate": 2.9999999999999997e-5, "name": text});
@@ -162,6 +163,16 @@ mod tests {
                     scale,
                     good_steps: 3,
                     tolerated: 2,
+                }),
+                validation: Some(Standing {
+                    metric: Metric::Loss,
+                    rows: u64::MAX,
+                    best: Some(Best {
+                        step: 5,
+                        epoch: 1,
+                        value: 0.1 + 0.2,
+                    }),
+                    without_improvement: 2,
                 }),
             },
             Identity {

@@ -37,6 +37,16 @@ impl Dataset {
         &self.prompt_text
     }
 
+    /// Some of the rows, in the given order. What was counted when the file was read is not theirs.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let mut store = TokenStore::default();
+        rows.iter().for_each(|&row| store.copy(&self.store, row));
+        let mut summary = Summary::default();
+        summary.measure(&store);
+        Self::new(store, summary).with_prompt_text(self.prompt_text.clone())
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.store.ends.len()

@@ -26,6 +26,15 @@ impl TokenStore {
         self.lines.push(u32::try_from(line).unwrap_or(u32::MAX));
     }
 
+    /// Appends a row of another store.
+    pub fn copy(&mut self, from: &Self, row: usize) {
+        let range = from.range(row);
+        self.ids.extend(&from.ids[range.clone()]);
+        self.labels.extend(&from.labels[range]);
+        self.ends.push(self.ids.len() as u64);
+        self.lines.push(from.lines[row]);
+    }
+
     /// Where a row's tokens are.
     pub fn range(&self, row: usize) -> std::ops::Range<usize> {
         let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);

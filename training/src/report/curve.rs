@@ -25,6 +25,7 @@ const GREATEST_SPAN: f64 = 200.0;
 const FONT: &str = "sans-serif";
 const THIN: RGBColor = RGBColor(150, 190, 225);
 const BOLD: RGBColor = RGBColor(20, 90, 160);
+const HELD_OUT: RGBColor = RGBColor(30, 130, 60);
 const RATE: RGBColor = RGBColor(190, 90, 20);
 const GRID: RGBColor = RGBColor(228, 228, 228);
 
@@ -33,13 +34,14 @@ type Line = Vec<(f64, f64)>;
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn<T> = std::result::Result<T, DrawingAreaErrorKind<io::Error>>;
 
-/// Writes the curve of `points`: steps with their loss and learning rate, in the order of training.
+/// Writes the curve of `points`: steps with their loss and learning rate, in the order of training; and of
+/// `held_out`: steps with the loss on rows that are held out.
 ///
 /// Points with a number that is not finite are left out. Where none is left, no file is written.
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write_curve(path: &Path, points: &[(u64, f32, f32)]) -> Result<()> {
+pub fn write_curve(path: &Path, points: &[(u64, f32, f32)], held_out: &[(u64, f32)]) -> Result<()> {
     let (losses, rates): (Line, Line) = points
         .iter()
         .filter(|(_, loss, rate)| loss.is_finite() && rate.is_finite())
@@ -51,30 +53,38 @@ pub fn write_curve(path: &Path, points: &[(u64, f32, f32)]) -> Result<()> {
     if losses.is_empty() {
         return Ok(());
     }
-    let picture = draw(&losses, &rates).map_err(|error| {
+    let held_out = held_out.iter().filter(|(_, loss)| loss.is_finite());
+    let held_out: Line = held_out
+        .map(|&(step, loss)| (step as f64, f64::from(loss)))
+        .collect();
+    let picture = draw(&losses, &held_out, &rates).map_err(|error| {
         let detail = format!("{}: the curve cannot be drawn: {error}", path.display());
         glmtune_model::Error::Compute(detail)
     })?;
     Ok(AtomicFile::write(path, picture.as_bytes())?)
 }
 
-fn draw(losses: &[(f64, f64)], rates: &[(f64, f64)]) -> Drawn<String> {
+fn draw(losses: &[(f64, f64)], held_out: &[(f64, f64)], rates: &[(f64, f64)]) -> Drawn<String> {
     let mut picture = String::new();
     let canvas = SVGBackend::with_string(&mut picture, SIZE).into_drawing_area();
     canvas.fill(&WHITE)?;
     let (upper, lower) = canvas.split_vertically(LOSS_HEIGHT);
-    draw_losses(&upper.titled("Loss during training", (FONT, 26))?, losses)?;
+    let titled = upper.titled("Loss during training", (FONT, 26))?;
+    draw_losses(&titled, losses, held_out)?;
     draw_rates(&lower, rates)?;
     canvas.present()?;
-    drop((canvas, upper, lower));
+    drop((canvas, upper, titled, lower));
     Ok(picture)
 }
 
-fn draw_losses(panel: &Canvas<'_>, losses: &[(f64, f64)]) -> Drawn<()> {
-    let lines = [
+fn draw_losses(panel: &Canvas<'_>, losses: &[(f64, f64)], held_out: &[(f64, f64)]) -> Drawn<()> {
+    let mut lines = vec![
         ("each step", THIN, 1, extremes(losses)),
         ("moving average", BOLD, 3, samples(&moving_average(losses))),
     ];
+    if !held_out.is_empty() {
+        lines.push(("held out", HELD_OUT, 3, extremes(held_out)));
+    }
     draw_panel(panel, ("", "loss"), plain, &lines)
 }
 
@@ -83,17 +93,18 @@ fn draw_rates(panel: &Canvas<'_>, rates: &[(f64, f64)]) -> Drawn<()> {
     draw_panel(panel, ("step", "learning rate"), scientific, &lines)
 }
 
-/// Draws lines, given as name, colour, width and points, over the axes that the first of them asks for.
+/// Draws lines, given as name, colour, width and points, over axes on which all of them have room.
 fn draw_panel(
     panel: &Canvas<'_>,
     (x_name, y_name): (&str, &str),
     label: fn(f64, f64) -> String,
     lines: &[(&str, RGBColor, u32, Line)],
 ) -> Drawn<()> {
-    let Some((_, _, _, first)) = lines.first() else {
-        return Ok(());
-    };
-    let (x_range, y_range) = (step_range(first), value_range(first));
+    let all: Line = lines
+        .iter()
+        .flat_map(|line| line.3.iter().copied())
+        .collect();
+    let (x_range, y_range) = (step_range(&all), value_range(&all));
     let (steps, height) = (x_range.end - x_range.start, y_range.end - y_range.start);
     let mut chart = ChartBuilder::on(panel)
         .margin(10)
@@ -250,7 +261,7 @@ mod tests {
     fn picture(points: &[(u64, f32, f32)]) -> Option<String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("loss.svg");
-        write_curve(&path, points).unwrap();
+        write_curve(&path, points, &[]).unwrap();
         let text = std::fs::read_to_string(path).ok()?;
         assert!(text.starts_with("<svg ") && text.trim_end().ends_with("</svg>"));
         assert!(!text.contains("NaN") && !text.contains("inf"));
@@ -284,6 +295,17 @@ mod tests {
             let line = format!("<polyline fill=\"none\" opacity=\"1\" stroke=\"{color}\"");
             assert!(text.contains(&line), "no line in {color}");
         }
+    }
+
+    #[test]
+    fn what_is_held_out_has_a_line_and_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("loss.svg");
+        let held_out = [(100, 7.5), (200, f32::NAN), (300, 9.5)];
+        write_curve(&path, &run(300), &held_out).unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains("stroke=\"#1E823C\"") && text.contains("\nheld out\n"));
+        assert!(text.contains("\n9.0\n"), "an axis up to the greatest loss");
     }
 
     #[test]

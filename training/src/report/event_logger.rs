@@ -1,12 +1,12 @@
-//! The numbers of every step as TensorBoard event files.
+//! The numbers of every step and validation as TensorBoard event files.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::StepRecord;
 use super::events::{EventWriter, keep_steps};
+use super::{AbilityRecord, EvalRecord, StepRecord};
 use crate::error::Result;
-use crate::observer::{Event, Observer, Split};
+use crate::observer::{Event, Observer};
 
 /// Folder of the event files in an output directory, as TensorBoard's own writer names it.
 const FOLDER: &str = "runs";
@@ -36,31 +36,50 @@ impl EventLogger {
         })
     }
 
-    fn write(&mut self, split: Split, record: &StepRecord) -> Result<()> {
+    fn write(&mut self, step: u64, scalars: &[(String, f64)]) -> Result<()> {
         let Some(writer) = &mut self.writer else {
             return Ok(());
         };
         let wall_time = now();
-        for (tag, value) in scalars(split, record) {
-            writer.scalar(record.step, wall_time, tag, value as f32)?;
+        for (tag, value) in scalars {
+            writer.scalar(step, wall_time, tag, *value as f32)?;
         }
         // Who watches a run wants to see its last step.
         writer.flush()
     }
 }
 
-/// The tags of a record with their values; that of the loss is the Python ancestor's.
-fn scalars(split: Split, record: &StepRecord) -> Vec<(&'static str, f64)> {
-    match split {
-        Split::Eval => vec![("eval_loss", record.loss)],
-        Split::Train => vec![
-            ("train_loss", record.loss),
-            ("lr", record.lr),
-            ("grad_norm", record.grad_norm),
-            ("tokens_per_second", record.speed()),
-            ("memory_gib", record.memory_gib()),
-        ],
-    }
+/// The tags of a step with their values; that of the loss is the Python ancestor's.
+fn of_step(record: &StepRecord) -> Vec<(String, f64)> {
+    let scalars = [
+        ("train_loss", record.loss),
+        ("lr", record.lr),
+        ("grad_norm", record.grad_norm),
+        ("tokens_per_second", record.speed()),
+        ("memory_gib", record.memory_gib()),
+    ];
+    scalars
+        .map(|(tag, value)| (tag.to_string(), value))
+        .to_vec()
+}
+
+/// The tags of a validation with their values.
+fn of_validation(record: &EvalRecord) -> Vec<(String, f64)> {
+    let mut scalars = vec![("eval_loss".to_string(), record.loss)];
+    let score = record.score.map(|score| ("eval_score".to_string(), score));
+    scalars.extend(score);
+    let all = record.scores.iter();
+    scalars.extend(all.map(|(name, score)| (format!("eval/{name}"), *score)));
+    scalars
+}
+
+/// The tags of an ability with their values.
+fn of_ability(record: &AbilityRecord) -> Vec<(String, f64)> {
+    let ability = &record.ability;
+    let mut scalars = vec![(format!("general_loss/{ability}"), record.loss)];
+    let score = record.score;
+    scalars.extend(score.map(|score| (format!("general_score/{ability}"), score)));
+    scalars
 }
 
 fn now() -> f64 {
@@ -70,10 +89,13 @@ fn now() -> f64 {
 
 impl Observer for EventLogger {
     fn notice(&mut self, event: &Event<'_>) {
-        let Event::Step(split, record) = event else {
-            return;
+        let (step, scalars) = match event {
+            Event::Step(record) => (record.step, of_step(record)),
+            Event::Evaluated(record) => (record.step, of_validation(record)),
+            Event::Ability(record) => (record.step, of_ability(record)),
+            _ => return,
         };
-        if let Err(error) = self.write(*split, record) {
+        if let Err(error) = self.write(step, &scalars) {
             // The steps are in metrics.jsonl; a training does not end for want of a picture.
             tracing::warn!("TensorBoard events are no longer written: {error}");
             self.writer = None;

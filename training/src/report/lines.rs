@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::StepRecord;
-use crate::observer::{Event, Observer, RunDescription, Split};
+use crate::observer::{Event, Observer, RunDescription};
 
 /// The finite values since the last line: a step that was left out has no gradient norm.
 #[derive(Default)]
@@ -103,10 +103,11 @@ impl<P: FnMut(&str)> Observer for Lines<P> {
     fn notice(&mut self, event: &Event<'_>) {
         match event {
             Event::Started(run) => self.run = (*run).clone(),
-            Event::Step(Split::Train, record) => self.step(record),
+            Event::Step(record) => self.step(record),
+            Event::Evaluated(record) => (self.print)(&record.line()),
             Event::Note(text) => (self.print)(text),
             Event::Saved(_, path) => (self.print)(&format!("saved {}", path.display())),
-            Event::Step(Split::Eval, _) | Event::EpochEnd(_) | Event::Finished(_) => {}
+            Event::Ability(_) | Event::EpochEnd(_) | Event::Finished(_) => {}
         }
     }
 }
@@ -138,7 +139,7 @@ mod tests {
                 loss: if step == 2 { f64::NAN } else { step as f64 },
                 ..StepRecord::default()
             };
-            lines.notice(&Event::Step(Split::Train, &record));
+            lines.notice(&Event::Step(&record));
         }
         let printed = printed.borrow();
         assert_eq!(printed.len(), 2, "{printed:?}");

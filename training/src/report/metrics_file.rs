@@ -1,4 +1,5 @@
-//! `metrics.jsonl`: one line per optimizer step, never two of one step.
+//! `metrics.jsonl`: one line per optimizer step, never two of one step; and one per validation and ability, which
+//! have a key `split`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -6,14 +7,40 @@ use std::path::{Path, PathBuf};
 
 use glmtune_model::checkpoint::AtomicFile;
 
-use super::StepRecord;
+use serde::{Deserialize, Serialize};
+
+use super::{AbilityRecord, EvalRecord, StepRecord};
 use crate::error::Result;
-use crate::observer::{Event, Observer, Split};
+use crate::observer::{Event, Observer};
 
 /// Name of the file in the output directory.
 const FILE: &str = "metrics.jsonl";
-/// More than the longest line of a step; what is longer was not written by glmtune.
-const LONGEST_LINE: u64 = 4096;
+/// More than the longest line; what is longer was not written by glmtune.
+const LONGEST_LINE: u64 = 1 << 16;
+
+/// What a training has told so far.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct History {
+    /// Its steps.
+    pub steps: Vec<StepRecord>,
+    /// Its validations.
+    pub validations: Vec<EvalRecord>,
+}
+
+/// A line that is not of a step.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "split", rename_all = "lowercase")]
+enum OfSplit<T, U> {
+    /// Of the rows that are held out.
+    Eval(T),
+    /// Of the rows that test what a model can do beside its task.
+    General(U),
+}
+
+/// As it is written.
+type Written<'a> = OfSplit<&'a EvalRecord, &'a AbilityRecord>;
+/// As it is read.
+type Known = OfSplit<EvalRecord, AbilityRecord>;
 
 /// The file, open at its end.
 ///
@@ -32,14 +59,14 @@ pub struct MetricsFile {
 
 impl MetricsFile {
     /// Opens the file of an output directory and keeps the lines up to a step: those after it are of steps
-    /// that a resumed run takes again, and a last line may be torn. Gives the steps that were kept.
+    /// that a resumed run takes again, and a last line may be torn. Gives what was kept.
     ///
     /// # Errors
     /// If the file cannot be read or written.
-    pub fn open(output_dir: &Path, kept_steps: u64) -> Result<(Self, Vec<StepRecord>)> {
+    pub fn open(output_dir: &Path, kept_steps: u64) -> Result<(Self, History)> {
         let path = output_dir.join(FILE);
         let failed = |error| glmtune_model::Error::io(&path, error);
-        let (text, records) = kept_lines(&path, kept_steps).map_err(failed)?;
+        let (text, history) = kept_lines(&path, kept_steps).map_err(failed)?;
         AtomicFile::write(&path, &text)?;
         let file = OpenOptions::new().write(true).open(&path).map_err(failed)?;
         let metrics = Self {
@@ -49,10 +76,10 @@ impl MetricsFile {
             has_warned: false,
             path: path.clone(),
         };
-        Ok((metrics, records))
+        Ok((metrics, history))
     }
 
-    fn append(&mut self, record: &StepRecord) {
+    fn append(&mut self, record: &impl Serialize) {
         match serde_json::to_vec(record) {
             Ok(line) => self.waiting.extend(line.into_iter().chain([b'\n'])),
             Err(error) => tracing::warn!("{}: {error}", self.path.display()),
@@ -90,7 +117,9 @@ impl MetricsFile {
 impl Observer for MetricsFile {
     fn notice(&mut self, event: &Event<'_>) {
         match event {
-            Event::Step(Split::Train, record) => self.append(record),
+            Event::Step(record) => self.append(record),
+            Event::Evaluated(record) => self.append(&Written::Eval(record)),
+            Event::Ability(record) => self.append(&Written::General(record)),
             Event::Finished(_) if !self.waiting.is_empty() => self.write(),
             _ => {}
         }
@@ -98,26 +127,49 @@ impl Observer for MetricsFile {
 }
 
 /// The lines up to a step, as they are and as records; none where there is no file.
-fn kept_lines(path: &Path, kept_steps: u64) -> io::Result<(Vec<u8>, Vec<StepRecord>)> {
-    let (mut text, mut records) = (Vec::new(), Vec::new());
+fn kept_lines(path: &Path, kept_steps: u64) -> io::Result<(Vec<u8>, History)> {
+    let (mut text, mut history) = (Vec::new(), History::default());
     let file = match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() => BufReader::new(File::open(path)?),
         Ok(_) => return Err(io::Error::other("is not a regular file")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((text, records)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((text, history)),
         Err(error) => return Err(error),
     };
     for line in short_lines(file) {
         let line = line?;
-        let record = serde_json::from_slice::<StepRecord>(&line);
-        let last = records.last().map_or(0, |record: &StepRecord| record.step);
-        if let Ok(record) = record
-            && (last + 1..=kept_steps).contains(&record.step)
-        {
-            records.push(record);
+        if history.take(&line, kept_steps) {
             text.extend(line);
         }
     }
-    Ok((text, records))
+    Ok((text, history))
+}
+
+impl History {
+    /// Takes in a line that is one of ours, of a step up to the last that is kept.
+    fn take(&mut self, line: &[u8], kept_steps: u64) -> bool {
+        match serde_json::from_slice::<Known>(line) {
+            Ok(Known::Eval(record)) => self.take_validation(record, kept_steps),
+            Ok(Known::General(record)) => record.step <= kept_steps,
+            Err(_) => self.take_step(line, kept_steps),
+        }
+    }
+
+    fn take_step(&mut self, line: &[u8], kept_steps: u64) -> bool {
+        let last = self.steps.last().map_or(0, |record| record.step);
+        let record = serde_json::from_slice::<StepRecord>(line).ok();
+        let record = record.filter(|record| (last + 1..=kept_steps).contains(&record.step));
+        self.steps.extend(record);
+        record.is_some()
+    }
+
+    fn take_validation(&mut self, record: EvalRecord, kept_steps: u64) -> bool {
+        let last = self.validations.last().map_or(0, |record| record.step);
+        let is_kept = (last + 1..=kept_steps).contains(&record.step);
+        if is_kept {
+            self.validations.push(record);
+        }
+        is_kept
+    }
 }
 
 /// Whole lines of a reader with their ends; what is longer than a line can be comes in pieces.
@@ -139,6 +191,7 @@ fn short_lines(mut reader: impl BufRead) -> impl Iterator<Item = io::Result<Vec<
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::report::When;
 
     fn record(step: u64) -> StepRecord {
         StepRecord {
@@ -161,8 +214,8 @@ mod tests {
         let path = folder.path().join(FILE);
         let whole = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{whole}{{\"step\": 6, \"lo")).unwrap();
-        let (mut file, records) = MetricsFile::open(folder.path(), 3).unwrap();
-        assert_eq!(records, [1, 2, 3].map(record));
+        let (mut file, history) = MetricsFile::open(folder.path(), 3).unwrap();
+        assert_eq!(history.steps, [1, 2, 3].map(record));
         file.append(&record(4));
         let expected: String = whole
             .lines()
@@ -170,6 +223,47 @@ mod tests {
             .map(|line| format!("{line}\n"))
             .collect();
         assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+    }
+
+    #[test]
+    fn validations_and_abilities_stand_between_the_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut file, _) = MetricsFile::open(folder.path(), 0).unwrap();
+        let validation = |step: u64| EvalRecord {
+            step,
+            loss: 0.5,
+            score: (step == 4).then_some(0.25),
+            ..EvalRecord::default()
+        };
+        let ability = |step: u64, when: When| AbilityRecord {
+            step,
+            when,
+            ability: "copy".to_string(),
+            loss: 1.5,
+            score: None,
+            rows: 2,
+            targets: 3,
+        };
+        file.notice(&Event::Ability(&ability(0, When::Before)));
+        for step in 1..=4 {
+            file.notice(&Event::Step(&record(step)));
+            if step % 2 == 0 {
+                file.notice(&Event::Evaluated(&validation(step)));
+            }
+        }
+        file.notice(&Event::Ability(&ability(4, When::After)));
+        let path = folder.path().join(FILE);
+        let whole = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = whole.lines().collect();
+        assert!(lines[0].starts_with(r#"{"split":"general","step":0,"when":"before""#));
+        assert!(lines[1].starts_with(r#"{"step":1,"#));
+        assert!(lines[3].starts_with(r#"{"split":"eval","step":2,"#));
+        assert_eq!(lines.len(), 8);
+        let (_, history) = MetricsFile::open(folder.path(), 3).unwrap();
+        assert_eq!(history.steps, [1, 2, 3].map(record));
+        assert_eq!(history.validations, [validation(2)]);
+        let kept: String = lines[..5].iter().map(|line| format!("{line}\n")).collect();
+        assert_eq!(fs::read_to_string(&path).unwrap(), kept);
     }
 
     #[test]
@@ -184,11 +278,11 @@ mod tests {
             b"{\"step\": 2, \"loss\": 0.5, \"more\": []}\n{\"step\": 3}".to_vec(),
         ];
         fs::write(&path, lines.concat()).unwrap();
-        let (_, records) = MetricsFile::open(folder.path(), 9).unwrap();
-        let steps: Vec<u64> = records.iter().map(|record| record.step).collect();
+        let (_, history) = MetricsFile::open(folder.path(), 9).unwrap();
+        let steps: Vec<u64> = history.steps.iter().map(|record| record.step).collect();
         assert_eq!(steps, [1, 2]);
-        assert!(records[0].loss.is_nan());
-        assert_eq!(records[1].loss, 0.5);
+        assert!(history.steps[0].loss.is_nan());
+        assert_eq!(history.steps[1].loss, 0.5);
     }
 
     #[cfg(target_os = "linux")]
@@ -202,7 +296,7 @@ mod tests {
         file.append(&record(2));
         file.file = whole;
         file.append(&record(3));
-        let (_, records) = MetricsFile::open(folder.path(), 9).unwrap();
-        assert_eq!(records, [1, 2, 3].map(record));
+        let (_, history) = MetricsFile::open(folder.path(), 9).unwrap();
+        assert_eq!(history.steps, [1, 2, 3].map(record));
     }
 }

@@ -42,11 +42,11 @@ impl StepRecord {
     }
 }
 
-fn not_a_number() -> f64 {
+pub(super) fn not_a_number() -> f64 {
     f64::NAN
 }
 
 /// JSON has no word for what is not finite; such a number is written as null.
-fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }

@@ -17,17 +17,22 @@ use crate::weights::Weights;
 impl<B: TrainingBackend> Trainer<B> {
     /// Does what is due after the step just done, which was one of `epoch`, counted from 1.
     pub(super) fn after_step(
-        &self,
+        &mut self,
         model: &CausalLm<Autodiff<B>>,
         epoch: usize,
         saved: &mut LastSaved,
         observer: &mut dyn Observer,
     ) -> Result<Next> {
+        if self.common_request(observer.request()) == Request::Discard {
+            return Ok(Next::Stop);
+        }
+        let is_best = self.validate(model, epoch, observer)?;
+        // A validation takes its time.
         let request = self.common_request(observer.request());
         if request == Request::Discard {
             return Ok(Next::Stop);
         }
-        if self.output_is_due(epoch) {
+        if self.output_is_due(epoch) || (is_best && self.keeps_best()) {
             saved.output = Some(self.save(model, epoch, observer)?);
             saved.steps = self.progress.step;
         } else if request == Request::SaveAndStop {
@@ -58,6 +63,11 @@ impl<B: TrainingBackend> Trainer<B> {
         by_step || self.progress.epoch >= epoch || self.is_complete()
     }
 
+    /// The step of the best validation, of which nothing is removed.
+    fn best_step(&self) -> Option<u64> {
+        self.kept_best().map(|best| best.step)
+    }
+
     fn save(
         &self,
         model: &CausalLm<Autodiff<B>>,
@@ -68,7 +78,7 @@ impl<B: TrainingBackend> Trainer<B> {
         let step = self.progress.step;
         let weights = Weights::new(model, self.optimizer.as_ref());
         let path = match self.group.is_first() {
-            true => self.outputs.save(epoch, step, &weights)?,
+            true => self.outputs.save(epoch, step, self.best_step(), &weights)?,
             false => {
                 weights.hand_over()?;
                 self.outputs.path(epoch, step)

@@ -9,10 +9,12 @@ mod epochs;
 mod faults;
 mod labels;
 mod load;
+mod load_best;
 mod outcome;
 mod prepare;
 mod request;
 mod step;
+mod validate;
 
 pub use load::load;
 pub use outcome::Outcome;
@@ -30,13 +32,15 @@ use crate::checkpoint::{Checkpoints, TrainingProgress};
 use crate::data::Dataset;
 use crate::device_failure::StoppedByDevice;
 use crate::error::{Error, Result};
-use crate::observer::{Event, Observer, RunDescription, RunLabels, Split};
+use crate::observer::{Event, Observer, RunDescription, RunLabels};
 use crate::optim::Optimizer;
 use crate::optim::ops::TrainingBackend;
 use crate::parallel::pipeline::Stages;
 use crate::parallel::ranks::ProcessGroup;
+use crate::report::When;
 use crate::saving::{OutputDir, Outputs};
 use crate::settings::TrainSettings;
+use crate::validation::{Abilities, Validation};
 
 /// A training that is ready to run: a model, and what trains it.
 pub struct Training<B: GlmBackend> {
@@ -48,6 +52,10 @@ pub struct Training<B: GlmBackend> {
 struct Trainer<B: GlmBackend> {
     settings: TrainSettings,
     dataset: Dataset,
+    /// What the model is measured on while it is trained.
+    validation: Option<Validation<B>>,
+    /// What it can do beside its task.
+    abilities: Option<Abilities<B>>,
     /// The devices; the model is on the first.
     devices: Vec<B::Device>,
     /// The stages of a pipeline over these devices, where there is one.
@@ -104,13 +112,16 @@ impl<B: TrainingBackend> Trainer<B> {
         let mut saved = LastSaved::at(self.progress.step);
         let mut next = Next::GoOn;
         observer.notice(&Event::Started(&self.description()));
+        if self.progress.step == 0 {
+            self.measure_abilities(&model, When::Before, observer)?;
+        }
         while next == Next::GoOn && !self.is_complete() {
             let epoch = self.micro_batches(self.progress.epoch);
             for window in epoch.windows(self.progress.micro_batch, self.settings.window()) {
                 let record;
                 (model, record) = self.step(model, window, observer)?;
                 self.progress.advance(window.len(), epoch.len());
-                observer.notice(&Event::Step(Split::Train, &record));
+                observer.notice(&Event::Step(&record));
                 next = self.after_step(&model, record.epoch, &mut saved, observer)?;
                 if next == Next::Stop {
                     break;
@@ -120,11 +131,19 @@ impl<B: TrainingBackend> Trainer<B> {
                 observer.notice(&Event::EpochEnd(self.progress.epoch));
             }
         }
+        if self.is_complete() {
+            let best;
+            (model, best) = self.load_best(model, observer)?;
+            saved.output = best.or(saved.output);
+            self.measure_abilities(&model, When::After, observer)?;
+        }
         let outcome = Outcome {
             output: saved.output,
             steps: self.progress.step,
             saved_steps: saved.steps,
             interrupted: !self.is_complete() || saved.steps < self.progress.step,
+            stopped_early: self.is_stopped_early(),
+            best: self.progress.validation.and_then(|standing| standing.best),
         };
         observer.notice(&Event::Finished(&outcome));
         Ok((model, outcome))
@@ -133,7 +152,8 @@ impl<B: TrainingBackend> Trainer<B> {
     /// Whether every step is done that is to be.
     fn is_complete(&self) -> bool {
         let limit = self.settings.max_steps;
-        self.progress.epoch >= self.settings.num_train_epochs
+        self.is_stopped_early()
+            || self.progress.epoch >= self.settings.num_train_epochs
             || limit.is_some_and(|limit| self.progress.step >= limit)
     }
 

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use crate::validation::Best;
+
 /// How a training ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// The last output written, if any.
+    /// The last output written, if any; that of the best model, where the training ended with it.
     pub output: Option<PathBuf>,
     /// Steps done, those before a resume included.
     pub steps: u64,
@@ -13,6 +15,10 @@ pub struct Outcome {
     pub saved_steps: u64,
     /// Whether the user stopped it before its end.
     pub interrupted: bool,
+    /// Whether it ended since validations became no better.
+    pub stopped_early: bool,
+    /// The best validation.
+    pub best: Option<Best>,
 }
 
 /// Whether another step follows.

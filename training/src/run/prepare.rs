@@ -20,6 +20,7 @@ use crate::optim::{AdamW, OffloadedAdamW, Optimizer};
 use crate::parallel::pipeline::Stages;
 use crate::saving::{Outputs, RunId, output_dir};
 use crate::settings::{TrainSettings, check_stages};
+use crate::validation::{Best, Metric, Standing, Validation, ValidationSettings};
 
 /// Who shows what happens.
 type Show<'a> = &'a mut dyn FnMut(Preparation<'_>);
@@ -36,6 +37,7 @@ impl<B: TrainingBackend> Training<B> {
         let (devices, processes) = (request.devices.len(), request.group.size());
         request.settings = request.settings.resolved(devices, processes);
         request.settings.validate()?;
+        settle_validation(&mut request)?;
         check_stages(request.settings.pipeline_stages, devices)?;
         let device = request.devices.first().cloned();
         let device = device.ok_or_else(|| Error::Request("no device was given".to_string()))?;
@@ -71,6 +73,11 @@ impl<B: TrainingBackend> Training<B> {
             progress = saved.progress;
             show(Preparation::Resumed(progress.step));
         }
+        let (standing, is_new) = standing(&request, progress.validation);
+        progress.validation = standing;
+        if is_new {
+            show(Preparation::BestForgotten);
+        }
         let stages = stages(&request, &model);
         if let Some(stages) = &stages {
             model = stages.place(model, &host)?;
@@ -86,6 +93,8 @@ impl<B: TrainingBackend> Training<B> {
         let trainable = prepared.trainable.into_iter();
         let trainer = Trainer {
             dataset: request.dataset,
+            validation: request.validation,
+            abilities: request.abilities,
             devices: request.devices,
             stages,
             host,
@@ -103,6 +112,48 @@ impl<B: TrainingBackend> Training<B> {
             settings: request.settings,
         };
         Ok(Self { model, trainer })
+    }
+}
+
+/// Rows to validate on and the settings of it come together.
+fn settle_validation<B: TrainingBackend>(request: &mut TrainingRequest<B>) -> Result<()> {
+    let batch_size = request.settings.per_device_train_batch_size;
+    let refuse = |what: &str| Err(Error::Request(what.to_string()));
+    match (&request.validation, &mut request.settings.validation) {
+        (None, Some(_)) => refuse("there are settings of a validation, and no rows for it"),
+        (Some(_), settings @ None) => {
+            *settings = Some(ValidationSettings::new(batch_size));
+            Ok(())
+        }
+        (Some(Validation { scorer: None, .. }), Some(settings))
+            if settings.metric_for_best_model == Metric::Score =>
+        {
+            refuse("metric_for_best_model is score, and no answers are scored (--eval_task)")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What validations have shown so far, if there are any, and whether it was measured otherwise before, so that it
+/// does not compare. A best model that was not saved cannot be ended with.
+fn standing<B: TrainingBackend>(
+    request: &TrainingRequest<B>,
+    saved: Option<Standing>,
+) -> (Option<Standing>, bool) {
+    let (Some(validation), Some(settings)) = (&request.validation, &request.settings.validation)
+    else {
+        return (None, false);
+    };
+    let new = Standing::new(settings.metric_for_best_model, &validation.dataset);
+    let Some(saved) = saved else {
+        return (Some(new), false);
+    };
+    let steps = Checkpoints::steps(request.output_dir.path());
+    let is_saved = |best: Best| steps.contains(&best.step);
+    let is_there = !settings.load_best_model_at_end || saved.best.is_none_or(is_saved);
+    match saved.compares_with(&new) && is_there {
+        true => (Some(saved), false),
+        false => (Some(new), true),
     }
 }
 

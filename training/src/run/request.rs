@@ -11,6 +11,7 @@ use crate::data::Dataset;
 use crate::parallel::ranks::ProcessGroup;
 use crate::saving::OutputDir;
 use crate::settings::TrainSettings;
+use crate::validation::{Abilities, Validation};
 
 /// What a training is asked to do, and where.
 #[derive(Debug)]
@@ -23,6 +24,10 @@ pub struct TrainingRequest<B: GlmBackend> {
     pub settings: TrainSettings,
     /// The rows.
     pub dataset: Dataset,
+    /// Rows to measure the model on while it is trained, when [`TrainSettings::validation`] says.
+    pub validation: Option<Validation<B>>,
+    /// What the model can do beside its task: measured before the first step and after the last.
+    pub abilities: Option<Abilities<B>>,
     /// Where outputs, metrics and checkpoints go.
     pub output_dir: OutputDir,
     /// What outputs are like.
@@ -52,6 +57,8 @@ impl<B: GlmBackend> TrainingRequest<B> {
             adapter: model.adapters().first().cloned(),
             settings,
             dataset,
+            validation: None,
+            abilities: None,
             output_dir,
             outputs: OutputSettings::default(),
             resume: None,
@@ -103,4 +110,6 @@ pub enum Preparation<'a> {
     },
     /// The training goes on after so many steps.
     Resumed(u64),
+    /// It was validated otherwise before, so that the best so far does not compare.
+    BestForgotten,
 }

@@ -96,15 +96,22 @@ pub fn named_outputs(dir: &Path) -> Vec<Named> {
 }
 
 /// Removes outputs of a run beyond a number of them: those of a trajectory that was left when the run went on
-/// from an earlier step come first, then the oldest. That of `last`, the step just saved, stays.
+/// from an earlier step come first, then the oldest. That of `last`, the step just saved, stays, and so does that
+/// of `best`, the step of the best validation.
 ///
 /// # Errors
 /// If the disk refuses.
-pub(crate) fn prune(dir: &Path, run: &RunId, last: u64, limit: usize) -> Result<()> {
+pub(crate) fn prune(
+    dir: &Path,
+    run: &RunId,
+    (last, best): (u64, Option<u64>),
+    limit: usize,
+) -> Result<()> {
     let mut own = named_outputs(dir);
     own.retain(|output| run.wrote_output(&output.path));
     own.sort_by_key(|output| (output.step <= last, output.step));
     let surplus = own.len().saturating_sub(limit.max(1));
+    own.retain(|output| output.step != last && Some(output.step) != best);
     for output in own.into_iter().take(surplus) {
         fs::remove_dir_all(&output.path)
             .map_err(|error| glmtune_model::Error::io(&output.path, error))?;
@@ -204,7 +211,7 @@ mod tests {
             output(folder.path(), &output_name(1, step), Some(&run));
         }
         fs::write(folder.path().join("epoch-1-step-6"), "a file").unwrap();
-        prune(folder.path(), &run, 5, 2).unwrap();
+        prune(folder.path(), &run, (5, None), 2).unwrap();
         let kept = ["1", "2", "4", "5", "6"].map(|step| format!("epoch-1-step-{step}"));
         assert_eq!(names(folder.path()), kept);
     }
@@ -217,8 +224,29 @@ mod tests {
         for step in [4, 5, 20, 30] {
             output(folder.path(), &output_name(1, step), Some(&run));
         }
-        prune(folder.path(), &run, 5, 1).unwrap();
+        prune(folder.path(), &run, (5, None), 1).unwrap();
         assert_eq!(names(folder.path()), ["epoch-1-step-5"]);
+    }
+
+    #[test]
+    fn the_best_is_never_pruned() {
+        for (limit, kept) in [
+            (1, vec!["2", "5"]),
+            (2, vec!["2", "5"]),
+            (3, vec!["2", "4", "5"]),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let run = RunId::new();
+            for step in 1..=5 {
+                output(folder.path(), &output_name(1, step), Some(&run));
+            }
+            prune(folder.path(), &run, (5, Some(2)), limit).unwrap();
+            let kept: Vec<_> = kept
+                .iter()
+                .map(|step| format!("epoch-1-step-{step}"))
+                .collect();
+            assert_eq!(names(folder.path()), kept);
+        }
     }
 
     #[test]
@@ -248,7 +276,7 @@ mod tests {
         std::os::unix::fs::symlink("../away", &link).unwrap();
         assert!(run.wrote_output(&real));
         assert!(!run.wrote_output(&link));
-        prune(&out, &run, 9, 1).unwrap();
+        prune(&out, &run, (9, None), 1).unwrap();
         // A dangling link takes a number too.
         std::os::unix::fs::symlink("nothing", out.join("earlier-1")).unwrap();
         make_way(&out, &link, false).unwrap();

@@ -15,8 +15,16 @@ use crate::error::{Error, Result};
 const METRICS: &str = "metrics.jsonl";
 /// Folders that a run writes into.
 const FOLDERS: [&str; 2] = ["runs", "checkpoint"];
-/// What a run writes, beside its outputs; the settings are those of the command line.
-const FILES: [&str; 5] = [METRICS, "settings.toml", "loss.svg", FOLDERS[0], FOLDERS[1]];
+/// What a run writes, beside the outputs of its steps; the settings are those of the command line.
+const FILES: [&str; 7] = [
+    METRICS,
+    "settings.toml",
+    "loss.svg",
+    "abilities.json",
+    "best",
+    FOLDERS[0],
+    FOLDERS[1],
+];
 /// Longest path of an output directory, in bytes: the longest that systems take, less what comes inside.
 const MAX_PATH: usize = 4096 - 512;
 
