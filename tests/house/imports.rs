@@ -72,7 +72,11 @@ fn written(code: &str) -> Vec<Written> {
         let mut words = statement.split_whitespace();
         let is_passed_on =
             words.any(|word| word.starts_with("pub")) && words.any(|word| word == "use");
-        found.extend(paths.into_iter().map(|path| Written { path, is_passed_on }));
+        // `pub(in crate::adapters)` names who may see something, and imports nothing.
+        if !code[..start].ends_with("(in ") {
+            let written = paths.into_iter();
+            found.extend(written.map(|path| Written { path, is_passed_on }));
+        }
         at = (start + end).max(separator + 2);
     }
     found

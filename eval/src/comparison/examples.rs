@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use similar::{ChangeTag, TextDiff};
 
 use super::inputs::Inputs;
-use super::numbers::ScoredMethod;
 use super::results::{Example, ExampleAnswer};
+use super::scored::ScoredMethod;
 use crate::error::Result;
 use crate::predictions::{GENERATED, Prediction};
 use crate::task::Scored;

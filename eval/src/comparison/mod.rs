@@ -11,6 +11,7 @@ mod numbers;
 mod page;
 mod plot;
 mod results;
+mod scored;
 
 pub use inputs::{Inputs, MethodInput, Outcome, RunInput, Tuned};
 pub use markdown::markdown;

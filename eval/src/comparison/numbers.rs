@@ -1,10 +1,11 @@
 //! Answers to results.
 
 use super::examples::examples;
-use super::inputs::{Inputs, MethodInput, Outcome, RunInput, Tuned};
+use super::inputs::{Inputs, MethodInput, Outcome, RunInput};
 use super::results::{
     Base, Cost, Method, NamedSpread, Results, Run, SCHEMA, Spread, State, Summary,
 };
+use super::scored::{ScoredMethod, ScoredRun};
 use crate::abilities;
 use crate::bootstrap;
 use crate::error::{Error, Result};
@@ -19,19 +20,6 @@ const HEADLINES: [(&str, &str); 4] = [
     ("questions", "total"),
     ("abilities", "score"),
 ];
-
-/// A run whose answers are scored.
-pub(super) struct ScoredRun<'a> {
-    pub seed: u64,
-    pub tuned: &'a Tuned,
-    pub scored: Scored,
-}
-
-/// A method's runs that are done.
-pub(super) struct ScoredMethod<'a> {
-    pub input: &'a MethodInput,
-    pub runs: Vec<ScoredRun<'a>>,
-}
 
 /// The results of a comparison.
 ///

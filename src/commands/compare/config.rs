@@ -199,7 +199,7 @@ impl Reader<'_> {
     fn text_of(&mut self, key: &str, is_required: bool) -> Option<String> {
         match self.table.get(key) {
             Some(Value::String(text)) if !text.is_empty() => return Some(text.clone()),
-            Some(_) => self.fault(key, format!("`{key}`: expected a text")),
+            Some(_) => self.fault(key, format!("`{key}`: expected a string")),
             None if is_required => self.faults.push(format!("no `{key}`")),
             None => {}
         }

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::config::MethodConfig;
-
 /// The folder of a model's answers and of its training.
 #[derive(Debug, Clone)]
 pub struct RunFolder(PathBuf);
@@ -14,9 +12,9 @@ impl RunFolder {
         Self(out.join("base"))
     }
 
-    /// That of a run.
-    pub fn run(out: &Path, method: &MethodConfig, seed: u64) -> Self {
-        Self(out.join("runs").join(&method.folder).join(seed.to_string()))
+    /// That of a run, by the folder of its method.
+    pub fn run(out: &Path, method: &str, seed: u64) -> Self {
+        Self(out.join("runs").join(method).join(seed.to_string()))
     }
 
     /// Itself.

@@ -155,7 +155,7 @@ impl Comparison<'_> {
                 return Ok(Outcome::Failed(lines));
             }
         }
-        let folder = RunFolder::run(self.out, method, seed);
+        let folder = RunFolder::run(self.out, &method.folder, seed);
         let tuned = tuned::read(&folder, self.config.abilities.is_some())?;
         Ok(Outcome::Done(Box::new(tuned)))
     }

@@ -106,7 +106,7 @@ impl<'a> Stages<'a> {
     /// # Errors
     /// If it was interrupted, or could not be run at all.
     pub fn train(&self, method: &MethodConfig, seed: u64) -> Result<StageEnd> {
-        let folder = RunFolder::run(self.out, method, seed);
+        let folder = RunFolder::run(self.out, &method.folder, seed);
         let args = train_args(self.config, method, seed, &folder);
         self.run(Stage {
             name: TRAIN,
@@ -153,7 +153,7 @@ impl<'a> Stages<'a> {
         method: &MethodConfig,
         seed: u64,
     ) -> Result<StageEnd> {
-        let folder = RunFolder::run(self.out, method, seed);
+        let folder = RunFolder::run(self.out, &method.folder, seed);
         let Some(output) = named_outputs(&folder.training()).pop() else {
             let training = folder.training();
             let detail = format!("the training has left no model in {}", training.display());
@@ -395,7 +395,7 @@ fn parse_train(args: Vec<OsString>) -> std::result::Result<Box<TrainArgs>, Strin
         Ok(cli::Cli {
             command: Command::Train(args),
         }) => Ok(args),
-        Ok(_) => Err("is no training".to_string()),
+        Ok(_) => Err("is not a training".to_string()),
         Err(error) => Err(first_lines(&error.to_string())),
     }
 }
@@ -420,7 +420,7 @@ pub fn check(config: &Config, out: &Path) -> Result<()> {
     let mut faults = Vec::new();
     let seed = config.seeds.first().copied().unwrap_or_default();
     for method in &config.methods {
-        let folder = RunFolder::run(out, method, seed);
+        let folder = RunFolder::run(out, &method.folder, seed);
         let args = train_args(config, method, seed, &folder);
         if let Err(fault) = parse_train(args) {
             faults.push(format!("method {:?}: {fault}", method.name));

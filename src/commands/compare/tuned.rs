@@ -86,7 +86,7 @@ impl Steps {
         Ok(Self::of(&text))
     }
 
-    /// Of the lines of `metrics.jsonl`; what is no object of a step is passed over.
+    /// Of the lines of `metrics.jsonl`; what is not an object of a step is passed over.
     fn of(text: &str) -> Self {
         let mut steps = Self::default();
         for line in text.lines() {
