@@ -150,6 +150,9 @@ fn write_config(
     dir: &Path,
 ) -> Result<ModelConfig> {
     let vocabulary = match settings.tokenizer {
+        Some(_) if settings.preset == Preset::Mini => {
+            tokenizer.vocab_size().next_multiple_of(VOCABULARY_MULTIPLE)
+        }
         Some(_) => Preset::published_vocabulary(mode).max(tokenizer.vocab_size()),
         None if settings.preset.is_published() => Preset::published_vocabulary(mode),
         None => tokenizer.vocab_size().next_multiple_of(VOCABULARY_MULTIPLE),

@@ -10,6 +10,8 @@ use crate::tokenizer::Mode;
 pub enum Preset {
     /// A few blocks of width 64.
     Tiny,
+    /// 1.4 million parameters with a vocabulary of 2,500.
+    Mini,
     /// 40 to 60 million parameters with a published vocabulary.
     Small,
     /// 100 million parameters with ChatGLM2's vocabulary.
@@ -36,8 +38,9 @@ struct Sizes {
 
 impl Preset {
     /// All of them, the smallest first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Tiny,
+        Self::Mini,
         Self::Small,
         Self::Medium,
         Self::ChatGlm6b,
@@ -50,6 +53,7 @@ impl Preset {
     pub fn name(self) -> &'static str {
         match self {
             Self::Tiny => "tiny",
+            Self::Mini => "mini",
             Self::Small => "small",
             Self::Medium => "100m",
             Self::ChatGlm6b => "chatglm-6b",
@@ -63,6 +67,9 @@ impl Preset {
     pub fn title(self) -> &'static str {
         match self {
             Self::Tiny => "A few blocks of width 64: for trying and for tests",
+            Self::Mini => {
+                "Four blocks of width 128 with the vocabulary of --tokenizer: to be trained on a CPU"
+            }
             Self::Small => {
                 "40 to 60 million parameters with a published vocabulary, which --tokenizer brings"
             }
@@ -84,7 +91,7 @@ impl Preset {
     /// The family that the preset's name implies.
     pub fn mode(self) -> Option<Mode> {
         match self {
-            Self::Tiny | Self::Small | Self::Medium => None,
+            Self::Tiny | Self::Mini | Self::Small | Self::Medium => None,
             Self::ChatGlm6b => Some(Mode::Glm),
             Self::ChatGlm2_6b => Some(Mode::Glm2),
             Self::ChatGlm3_6b => Some(Mode::Glm3),
@@ -117,6 +124,8 @@ impl Preset {
         match (self, mode) {
             (Self::Tiny, Mode::Glm) => sizes(64, 4, 4, 4, 256),
             (Self::Tiny, _) => sizes(64, 4, 4, 2, 192),
+            (Self::Mini, Mode::Glm) => sizes(128, 4, 4, 4, 512),
+            (Self::Mini, _) => sizes(128, 4, 4, 4, 320),
             // With the family's vocabulary, 40 to 60 million parameters, most of them embeddings.
             (Self::Small, Mode::Glm) => sizes(192, 8, 4, 4, 768),
             (Self::Small, Mode::Glm4) => sizes(160, 8, 5, 1, 448),

@@ -29,6 +29,7 @@ mod prompts;
 mod pty;
 mod rows;
 mod score;
+mod small_base;
 mod tokenize;
 mod train;
 
