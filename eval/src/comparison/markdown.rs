@@ -62,11 +62,10 @@ fn summary(results: &Results) -> String {
         "base".to_string(),
         base.map_or_else(none, format::score),
         none(),
-        results
-            .base
-            .abilities
-            .as_ref()
-            .map_or_else(none, |_| "100 %".to_string()),
+        match results.base.knows_something() {
+            true => "100 %".to_string(),
+            false => none(),
+        },
         none(),
         none(),
         none(),

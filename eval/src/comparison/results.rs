@@ -44,6 +44,14 @@ pub struct Base {
     pub abilities: Option<abilities::Report>,
 }
 
+impl Base {
+    /// Whether it has abilities of which something can be kept.
+    pub fn knows_something(&self) -> bool {
+        let abilities = self.abilities.as_ref();
+        abilities.is_some_and(|found| found.all.score.after > 0.0)
+    }
+}
+
 /// A way of tuning.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Method {

@@ -33,7 +33,7 @@ fn reached(results: &Results) -> Markup {
                     th scope="row" { "Base" }
                     td { (optional(results.base.scores.get(&results.score), format::score)) }
                     td { (missing()) }
-                    @if with_kept { td { "100 %" } }
+                    @if with_kept { td { (if results.base.knows_something() { "100 %" } else { "–" }) } }
                 }
                 @for (style, method) in results.methods.iter().enumerate() {
                     tr {
