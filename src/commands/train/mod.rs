@@ -54,7 +54,7 @@ fn run_rank(args: &TrainArgs, group: &ProcessGroup) -> Result<()> {
     settings_file::check(args)?;
     let output_dir = output_dir::open(args, group)?;
     if args.quick_start {
-        quick_start::start(args)?;
+        quick_start::make(args)?;
     }
     let info = session::open(&args.model)?;
     let args = &continued::resolve(args)?;
