@@ -130,6 +130,15 @@ pub fn tiny(mode: &str) -> (tempfile::TempDir, String) {
     (dir, model)
 }
 
+/// What a directory holds, by name.
+pub fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
 /// Writes a file into a folder and gives its path.
 pub fn file(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
     let path = dir.path().join(name);

@@ -9,21 +9,13 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::common::golden;
-use crate::{dead_name, file, glmtune, glmtune_with_input, tiny};
+use crate::{dead_name, file, glmtune, glmtune_with_input, names, tiny};
 
 /// Kills of a process that writes a model.
 const KILLS: usize = 12;
 
 fn text(path: impl AsRef<Path>) -> String {
     path.as_ref().to_str().unwrap().to_string()
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.collect();
-    names.sort();
-    names
 }
 
 fn merge_to(output: &str) -> crate::Run {

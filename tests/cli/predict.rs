@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Run, file, glmtune, tiny};
+use crate::{Run, file, glmtune, names, tiny};
 
 /// Kills of a prediction that is then gone on with.
 const KILLS: usize = 6;
@@ -68,14 +68,6 @@ impl Case {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.collect();
-    names.sort();
-    names
 }
 
 /// The rows in their order with all that they say, whatever the batches, and the answers that `generate` gives.

@@ -93,15 +93,7 @@ mod tests {
 
     use super::super::{LayoutLimits, Row, lay_out};
     use super::*;
-    use crate::tokenizer::small_tokenizer;
-
-    fn tokenizer(mode: Mode) -> Tokenizer {
-        let dir = tempfile::tempdir().unwrap();
-        let (tokenizer, config) = small_tokenizer(mode);
-        std::fs::write(dir.path().join("tokenizer.json"), tokenizer).unwrap();
-        std::fs::write(dir.path().join("tokenizer_config.json"), config).unwrap();
-        Tokenizer::from_dir(dir.path(), Some(mode)).unwrap()
-    }
+    use crate::tokenizer::small::tests::opened_small_tokenizer;
 
     fn tuned(prompt_text: &str) -> AdapterMeta {
         AdapterMeta {
@@ -120,7 +112,7 @@ mod tests {
             question in "\\PC{0,12}",
             answer in "[a-z\n ]{1,6}",
         ) {
-            let tokenizer = tokenizer(mode);
+            let tokenizer = opened_small_tokenizer(mode);
             let row = Row::Text {
                 question: format!("{prompt_text}{question}"),
                 answer: answer.clone(),
@@ -170,7 +162,7 @@ mod tests {
             Message::new(Role::User, "c"),
         ];
         let text = prompting
-            .prompt(&tokenizer(Mode::Glm), &conversation)
+            .prompt(&opened_small_tokenizer(Mode::Glm), &conversation)
             .unwrap()
             .text;
         assert_eq!(

@@ -114,15 +114,8 @@ mod tests {
 
     use super::super::{Prompting, lay_out};
     use super::*;
-    use crate::tokenizer::{Message, PromptFormat, Role, small_tokenizer};
-
-    fn tokenizer(mode: Mode) -> Tokenizer {
-        let dir = tempfile::tempdir().unwrap();
-        let (tokenizer, config) = small_tokenizer(mode);
-        std::fs::write(dir.path().join("tokenizer.json"), tokenizer).unwrap();
-        std::fs::write(dir.path().join("tokenizer_config.json"), config).unwrap();
-        Tokenizer::from_dir(dir.path(), Some(mode)).unwrap()
-    }
+    use crate::tokenizer::small::tests::opened_small_tokenizer;
+    use crate::tokenizer::{Message, PromptFormat, Role};
 
     fn prompts(tokenizer: &Tokenizer, mode: Mode, limits: LayoutLimits) -> RowPrompts<'_> {
         RowPrompts {
@@ -143,7 +136,7 @@ mod tests {
             answer in "[a-z]{1,8}",
             max_src_len in 8usize..60,
         ) {
-            let tokenizer = tokenizer(mode);
+            let tokenizer = opened_small_tokenizer(mode);
             let limits = LayoutLimits::new(mode, 120, Some(max_src_len));
             let row = Row::Text { question, answer: answer.clone() };
             let laid_out = lay_out(&row, Some(&tokenizer), mode, limits).unwrap();
@@ -165,7 +158,7 @@ mod tests {
             mode in prop::sample::select(Mode::ALL.to_vec()),
             question in "\\PC{0,20}",
         ) {
-            let tokenizer = tokenizer(mode);
+            let tokenizer = opened_small_tokenizer(mode);
             let limits = LayoutLimits::new(mode, 512, Some(256));
             let row = Row::Text { question: question.clone(), answer: String::new() };
             let found = prompts(&tokenizer, mode, limits).of(&row).unwrap().ids;
@@ -177,7 +170,7 @@ mod tests {
 
     #[test]
     fn ids_without_targets_are_all_prompt() {
-        let tokenizer = tokenizer(Mode::Glm2);
+        let tokenizer = opened_small_tokenizer(Mode::Glm2);
         let limits = LayoutLimits::new(Mode::Glm2, 512, None);
         let row = Row::Ids {
             input_ids: vec![5, 6],

@@ -24,7 +24,7 @@ mod ranked_bpe;
 mod sentencepiece;
 mod settings;
 mod shown;
-mod small;
+pub(crate) mod small;
 mod special;
 mod stream;
 mod trie;

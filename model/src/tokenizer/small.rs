@@ -97,9 +97,18 @@ fn byte_characters() -> impl Iterator<Item = char> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use super::super::Tokenizer;
     use super::*;
+
+    /// The small tokenizer of a family, opened as one of a directory.
+    pub(crate) fn opened_small_tokenizer(mode: Mode) -> Tokenizer {
+        let dir = tempfile::tempdir().unwrap();
+        let (tokenizer, config) = small_tokenizer(mode);
+        std::fs::write(dir.path().join("tokenizer.json"), tokenizer).unwrap();
+        std::fs::write(dir.path().join("tokenizer_config.json"), config).unwrap();
+        Tokenizer::from_dir(dir.path(), Some(mode)).unwrap()
+    }
 
     #[test]
     fn every_text_comes_back_and_specials_are_not_text() {

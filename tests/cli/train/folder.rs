@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::metrics;
 use super::resume::Case;
-use crate::{dead_name, glmtune};
+use crate::{dead_name, glmtune, names};
 
 /// Two outputs and two checkpoints, of which the limit leaves one output.
 const SHORT: [&str; 6] = [
@@ -41,14 +41,6 @@ fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         }
     }
     found
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.collect();
-    names.sort();
-    names
 }
 
 /// An output as the Python project leaves it: nothing of ours in it.
