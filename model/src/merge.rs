@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
-use crate::adapters::{AdapterDir, Site, WeightDelta};
+use crate::adapters::{AdapterDir, AdapterKind, Site, WeightDelta};
 use crate::checkpoint::{
     Checkpoint, DType, RawTensor, ShardPlan, ShardWriter, TensorInfo, copy_side_files, write_json,
 };
@@ -207,10 +207,9 @@ fn check_full_precision(config: &Map<String, Value>, base: &Checkpoint) -> Resul
 }
 
 fn open_adapter(dir: &Path) -> Result<AdapterDir> {
-    let adapter = AdapterDir::open(dir)?;
-    match adapter.refuses_folding() {
+    match AdapterKind::detect(dir)?.refuses_folding() {
         Some(why) => Err(Error::directory(dir, why)),
-        None => Ok(adapter),
+        None => AdapterDir::open(dir),
     }
 }
 

@@ -189,7 +189,7 @@ pub struct Point {
 const MAX_POINTS: usize = 40;
 
 impl Point {
-    /// A curve of at most [`MAX_POINTS`] points: the means of stretches of equal length, each at its last step. What
+    /// A curve of at most `MAX_POINTS` points: the means of stretches of equal length, each at its last step. What
     /// is not finite does not count.
     pub fn thinned(points: &[(u64, f64)]) -> Vec<Self> {
         let points: Vec<_> = points.iter().filter(|(_, loss)| loss.is_finite()).collect();

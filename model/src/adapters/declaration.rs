@@ -32,6 +32,8 @@ pub(super) struct Declaration {
     pub label: &'static str,
     /// Where one acts.
     pub place: Place,
+    /// Why one cannot be folded into a base, if it cannot.
+    pub refuses_folding: Option<&'static str>,
     /// Whether a model's own directory may hold one as a part of the model.
     pub in_model: bool,
     /// Whether a parameter belongs to one.

@@ -57,19 +57,13 @@ pub trait StoredAdapter: Debug {
         Ok(false)
     }
 
-    /// Why it cannot be folded into a base, if it cannot.
-    fn refuses_folding(&self) -> Option<&'static str> {
-        None
-    }
-
     /// The change of the weight of one of [`sites`](Self::sites).
     ///
     /// # Errors
     /// If a file cannot be read, or the adapter cannot be folded.
     fn delta(&self, site: usize) -> Result<Box<dyn WeightDelta>> {
         let _ = site;
-        let why = self.refuses_folding().unwrap_or("changes no weight");
-        Err(Error::directory(self.path(), why))
+        Err(Error::directory(self.path(), "changes no weight"))
     }
 
     /// Completes the settings of a training that goes on from it.

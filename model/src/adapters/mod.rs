@@ -96,6 +96,11 @@ impl AdapterKind {
         self.declaration().place
     }
 
+    /// Why one cannot be folded into a base, if it cannot.
+    pub fn refuses_folding(self) -> Option<&'static str> {
+        self.declaration().refuses_folding
+    }
+
     /// Whether a model's own directory may hold one as a part of the model.
     pub fn may_be_in_model(self) -> bool {
         self.declaration().in_model

@@ -49,7 +49,7 @@ pub struct GivenSettings {
 pub struct Contradiction {
     /// The setting.
     pub setting: &'static str,
-    /// What the adapter has.
+    /// What the adapter has, as a clause: `its lora_dim is 4`.
     pub has: String,
     /// What was given.
     pub given: String,
@@ -61,7 +61,7 @@ impl GivenSettings {
         let has = has.into();
         let given = self.values.entry(setting).or_insert_with(|| has.clone());
         if !is_same(given, &has) {
-            let (has, given) = (text(&has), text(given));
+            let (has, given) = (format!("its {setting} is {}", text(&has)), text(given));
             self.contradict(setting, has, given);
         }
     }

@@ -47,5 +47,5 @@ fn fault(found: &Contradiction) -> String {
         has,
         given,
     } = found;
-    format!("its {setting} is {has} where --{setting} asks for {given}")
+    format!("{has} where --{setting} asks for {given}")
 }

@@ -212,7 +212,8 @@ impl StoredAdapter for LoraAdapter {
         let names: Vec<String> = last_parts(&modules).into_iter().collect();
         match given.list("lora_module_name") {
             Some(asked) if !name_exactly(&asked, &modules) => {
-                given.contradict("lora_module_name", names.join(","), asked.join(","));
+                let has = format!("it has {}", names.join(","));
+                given.contradict("lora_module_name", has, asked.join(","));
             }
             _ => given.suggest("lora_module_name", names),
         }

@@ -20,6 +20,7 @@ pub(super) const DECLARATION: Declaration = Declaration {
     weights: dir::weights,
     label: "LoRA adapter (PEFT)",
     place: Place::Projections,
+    refuses_folding: None,
     in_model: false,
     owns: path::is_factor,
     published: path::published,

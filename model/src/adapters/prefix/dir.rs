@@ -153,13 +153,6 @@ impl StoredAdapter for PrefixAdapter {
         self.tensors.iter().collect()
     }
 
-    fn refuses_folding(&self) -> Option<&'static str> {
-        Some(
-            "a P-Tuning v2 prefix: it adds keys and values to the attention and no delta to any weight, \
-             so it cannot be folded into the base; use it with `--adapter` of `generate` or `chat`",
-        )
-    }
-
     fn settle(&self, given: &mut GivenSettings) {
         given.fix("pre_seq_len", self.pre_seq_len);
         given.fix("prefix_projection", self.prefix_projection);

@@ -19,6 +19,10 @@ pub(super) const DECLARATION: Declaration = Declaration {
     weights: Checkpoint::open,
     label: "P-Tuning v2 prefix",
     place: Place::Prefix,
+    refuses_folding: Some(
+        "a P-Tuning v2 prefix: it adds keys and values to the attention and no delta to any weight, so it cannot be \
+         folded into the base; use it with `--adapter` of `generate` or `chat`",
+    ),
     in_model: true,
     owns: |path| path.starts_with(PREFIX_ENCODER),
     published: str::to_string,
