@@ -33,11 +33,11 @@ const BATCH: usize = 64;
 const CHARACTERS: (usize, i32) = (2000, 2);
 /// Held-out rows of each ability.
 const ABILITY_ROWS: usize = 30;
-const TRAIN_ROWS: usize = 2000;
+const TRAIN_ROWS: usize = 4000;
 const TEST_ROWS: usize = 100;
 
 /// Copying of few characters first, of more beside questions next, then everything.
-const COURSES: [(&str, Course); 3] = [
+const COURSES: [(&str, Course); 4] = [
     (
         "base-1.jsonl",
         Course {
@@ -61,6 +61,15 @@ const COURSES: [(&str, Course); 3] = [
         Course {
             rows: 128_000,
             repetition: 10,
+            characters: CHARACTERS,
+            batch: BATCH,
+        },
+    ),
+    (
+        "base-4.jsonl",
+        Course {
+            rows: 256_000,
+            repetition: 5,
             characters: CHARACTERS,
             batch: BATCH,
         },
@@ -97,12 +106,19 @@ fn small_files() -> [(&'static str, Vec<Row>); 3] {
     ]
 }
 
+/// Rows of every ability that nothing was trained on, no two the same.
 fn ability_rows(draw: &Draw, random: &mut Random) -> Vec<Row> {
-    let abilities = 0..abilities::ABILITIES.len();
-    abilities
-        .flat_map(|ability| std::iter::repeat_n(ability, ABILITY_ROWS))
-        .map(|ability| abilities::row(ability, true, draw, random))
-        .collect()
+    let mut rows = Vec::new();
+    for ability in 0..abilities::ABILITIES.len() {
+        let begin = rows.len();
+        while rows.len() < begin + ABILITY_ROWS {
+            let row = abilities::row(ability, true, draw, random);
+            if !rows[begin..].contains(&row) {
+                rows.push(row);
+            }
+        }
+    }
+    rows
 }
 
 /// The random numbers of one file.

@@ -7,6 +7,7 @@ mod arithmetic;
 mod copying;
 mod extraction;
 mod lookup;
+mod pairs;
 mod passage;
 mod position;
 mod presence;
@@ -17,16 +18,17 @@ pub mod translation;
 type Make = fn(&Draw, &mut Random) -> Row;
 
 /// The abilities, how many rows each has in a hundred, and what makes them.
-pub const ABILITIES: [(&str, usize, Make); 9] = [
-    ("copying", 12, copying::row),
-    ("extraction", 24, extraction::row),
-    ("lookup", 12, lookup::row),
-    ("passage", 22, passage::row),
-    ("presence", 6, presence::row),
-    ("position", 8, position::row),
-    ("sorting", 5, sorting::row),
-    ("arithmetic", 5, arithmetic::row),
-    ("translation", 6, translation::row),
+pub const ABILITIES: [(&str, usize, Make); 10] = [
+    ("copying", 8, copying::row),
+    ("extraction", 16, extraction::row),
+    ("lookup", 8, lookup::row),
+    ("passage", 16, passage::row),
+    ("pairs", 18, pairs::row),
+    ("presence", 7, presence::row),
+    ("position", 7, position::row),
+    ("sorting", 6, sorting::row),
+    ("arithmetic", 10, arithmetic::row),
+    ("translation", 4, translation::row),
 ];
 
 /// A row of an ability, one that is held out or one that is not.

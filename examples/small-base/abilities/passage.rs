@@ -6,9 +6,10 @@ use crate::draw::{Draw, Random};
 use crate::row::Row;
 
 /// A sentence with two gaps, and the questions for the first and the second.
-type Frame = (&'static str, &'static str, &'static str);
+pub type Frame = (&'static str, &'static str, &'static str);
 
-const FRAMES: [Frame; 20] = [
+/// The sentences.
+pub const FRAMES: [Frame; 20] = [
     ("{a}住在{b}", "谁住在{b}", "{a}住在哪里"),
     ("{a}买了{b}", "谁买了{b}", "{a}买了什么"),
     ("{a}喜欢{b}", "谁喜欢{b}", "{a}喜欢什么"),
@@ -40,10 +41,7 @@ pub fn row(draw: &Draw, random: &mut Random) -> Row {
     let frames = draw.some(random, &FRAMES, count);
     let first = draw.names(random, count, 5);
     let second = draw.names(random, count, 5);
-    let fill = |text: &str, index: usize| {
-        text.replace("{a}", &first[index])
-            .replace("{b}", &second[index])
-    };
+    let fill = |text: &str, index: usize| fill(text, &first[index], &second[index]);
     let sentences: Vec<String> = frames
         .iter()
         .enumerate()
@@ -72,6 +70,11 @@ pub fn row(draw: &Draw, random: &mut Random) -> Row {
             second[index].clone(),
         ),
     }
+}
+
+/// A sentence or a question with the names that its gaps stand for.
+pub fn fill(text: &str, first: &str, second: &str) -> String {
+    text.replace("{a}", first).replace("{b}", second)
 }
 
 /// The question with nothing known.

@@ -11,7 +11,7 @@ use names::Names;
 use patterns::{Pattern, TEST, TRAIN};
 
 /// What every row asks.
-const INSTRUCTION: &str = "抽取部件故障、性能故障、检测工具和组成的三元组。文本：";
+const INSTRUCTION: &str = "抽取关系三元组。文本：";
 
 /// Rows to tune on.
 pub fn train(count: usize, draw: &Draw, random: &mut Random) -> Vec<Row> {

@@ -1,5 +1,7 @@
 //! Names of parts, systems, faults and tools: those of the training, and those of the test.
 
+use std::ops::RangeInclusive;
+
 use rand::Rng;
 
 use crate::draw::{Draw, Random};
@@ -248,11 +250,8 @@ impl Names {
             ("{b}", self.named(modifiers[1], self.parts, draw, random)),
             ("{f}", self.fault(faults[0], draw, random)),
             ("{g}", self.fault(faults[1], draw, random)),
-            (
-                "{p}",
-                self.one_or_invented(self.performances, "性能", draw, random),
-            ),
-            ("{q}", draw.one(random, self.manners).to_string()),
+            ("{p}", self.performance(draw, random)),
+            ("{q}", self.manner(draw, random)),
             (
                 "{s}",
                 self.named(draw.one(random, self.fields), self.systems, draw, random),
@@ -264,36 +263,46 @@ impl Names {
         ]
     }
 
-    /// A kind of thing under a name: a word, an invented name, or a code as manufacturers give them.
+    /// A kind of thing under a name: a word, an invented name, or a code as manufacturers give them. One in four is
+    /// invented as a whole: what a name looks like shall not tell where it ends.
     fn named(&self, word: &str, kinds: &[&str], draw: &Draw, random: &mut Random) -> String {
-        let name = match random.random_range(0..4) {
-            0 => draw.code(random, 1) + &random.random_range(1..100).to_string(),
-            1 => draw.chinese(random, 2),
-            2 => draw.chinese(random, 1) + word,
+        let name = match random.random_range(0..8) {
+            0 | 1 => return invented(3..=5, draw, random),
+            2 => draw.code(random, 1) + &random.random_range(1..100).to_string(),
+            3 | 4 => draw.chinese(random, 2),
+            5 => draw.chinese(random, 1) + word,
             _ => word.to_string(),
         };
         name + draw.one(random, kinds)
     }
 
-    fn one_or_invented(
-        &self,
-        words: &[&str],
-        kind: &str,
-        draw: &Draw,
-        random: &mut Random,
-    ) -> String {
+    fn performance(&self, draw: &Draw, random: &mut Random) -> String {
+        match random.random_range(0..4) {
+            0 => invented(3..=4, draw, random),
+            1 => draw.chinese(random, 2) + "性能",
+            _ => draw.one(random, self.performances).to_string(),
+        }
+    }
+
+    fn manner(&self, draw: &Draw, random: &mut Random) -> String {
         match random.random_bool(0.5) {
-            true => draw.one(random, words).to_string(),
-            false => draw.chinese(random, 2) + kind,
+            true => invented(2..=3, draw, random),
+            false => draw.one(random, self.manners).to_string(),
         }
     }
 
     fn fault(&self, fault: &str, draw: &Draw, random: &mut Random) -> String {
-        let before = match random.random_range(0..4) {
-            0 => draw.one(random, self.places).to_string(),
-            1 => draw.chinese(random, 2),
+        let before = match random.random_range(0..8) {
+            0 | 1 => return invented(2..=4, draw, random),
+            2 | 3 => draw.one(random, self.places).to_string(),
+            4 => draw.chinese(random, 2),
             _ => draw.one(random, self.degrees).to_string(),
         };
         before + fault
     }
+}
+
+fn invented(length: RangeInclusive<usize>, draw: &Draw, random: &mut Random) -> String {
+    let length = random.random_range(length);
+    draw.chinese(random, length)
 }
