@@ -1,6 +1,8 @@
 //! What an architecture must offer to be a chain of segments: the trait that `chatglm.rs` and
 //! `chatglm2.rs` implement, and what its segments share.
 
+pub mod memory;
+
 use std::ops::Range;
 
 use burn::tensor::backend::Backend;

@@ -4,6 +4,8 @@
 //! A segment is a function from the hidden state and some [`SharedInputs`] to a hidden state. A plain
 //! forward pass walks the chain once; whatever saves memory or spreads work walks it differently.
 
+pub mod memory;
+
 use std::ops::Range;
 
 use burn::module::Module;

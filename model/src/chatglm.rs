@@ -4,6 +4,8 @@
 //! rotary positions; residuals that start from the *normalised* stream, scaled by `sqrt(2·28)`; layer
 //! norms and biases throughout; a joint projection that is split per head.
 
+pub(crate) mod memory;
+
 use std::ops::Range;
 
 use burn::module::Module;

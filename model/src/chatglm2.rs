@@ -5,6 +5,8 @@
 //! prompt and answer alike. ChatGLM3 differs in tokenizer, prompt and the [use of
 //! `rope_ratio`](crate::rope_ratio) only; GLM-4 in its sizes.
 
+pub(crate) mod memory;
+
 use std::ops::Range;
 
 use burn::module::Module;

@@ -24,6 +24,7 @@ pub mod host_weights;
 pub mod init;
 pub mod json_settings;
 pub mod layers;
+pub mod memory;
 pub mod merge;
 pub mod model_info;
 pub mod near_names;

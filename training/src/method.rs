@@ -172,30 +172,18 @@ fn with_adapter<B: GlmBackend>(
 }
 
 /// The paths that a method trains.
+///
+/// # Errors
+/// If a name that is to be trained matches none, with the near names.
 fn chosen(method: &Method, infos: &[ParameterInfo]) -> Result<BTreeSet<String>> {
     let paths = infos.iter().map(|info| &info.path);
-    let containing = |part: &str| -> BTreeSet<String> {
-        let paths = paths.clone().filter(|path| path.contains(part));
-        paths.cloned().collect()
-    };
-    match method {
-        Method::All => Ok(paths.cloned().collect()),
-        Method::Adapter(settings) => {
-            let kind = settings.kind();
-            Ok(paths.filter(|path| kind.owns(path)).cloned().collect())
-        }
-        Method::Freeze { freeze_module_name } => {
-            let mut all = BTreeSet::new();
-            for part in freeze_module_name {
-                let found = containing(part);
-                if found.is_empty() {
-                    return Err(no_match("freeze_module_name", part, &fragments(paths)));
-                }
-                all.extend(found);
-            }
-            Ok(all)
+    if let Method::Freeze { freeze_module_name } = method {
+        let matches = |part: &&String| paths.clone().any(|path| path.contains(part.as_str()));
+        if let Some(part) = freeze_module_name.iter().find(|part| !matches(part)) {
+            return Err(no_match("freeze_module_name", part, &fragments(paths)));
         }
     }
+    Ok(paths.filter(|path| method.trains(path)).cloned().collect())
 }
 
 /// The parts of paths that a user may have meant: `layers.3.`, `mlp`, `word_embeddings`, ….

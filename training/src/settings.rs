@@ -90,15 +90,15 @@ impl Method {
         self.adapter().is_some()
     }
 
-    /// Whether a parameter of the base model is trained.
-    pub fn trains_base(&self, path: &str) -> bool {
+    /// Whether a parameter of a model, with the adapter if there is one, is trained.
+    pub fn trains(&self, path: &str) -> bool {
         match self {
             Self::All => true,
             Self::Freeze { freeze_module_name } => {
                 let mut parts = freeze_module_name.iter();
                 parts.any(|part| path.contains(part.as_str()))
             }
-            Self::Adapter(_) => false,
+            Self::Adapter(settings) => settings.kind().owns(path),
         }
     }
 

@@ -14,6 +14,7 @@ mod meta;
 mod prefix;
 mod settings;
 mod stored;
+mod traced;
 
 use std::ops::Deref;
 use std::path::Path;
@@ -48,8 +49,9 @@ pub use prefix::dir::{PrefixAdapter, write_prefix_adapter};
 pub use prefix::encoder::{PrefixDropout, PrefixEncoder, PrefixKeyValues, PrefixShape};
 pub use prefix::path::PREFIX_ENCODER;
 pub use prefix::settings::PrefixSettings;
-pub use settings::{KeptByAdapter, ModelOutline, Settings, Unmatched};
+pub use settings::{ModelOutline, Settings, Unmatched};
 pub use stored::{Contradiction, Destination, GivenSettings, StoredForm};
+pub use traced::TracedCall;
 
 /// The kinds of adapters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::stored::StoredForm;
+use super::traced::TracedCall;
 use crate::config::ModelConfig;
+use crate::layers::memory::HeadTerm;
+use crate::memory::{Trace, Traced};
 use crate::parameters::ParameterInfo;
 
 /// A size that a setting asks for is counted up to here; beyond it is as much too much.
@@ -30,17 +33,6 @@ pub struct Unmatched {
     pub known: BTreeSet<String>,
 }
 
-/// What an adapter keeps of its layer's pass until the backward pass.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct KeptByAdapter {
-    /// Whether it reads the layer's input again.
-    pub input: bool,
-    /// Whether that is a copy of its own, as after dropout.
-    pub copies_input: bool,
-    /// Elements per token beside it.
-    pub width: usize,
-}
-
 /// The settings of one kind.
 pub trait Settings {
     /// What no adapter can have, all of it.
@@ -57,9 +49,26 @@ pub trait Settings {
     /// The parameters that the adapter adds.
     fn parameters(&self, outline: &ModelOutline<'_>) -> Vec<ParameterInfo>;
 
-    /// What an adapter of a linear layer keeps there; none where the layer gets none.
-    fn kept(&self, module: &str) -> Option<KeptByAdapter> {
-        let _ = module;
+    /// What a linear layer does in a training with its adapter, if it gets one: call by call, as the adapter's
+    /// forward pass.
+    fn traced(&self, trace: &Trace, call: TracedCall<'_>) -> Traced {
+        call.output(trace)
+    }
+
+    /// What the output layer does with its adapter, if it gets one, before the loss.
+    fn traced_head(&self, trace: &Trace, call: TracedCall<'_>) -> (HeadTerm, Option<HeadTerm>) {
+        let _ = trace;
+        call.head()
+    }
+
+    /// Positions that stand before those of every row.
+    fn positions(&self) -> usize {
+        0
+    }
+
+    /// What is computed once for all blocks and so many rows: keys and values before all others.
+    fn traced_prefix(&self, trace: &Trace, config: &ModelConfig, rows: u64) -> Option<Traced> {
+        let _ = (trace, config, rows);
         None
     }
 

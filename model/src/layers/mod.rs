@@ -10,6 +10,7 @@ pub mod head_loss;
 pub mod kv_cache;
 pub mod linear;
 pub mod mask;
+pub mod memory;
 pub mod norm;
 pub mod ops;
 pub mod projection;

@@ -3,23 +3,23 @@
 //! Memory is counted at the moments at which it can be highest: while the model is loaded, at the head,
 //! at each block of the backward pass, and at the update. Gradients come as activations go, so that the
 //! highest moment lies at either end, and a sum over everything would be too much.
+//!
+//! What a pass holds in a segment, operations and adapters say themselves ([`glmtune_model::memory`]); here is
+//! only what a training holds around the segments, and the order of its moments.
 
-mod block;
-mod trainable;
+mod segments;
+mod shares;
 
 use burn::tensor::DType;
 use glmtune_model::ModelConfig;
-use glmtune_model::layers::ops::head_loss::head_rows;
+use glmtune_model::memory::{Held, SegmentMemory};
 use glmtune_model::parameters::ParameterInfo;
 use serde::Serialize;
 
 use crate::error::Result;
 use crate::settings::Method;
-use block::{Block, Kept, Widths};
-use trainable::{Elements, Shares};
-
-/// Elements of a 16-bit weight that the CPU's products widen at once.
-const PANEL: u64 = 1 << 20;
+use segments::Segments;
+use shares::{Elements, Shares};
 
 /// What the program takes with a tokenizer and no model, as measured.
 const PROGRAM: u64 = 55 << 20;
@@ -128,19 +128,6 @@ pub fn plan(workload: &Workload<'_>) -> Result<MemoryPlan> {
     Ok(Planner::new(workload)?.plan())
 }
 
-/// Tokens of a micro-batch; no more than keeps every sum over a model's activations within 64 bits: what
-/// flags ask for beyond that is then as much too much.
-fn bounded_tokens(workload: &Workload<'_>) -> u64 {
-    let widths = Widths::of(workload.config);
-    let adapter = Kept::of(workload.method, false).adapter_width();
-    let width = widths.hidden + widths.query + widths.kv + widths.first + widths.inner + adapter;
-    let layers = workload.config.common().num_layers as u64;
-    let most = (1u64 << 56) / width.saturating_mul(layers).max(1);
-    (workload.batch as u64)
-        .saturating_mul(workload.length as u64)
-        .min(most.max(1))
-}
-
 /// What device and host hold at a moment.
 #[derive(Debug, Clone, Copy, Default)]
 struct Moment {
@@ -148,11 +135,41 @@ struct Moment {
     host: Parts,
 }
 
+/// What the segments of a training hold.
+struct Passes {
+    /// Bytes of a hidden state.
+    hidden: u64,
+    /// What all blocks share.
+    prefix: SegmentMemory,
+    embeddings: SegmentMemory,
+    blocks: Vec<SegmentMemory>,
+    head: SegmentMemory,
+}
+
+impl Passes {
+    fn new(segments: &Segments<'_>, shares: &Shares) -> Self {
+        let (lowest, count) = (shares.blocks_below(), shares.blocks.len());
+        // A graph begins at the lowest segment that is trained; its own input has no gradient.
+        let has_graph_below = |block: usize| shares.embeddings.learned() > 0 || lowest < block;
+        let block = |index: usize| match index < lowest {
+            true => segments.forward(index),
+            false => segments.block(index, has_graph_below(index)),
+        };
+        Self {
+            hidden: segments.hidden(),
+            prefix: segments.prefix(),
+            embeddings: segments.embeddings(),
+            blocks: (0..count).map(block).collect(),
+            head: segments.head(has_graph_below(count)),
+        }
+    }
+}
+
 struct Planner<'a> {
     workload: &'a Workload<'a>,
     shares: Shares,
     total: Elements,
-    block: Block,
+    passes: Passes,
     /// Bytes of an element in the compute type.
     size: u64,
     /// Weights that are trained in the host's memory: their gradients and state are there.
@@ -164,15 +181,17 @@ impl<'a> Planner<'a> {
     fn new(workload: &'a Workload<'a>) -> Result<Self> {
         let shares = Shares::new(workload.config, workload.parameters, workload.method)?;
         let saving = workload.saving;
-        let tokens = bounded_tokens(workload);
+        let on_host =
+            saving.offload_optimizer || (saving.offload_param && !workload.method.is_adapter());
+        let checkpointed = saving.gradient_checkpointing || saving.offload_param;
+        let segments = Segments::new(workload, on_host, checkpointed);
         Ok(Self {
             total: shares.total(),
+            passes: Passes::new(&segments, &shares),
             shares,
-            block: Block::new(workload.config, tokens, workload.dtype, workload.on_cpu),
             size: workload.dtype.size() as u64,
-            on_host: saving.offload_optimizer
-                || (saving.offload_param && !workload.method.is_adapter()),
-            checkpointed: saving.gradient_checkpointing || saving.offload_param,
+            on_host,
+            checkpointed,
             workload,
         })
     }
@@ -217,19 +236,9 @@ impl<'a> Planner<'a> {
         if !self.workload.on_cpu {
             return 0;
         }
-        let vocabulary = self.workload.config.common().vocab_size as u64;
-        let block = self.shares.blocks.len().saturating_sub(1);
-        let work = match self.shares.blocks.is_empty() {
-            true => 0,
-            false => self.block.backward_work(self.kept_of(block)),
-        };
-        self.chunk() * vocabulary * 4 + work
-    }
-
-    /// Rows of logits that exist at once.
-    fn chunk(&self) -> u64 {
-        let vocabulary = self.workload.config.common().vocab_size;
-        self.head_rows().min(head_rows(vocabulary) as u64)
+        let work = |memory: &SegmentMemory| memory.highest.activations.saturating_sub(memory.kept);
+        let block = self.passes.blocks.last().map_or(0, work);
+        block + work(&self.passes.head)
     }
 
     /// What is there all the time: weights, masters, moments, and gradients that are added up.
@@ -264,31 +273,16 @@ impl<'a> Planner<'a> {
         moment
     }
 
-    fn kept_of(&self, block: usize) -> Kept {
-        let own = self.shares.blocks[block];
-        Kept::of(self.workload.method, own.trained > 0)
-    }
-
     fn is_tracked(&self, block: usize) -> bool {
         block >= self.shares.blocks_below()
     }
 
     /// Bytes that the graph keeps of a block between forward and backward pass.
     fn kept(&self, block: usize) -> u64 {
-        if !self.is_tracked(block) {
-            return 0;
-        }
-        if self.checkpointed {
-            return self.block.tensor(self.block.widths.hidden);
-        }
-        self.block.kept(self.kept_of(block)) + self.casts(self.shares.blocks[block])
-    }
-
-    /// Trained float32 weights are cast to the compute type, and the graph keeps what it reads.
-    fn casts(&self, elements: Elements) -> u64 {
-        match self.size < 4 && !self.on_host {
-            true => elements.learned() * self.size,
-            false => 0,
+        match (self.is_tracked(block), self.checkpointed) {
+            (false, _) => 0,
+            (true, true) => self.passes.hidden,
+            (true, false) => self.passes.blocks[block].kept,
         }
     }
 
@@ -300,26 +294,18 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The gradients of a segment at its turn, and of those above it, which have had theirs.
-    fn arrived(&self, moment: &mut Moment, segment: Elements, above: u64) {
+    /// The gradients of a segment at its turn, in bytes, and those of what is trained above it, which has had its.
+    fn arrived(&self, moment: &mut Moment, segment: u64, above: u64) {
         // A checkpointed pass adds each segment's gradients to those of earlier micro-batches at once.
         let above = match self.checkpointed && self.workload.accumulates {
             true => 0,
             false => above,
         };
-        moment.device.gradients += 4 * segment.learned();
+        moment.device.gradients += segment;
         match self.on_host && self.checkpointed {
-            true => moment.host.gradients += 4 * (above + segment.learned()),
+            true => moment.host.gradients += 4 * above + segment,
             false => moment.device.gradients += 4 * above,
         }
-    }
-
-    /// Rows of the head: the hidden states that have a target.
-    fn head_rows(&self) -> u64 {
-        let targets = self.workload.targets.min(self.workload.length) as u64;
-        (self.workload.batch as u64)
-            .saturating_mul(targets)
-            .min(self.block.tokens)
     }
 
     /// The last and largest tensor is read: it exists as in the file and as in the model.
@@ -363,84 +349,61 @@ impl<'a> Planner<'a> {
     /// Forward pass done, the head at work.
     fn at_head(&self) -> Moment {
         let mut moment = self.standing();
-        let hidden = self.block.tensor(self.block.widths.hidden);
-        moment.device.activations += self.kept_below(self.shares.blocks.len()) + hidden;
-        moment.device.logits += self.head_work();
+        let hidden = self.passes.hidden;
+        moment.device.activations += self.below(self.shares.blocks.len()) + hidden;
+        moment.device.logits += self.passes.head.highest.total().saturating_sub(hidden);
         moment.device.weights += self.visitors(&[self.shares.head]);
         moment
     }
 
-    fn head_work(&self) -> u64 {
-        let vocabulary = self.workload.config.common().vocab_size as u64;
-        let (rows, hidden) = (self.head_rows(), self.block.widths.hidden);
-        let chunk = self.chunk();
-        let logits = match self.block.widens {
-            // The product in both types and the copy that becomes the gradient; or the gradient in both
-            // types and a panel of the weight.
-            true => {
-                let gradient = chunk * vocabulary * (4 + self.size);
-                gradient + 4 * (chunk * vocabulary).max(PANEL.min(vocabulary * hidden))
-            }
-            false => chunk * vocabulary * 4,
-        };
-        // What an adapter adds to the logits stands beside them.
-        let added = match self.shares.head.adapters {
-            0 => 0,
-            _ => chunk * vocabulary * self.size,
-        };
-        // Selected, normalised, and their gradients.
-        let states = 4 * rows * hidden * self.size;
-        // Summed in float32.
-        let trained = self.shares.head.trained.saturating_sub(hidden);
-        logits
-            + added
-            + states
-            + 4 * (trained + self.shares.head.adapters)
-            + self.casts(self.shares.head)
-    }
-
-    /// The backward pass at the activation of a block: of its weights, only the second layer of the MLP
-    /// has its gradient.
+    /// The backward pass in a block, where it holds the most; or the forward pass, where no gradient comes.
     fn at_block(&self, block: usize) -> Moment {
         let mut moment = self.standing();
+        let Held {
+            activations,
+            gradients,
+        } = self.passes.blocks[block].highest;
         if !self.is_tracked(block) {
-            moment.device.activations +=
-                self.block.tensor(self.block.widths.hidden) + self.block.forward_work();
+            moment.device.activations += self.prefix() + activations;
             return moment;
         }
-        let (kept, own) = (self.kept_of(block), self.shares.blocks[block]);
-        let again = match self.checkpointed {
-            true => self.block.kept(kept) + self.casts(own),
-            false => 0,
-        };
-        moment.device.activations +=
-            self.kept_below(block + 1) + again + self.block.backward_work(kept);
-        let has_gradient = Elements {
-            trained: own.trained.min(self.block.widths.second_layer()),
-            ..own
-        };
-        self.arrived(&mut moment, has_gradient, self.learned_above(block));
+        moment.device.activations += self.below(block) + self.left_above(block) + activations;
+        self.arrived(&mut moment, gradients, self.learned_above(block));
         let next = self.shares.blocks[block.saturating_sub(1)];
-        moment.device.weights += self.visitors(&[own, next]);
+        moment.device.weights += self.visitors(&[self.shares.blocks[block], next]);
         moment
     }
 
     /// A block is done: its gradients are there, its activations are gone.
     fn after_block(&self, block: usize) -> Moment {
         let mut moment = self.standing();
-        let hidden = self.block.tensor(self.block.widths.hidden);
-        moment.device.activations += self.kept_below(block) + 2 * hidden;
-        self.arrived(
-            &mut moment,
-            self.shares.blocks[block],
-            self.learned_above(block),
-        );
+        let left = self.left_above(block) + self.passes.blocks[block].left;
+        moment.device.activations += self.below(block) + left + 2 * self.passes.hidden;
+        let own = 4 * self.shares.blocks[block].learned();
+        self.arrived(&mut moment, own, self.learned_above(block));
         moment
     }
 
-    /// What the graph keeps of the blocks below one.
-    fn kept_below(&self, block: usize) -> u64 {
-        (0..block).map(|index| self.kept(index)).sum()
+    /// What the graph keeps of the blocks below one, and of what all share.
+    fn below(&self, block: usize) -> u64 {
+        let blocks = (0..block).map(|index| self.kept(index)).sum::<u64>();
+        blocks + self.prefix()
+    }
+
+    /// What the adapter has computed for all blocks; where they run again, once more without a graph.
+    fn prefix(&self) -> u64 {
+        let SegmentMemory { kept, output, .. } = self.passes.prefix;
+        kept + if self.checkpointed {
+            2 * output
+        } else {
+            output
+        }
+    }
+
+    /// What stays of the blocks above one, whose backward passes are done.
+    fn left_above(&self, block: usize) -> u64 {
+        let above = self.passes.blocks[block + 1..].iter();
+        above.map(|memory| memory.left).sum()
     }
 
     /// What is trained above a block.
@@ -449,18 +412,16 @@ impl<'a> Planner<'a> {
         above.map(Elements::learned).sum::<u64>() + self.shares.head.learned()
     }
 
-    /// The end of the backward pass.
+    /// The end of the backward pass: embeddings and prefix.
     fn at_embeddings(&self) -> Moment {
         let mut moment = self.standing();
-        let hidden = self.block.tensor(self.block.widths.hidden);
         let embeddings = self.shares.embeddings;
-        moment.device.activations += 2 * hidden;
-        if embeddings.trained > 0 {
-            // Zeros, and the table that the rows are added to.
-            moment.device.gradients += embeddings.trained * 4;
-        }
-        let above = self.total.learned() - embeddings.learned();
-        self.arrived(&mut moment, embeddings, above);
+        let (own, prefix) = (self.passes.embeddings.highest, self.passes.prefix.highest);
+        let left: u64 = self.passes.blocks.iter().map(|memory| memory.left).sum();
+        let highest = own.highest(prefix);
+        moment.device.activations += left + self.passes.hidden + highest.activations;
+        let above = self.total.learned() - embeddings.learned() - self.shares.prefix.learned();
+        self.arrived(&mut moment, highest.gradients, above);
         moment.device.weights += self.visitors(&[embeddings]);
         moment
     }

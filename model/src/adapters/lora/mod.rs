@@ -4,6 +4,7 @@ pub(super) mod config;
 mod delta;
 pub(super) mod dir;
 pub(super) mod layer;
+mod memory;
 mod path;
 pub(super) mod pattern;
 pub(super) mod settings;

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::config::LoraConfig;
+use super::memory;
 use super::path::{FACTORS, factor_path};
 use super::pattern::TargetModules;
-use crate::adapters::settings::{
-    KeptByAdapter, ModelOutline, Settings, Unmatched, counted, positive_size, share,
-};
+use crate::adapters::settings::{ModelOutline, Settings, Unmatched, counted, positive_size, share};
 use crate::adapters::stored::StoredForm;
+use crate::adapters::traced::TracedCall;
+use crate::layers::memory::HeadTerm;
+use crate::memory::{Trace, Traced};
 use crate::parameters::ParameterInfo;
 
 /// What PEFT calls every linear layer.
@@ -59,6 +61,15 @@ impl LoraSettings {
     }
 }
 
+impl LoraSettings {
+    fn form(&self) -> memory::Form {
+        memory::Form {
+            rank: counted(self.rank),
+            drops: self.dropout > 0.0,
+        }
+    }
+}
+
 impl Settings for LoraSettings {
     fn faults(&self) -> Vec<String> {
         let alpha = self.alpha > 0.0 && self.alpha.is_finite();
@@ -93,12 +104,18 @@ impl Settings for LoraSettings {
             .collect()
     }
 
-    fn kept(&self, module: &str) -> Option<KeptByAdapter> {
-        self.targets().matches(module).then(|| KeptByAdapter {
-            input: true,
-            copies_input: self.dropout > 0.0,
-            width: counted(self.rank),
-        })
+    fn traced(&self, trace: &Trace, call: TracedCall<'_>) -> Traced {
+        match self.targets().matches(call.path) {
+            true => memory::forward(self.form(), trace, call),
+            false => call.output(trace),
+        }
+    }
+
+    fn traced_head(&self, trace: &Trace, call: TracedCall<'_>) -> (HeadTerm, Option<HeadTerm>) {
+        match self.targets().matches(call.path) {
+            true => memory::head_operands(self.form(), trace, call),
+            false => call.head(),
+        }
     }
 
     fn unmatched(&self, projections: &[String]) -> Option<Unmatched> {

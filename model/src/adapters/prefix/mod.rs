@@ -2,6 +2,7 @@
 
 pub(super) mod dir;
 pub(super) mod encoder;
+mod memory;
 pub(super) mod path;
 pub(super) mod settings;
 

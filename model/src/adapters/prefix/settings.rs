@@ -6,9 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::dir::PrefixForm;
 use super::encoder::PrefixShape;
+use super::memory;
 use super::path::PREFIX_ENCODER;
 use crate::adapters::settings::{ModelOutline, Settings, counted, positive_size, share};
 use crate::adapters::stored::StoredForm;
+use crate::config::ModelConfig;
+use crate::memory::{Trace, Traced};
 use crate::parameters::ParameterInfo;
 
 /// Settings of the prefix that a training starts from.
@@ -76,6 +79,15 @@ impl Settings for PrefixSettings {
                 shape,
             })
             .collect()
+    }
+
+    fn positions(&self) -> usize {
+        counted(self.pre_seq_len)
+    }
+
+    fn traced_prefix(&self, trace: &Trace, config: &ModelConfig, rows: u64) -> Option<Traced> {
+        let shape = PrefixShape::of(config, self.positions(), self.projection);
+        Some(memory::forward(&shape, self.dropout > 0.0, trace, rows))
     }
 
     fn stored(&self, _adapted: &[String]) -> Arc<dyn StoredForm> {

@@ -7,7 +7,7 @@ use burn_flex::{Flex, FlexTensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::sizes::Sizes;
+use super::sizes::{BLOCK, Sizes};
 use super::{AttentionInput, AttentionOps, AttentionOutput};
 use crate::layers::mask::MaskSpec;
 use crate::layers::ops::flex::Float;
@@ -27,9 +27,6 @@ impl AttentionOps for Flex {
         attention_backward(input, output, grad)
     }
 }
-
-/// Queries whose scores are computed together.
-const BLOCK: usize = 64;
 
 impl Sizes {
     /// Elements from one query to the next of the same head.

@@ -4,6 +4,7 @@ mod autodiff;
 pub mod default;
 #[cfg(feature = "flex")]
 mod flex;
+pub mod memory;
 mod operands;
 mod sizes;
 

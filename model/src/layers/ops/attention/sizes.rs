@@ -5,6 +5,9 @@ use burn::tensor::backend::Backend;
 
 use super::operands::AttentionInput;
 
+/// Queries whose scores the CPU computes together.
+pub(super) const BLOCK: usize = 64;
+
 /// The sizes of one attention.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sizes {

@@ -5,6 +5,7 @@ pub mod default;
 #[cfg(feature = "flex")]
 mod flex;
 mod mask;
+pub mod memory;
 
 pub use mask::Dropout;
 

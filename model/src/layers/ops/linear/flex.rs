@@ -10,6 +10,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::LinearOps;
+use super::panel::{PANEL, backward_panel, forward_panel};
 use crate::layers::ops::flex::Float;
 use crate::layers::ops::flex::simd::{dot, simd};
 use crate::layers::ops::flex::values::{Halves, Shared, Values, from_vec};
@@ -28,8 +29,6 @@ impl LinearOps for Flex {
 const FEW_ROWS: usize = 4;
 /// Outputs per task of scalar products.
 const OUTPUTS: usize = 64;
-/// Elements of a widened panel (1 MiB of float32, which stays in the second-level cache).
-const PANEL: usize = 1 << 18;
 /// Products smaller than this many multiplications are not worth waking other threads.
 const PARALLEL_FROM: usize = 1 << 20;
 
@@ -137,7 +136,7 @@ fn panels(x: &[f32], weight: Halves<'_>, sizes: Sizes, out: &mut [f32]) {
         input,
         output,
     } = sizes;
-    let height = (PANEL / input.max(1)).clamp(1, output.max(1));
+    let height = forward_panel(input, output);
     let shared = Shared::new(out);
     (0..output.div_ceil(height))
         .into_par_iter()
@@ -230,7 +229,7 @@ pub fn backward_input(grad: Float, weight: Float) -> Float {
     match Halves::of(&weight) {
         None => accumulate(&grad, 0, weight.storage(), sizes, &mut out),
         Some(halves) => {
-            let height = (PANEL * 4 / sizes.input.max(1)).clamp(1, sizes.output.max(1));
+            let height = backward_panel(sizes.input, sizes.output);
             for from in (0..sizes.output).step_by(height) {
                 let height = height.min(sizes.output - from);
                 let mut panel = vec![0.0; height * sizes.input];

@@ -4,6 +4,8 @@ mod autodiff;
 pub mod default;
 #[cfg(feature = "flex")]
 pub(super) mod flex;
+pub mod memory;
+mod panel;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;

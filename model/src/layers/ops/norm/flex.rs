@@ -4,7 +4,7 @@ use burn::tensor::{Shape, TensorMetadata};
 use burn_flex::Flex;
 use rayon::prelude::*;
 
-use super::NormOps;
+use super::{NormOps, ROWS};
 use crate::layers::ops::flex::Float;
 use crate::layers::ops::flex::simd::{simd, sum};
 use crate::layers::ops::flex::values::{Values, from_vec};
@@ -22,9 +22,6 @@ impl NormOps for Flex {
         layer_norm(x, weight, bias, epsilon)
     }
 }
-
-/// Rows that one task of a backward pass works on; each task sums the weight's gradient on its own.
-const ROWS: usize = 64;
 
 /// See [`NormOps::glm_rms_norm`](super::NormOps::glm_rms_norm).
 pub fn rms_norm(x: Float, weight: Float, epsilon: f64) -> Float {

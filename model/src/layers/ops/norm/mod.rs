@@ -4,9 +4,13 @@ mod autodiff;
 pub mod default;
 #[cfg(feature = "flex")]
 mod flex;
+pub mod memory;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
+
+/// Rows that one task of the CPU's backward pass works on; each task sums the weight's gradient on its own.
+const ROWS: usize = 64;
 
 /// Root-mean-square norm and layer norm.
 pub trait NormOps: Backend {

@@ -67,13 +67,12 @@ impl Shares {
             head: Elements::default(),
             prefix: Elements::default(),
         };
-        for info in parameters {
-            shares.add(segments.of(&info.path)?, of_base(info, method));
-        }
-        if let Some(settings) = method.adapter() {
-            for info in settings.parameters(&outline(config, parameters)?) {
-                shares.add(segments.of(&info.path)?, of_adapter(&info));
-            }
+        let adapter = match method.adapter() {
+            Some(settings) => settings.parameters(&outline(config, parameters)?),
+            None => Vec::new(),
+        };
+        for info in parameters.iter().chain(&adapter) {
+            shares.add(segments.of(&info.path)?, elements(info, method));
         }
         Ok(shares)
     }
@@ -111,24 +110,16 @@ impl Shares {
     }
 }
 
-fn of_base(info: &ParameterInfo, method: &Method) -> Elements {
+fn elements(info: &ParameterInfo, method: &Method) -> Elements {
     let count = info.elements() as u64;
     let if_so = |holds: bool| if holds { count } else { 0 };
-    let is_trained = method.trains_base(&info.path);
+    let is_trained = method.trains(&info.path);
+    let is_adapter = is_trained && method.is_adapter();
     Elements {
         frozen: if_so(!is_trained),
-        trained: if_so(is_trained),
-        adapters: 0,
-        mobile: if_so(may_leave(&info.path, &info.shape)),
+        trained: if_so(is_trained && !is_adapter),
+        adapters: if_so(is_adapter),
+        mobile: if_so(!is_adapter && may_leave(&info.path, &info.shape)),
         largest_trained: if_so(is_trained),
-    }
-}
-
-fn of_adapter(info: &ParameterInfo) -> Elements {
-    let count = info.elements() as u64;
-    Elements {
-        adapters: count,
-        largest_trained: count,
-        ..Elements::default()
     }
 }

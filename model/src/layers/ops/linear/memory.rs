@@ -1,0 +1,96 @@
+//! What a linear layer holds: the input is kept where the weight is trained, the weight where the input is
+//! tracked.
+
+use super::panel::{backward_panel, forward_panel};
+use crate::memory::{Compute, Gradient, Kept, Operation, Stage, Trace, Traced};
+
+/// The sizes of a product.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::layers::ops) struct Product {
+    pub rows: u64,
+    pub input: u64,
+    pub output: u64,
+}
+
+/// A call of [`glm_linear`](super::LinearOps::glm_linear) on an input of some rows.
+pub fn linear(trace: &Trace, rows: u64, x: Traced, weight: Traced, bias: Option<Traced>) -> Traced {
+    let input = x.elements() / rows.max(1);
+    let product = Product {
+        rows,
+        input,
+        output: weight.elements() / input.max(1),
+    };
+    let compute = trace.compute();
+    let bias_bytes = bias.as_ref().map(Traced::bytes);
+    let mut kept = Kept::default();
+    if weight.is_tracked() {
+        kept.inputs.push(0);
+    }
+    if x.is_tracked() {
+        kept.inputs.push(1);
+    }
+    let of_bias = bias_bytes.map(|bytes| Stage {
+        gradients: vec![(2, Gradient::New(bytes))],
+        work: bytes,
+        releases: Vec::new(),
+    });
+    let of_weight = Stage {
+        gradients: vec![(1, Gradient::New(compute.bytes(product.output * input)))],
+        work: product.weight_work(compute),
+        releases: vec![0],
+    };
+    let of_input = Stage {
+        gradients: vec![(0, Gradient::New(compute.bytes(rows * input)))],
+        work: product.input_work(compute),
+        releases: vec![1],
+    };
+    let backward = of_bias.into_iter().chain([of_weight, of_input]);
+    let output = compute.bytes(rows * product.output);
+    let operation = Operation {
+        output,
+        work: product.forward_work(compute),
+        kept,
+        backward: backward.collect(),
+        ..Operation::default()
+    };
+    let inputs = [x, weight].into_iter().chain(bias).collect();
+    trace.call(inputs, (rows * product.output, compute.size()), operation)
+}
+
+impl Product {
+    /// The most that the product holds beside its factors.
+    pub fn forward_work(&self, compute: &Compute) -> u64 {
+        let (x, out) = (self.rows * self.input, self.rows * self.output);
+        let output = compute.bytes(out);
+        if !compute.widens() {
+            return output;
+        }
+        let height = forward_panel(self.input as usize, self.output as usize) as u64;
+        let tasks = self.output.div_ceil(height.max(1));
+        let panels = compute.scratch(tasks, 4 * height * self.input);
+        compute.widened(x + out) + panels.max(output)
+    }
+
+    /// The most that `grad · weight` holds beside its factors: a panel of the weight is widened at a time.
+    pub fn input_work(&self, compute: &Compute) -> u64 {
+        let (x, out) = (self.rows * self.input, self.rows * self.output);
+        let gradient = compute.bytes(x);
+        if !compute.widens() {
+            return gradient;
+        }
+        let height = backward_panel(self.input as usize, self.output as usize) as u64;
+        compute.widened(out + x) + gradient.max(4 * height * self.input)
+    }
+
+    /// The most that `gradᵀ · x` holds beside its factors: Burn's product widens whole matrices, of which it turns
+    /// one before.
+    fn weight_work(&self, compute: &Compute) -> u64 {
+        let weight = self.output * self.input;
+        let factors = self.rows * (self.input + self.output);
+        let turned = match compute.widens() {
+            true => compute.bytes(self.rows * self.output),
+            false => 0,
+        };
+        turned + compute.widened(factors + weight) + compute.bytes(weight)
+    }
+}
