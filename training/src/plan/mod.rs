@@ -9,56 +9,20 @@
 
 mod segments;
 mod shares;
+mod workload;
 
-use burn::tensor::DType;
-use glmtune_model::ModelConfig;
 use glmtune_model::memory::{Held, SegmentMemory};
 use glmtune_model::parameters::ParameterInfo;
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::settings::Method;
 use segments::Segments;
 use shares::{Elements, Shares};
 
+pub use workload::{Saving, Workload};
+
 /// What the program takes with a tokenizer and no model, as measured.
 const PROGRAM: u64 = 55 << 20;
-
-/// What is to be trained, and how.
-#[derive(Debug, Clone, Copy)]
-pub struct Workload<'a> {
-    /// The model.
-    pub config: &'a ModelConfig,
-    /// Its parameters.
-    pub parameters: &'a [ParameterInfo],
-    /// What is trained.
-    pub method: &'a Method,
-    /// Rows of a micro-batch.
-    pub batch: usize,
-    /// Tokens of the longest row.
-    pub length: usize,
-    /// Tokens of that row that have a target.
-    pub targets: usize,
-    /// Type of the frozen weights and of the activations.
-    pub dtype: DType,
-    /// Whether a step has several micro-batches.
-    pub accumulates: bool,
-    /// Whether the device is the CPU, so that both memories are one.
-    pub on_cpu: bool,
-    /// What saves memory.
-    pub saving: Saving,
-}
-
-/// Flags that save memory on the device.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Saving {
-    /// `--gradient_checkpointing`
-    pub gradient_checkpointing: bool,
-    /// `--offload_optimizer`
-    pub offload_optimizer: bool,
-    /// `--offload_param`
-    pub offload_param: bool,
-}
 
 /// Bytes, by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]

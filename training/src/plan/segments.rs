@@ -4,8 +4,9 @@ use burn::tensor::DType;
 use glmtune_model::architecture::memory::TracedPass;
 use glmtune_model::causal_lm::memory::{block, embed, head};
 use glmtune_model::memory::{Compute, Kernels, SegmentInput, SegmentMemory, Trace, TracedModules};
+use glmtune_model::parameters::ParameterInfo;
 
-use super::Workload;
+use super::workload::Workload;
 
 /// Elements of all activations of a model together are counted up to here: what flags ask for beyond that is then as
 /// much too much, and every sum stays within 64 bits.
@@ -33,9 +34,7 @@ impl<'a> Segments<'a> {
         let parameters = workload.parameters.iter();
         let prefix = method.adapter().map_or(0, |settings| settings.positions()) as u64;
         let kernels = match workload.on_cpu {
-            true => Kernels::Cpu {
-                threads: rayon::current_num_threads(),
-            },
+            true => Kernels::of_this_cpu(),
             false => Kernels::Gpu,
         };
         Self {
@@ -148,7 +147,7 @@ impl<'a> Segments<'a> {
 
 /// Rows of a micro-batch, tokens of each, and those of all rows that have a target.
 fn bounded_sizes(workload: &Workload<'_>, prefix: u64) -> [u64; 3] {
-    let widest = |info: &glmtune_model::parameters::ParameterInfo| match info.shape.as_slice() {
+    let widest = |info: &ParameterInfo| match info.shape.as_slice() {
         [output, input] => output.saturating_add(*input) as u64,
         _ => 0,
     };
