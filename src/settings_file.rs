@@ -131,6 +131,15 @@ pub(crate) fn is_flag(command: &str, name: &str) -> bool {
     takes_value(command, &flag[2..]).is_some()
 }
 
+/// The flag of a command that a setting is, by the flag's own name where the setting has another one for it.
+pub(crate) fn flag_of(command: &str, name: &str) -> Option<String> {
+    let flag = normalize_flag(&format!("--{name}"));
+    let program = Cli::command();
+    let command = program.find_subcommand(command)?;
+    let argument = argument(command, &flag[2..])?;
+    Some(format!("--{}", argument.get_long()?))
+}
+
 /// The line, from 1, on which a name is set.
 fn line_of(text: &str, name: &str) -> Option<usize> {
     let sets = |line: &str| {
@@ -171,11 +180,14 @@ fn setting(
 fn takes_value(command: &str, name: &str) -> Option<bool> {
     let program = Cli::command();
     let command = program.find_subcommand(command)?;
-    let argument = command.get_arguments().find(|argument| {
+    Some(argument(command, name)?.get_action().takes_values())
+}
+
+fn argument<'a>(command: &'a clap::Command, name: &str) -> Option<&'a clap::Arg> {
+    command.get_arguments().find(|argument| {
         let aliases = argument.get_all_aliases().unwrap_or_default();
         argument.get_long() == Some(name) || aliases.contains(&name)
-    })?;
-    Some(argument.get_action().takes_values())
+    })
 }
 
 fn near(command: &str, name: &str) -> String {

@@ -41,6 +41,10 @@ batch_size = 2
 name = "LoRA"
 train_type = "lora"
 lora_dim = 2
+learning_rate = 0.3
+val_size = 1
+eval_steps = 1
+load_best_model_at_end = true
 [[method]]
 name = "full <b>"
 train_type = "all"
@@ -125,6 +129,8 @@ fn a_comparison_that_was_killed_ends_with_the_same_results() {
         "copy"
     );
     assert!(expected["base"]["abilities"]["loss"]["after"].is_number());
+    let lora = &expected["methods"][0]["runs"][0]["training"];
+    assert!(lora["best_step"].is_number(), "{lora}");
 
     let page = std::fs::read_to_string(Path::new(&whole).join("report.html")).unwrap();
     assert!(page.contains("full &lt;b&gt;") && !page.contains("full <b>"));
@@ -144,6 +150,85 @@ fn a_comparison_that_was_killed_ends_with_the_same_results() {
     let settings = SETTINGS.replace("lora_dim = 2", "lora_dim = 3");
     std::fs::write(place.root.join("compare.toml"), settings).unwrap();
     glmtune(&place.args(&whole)).success();
+    assert_eq!((trained("lora"), trained("full--b")), (2, 1));
+}
+
+const HELD_OUT: &str = r#"{"instruction": "say ", "input": "d", "output": "d_r_e"}
+{"instruction": "say ", "input": "e", "output": "e_r_f"}
+"#;
+
+/// Rows that a method holds out itself come before those of all; the best model is what is compared, and the report
+/// has the curve.
+#[test]
+fn the_best_model_of_a_validation_is_compared() {
+    let settings = SETTINGS.replace(
+        "abilities = \"abilities.jsonl\"",
+        "eval_path = \"held.jsonl\"",
+    );
+    let settings = settings.replace("num_train_epochs = 2", "num_train_epochs = 3");
+    let settings = settings.replace("val_size = 1\n", "");
+    let own = "learning_rate = 1e-3\nval_size = 1\neval_steps = 1";
+    let settings = settings.replace("learning_rate = 1e-3", own);
+    let place = Place::new(&settings);
+    std::fs::write(place.root.join("held.jsonl"), HELD_OUT).unwrap();
+    let out = place.out("out");
+    glmtune(&place.args(&out)).success();
+    let found = results(&out);
+    let training = |method: usize| found["methods"][method]["runs"][0]["training"].clone();
+    let course = |method: usize| -> Vec<(u64, f64)> {
+        let points = training(method)["validation"].as_array().unwrap().clone();
+        let points = points.iter();
+        points
+            .map(|point| {
+                (
+                    point["step"].as_u64().unwrap(),
+                    point["loss"].as_f64().unwrap(),
+                )
+            })
+            .collect()
+    };
+    // One held out a file, the other one of its three rows.
+    for (method, last) in [(0, 9), (1, 6)] {
+        let steps = course(method).into_iter().map(|point| point.0);
+        assert!(steps.eq(1..=last), "{:?}", course(method));
+    }
+    let log = |of: &str| {
+        let log = Path::new(&out).join("runs").join(of);
+        std::fs::read_to_string(log).unwrap()
+    };
+    assert!(log("lora/1/train.log").contains("held out: 2 rows"));
+    assert!(log("full--b/1/train.log").contains("held out: 1 rows"));
+    let least = course(0)
+        .into_iter()
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .unwrap()
+        .0;
+    assert!(least < 9, "no best step before the last: {:?}", course(0));
+    assert_eq!(training(0)["best_step"], least);
+    assert_eq!(training(1)["best_step"], Value::Null);
+    let asked = |of: &str, output: &str| {
+        let log = log(&format!("{of}/1/predictions.log"));
+        log.lines()
+            .next()
+            .unwrap()
+            .contains(&format!("/1/train/{output}"))
+    };
+    assert!(asked("lora", "best") && asked("full--b", "epoch-3-step-6"));
+    let page = std::fs::read_to_string(Path::new(&out).join("report.html")).unwrap();
+    assert!(page.contains("class=\"validation\"") && page.contains("best step, compared"));
+
+    // Other rows held out touch the method that holds them out.
+    std::fs::write(
+        place.root.join("held.jsonl"),
+        HELD_OUT.replace("d_r_e", "d_r_f"),
+    )
+    .unwrap();
+    glmtune(&place.args(&out)).success();
+    let trained = |of: &str| {
+        log(&format!("{of}/1/train.log"))
+            .matches("$ glmtune train")
+            .count()
+    };
     assert_eq!((trained("lora"), trained("full--b")), (2, 1));
 }
 
@@ -194,6 +279,16 @@ fn settings_that_are_wrong_are_refused_before_anything_runs() {
             "[predict]: invalid value 'x'",
         ),
         ("\"model\"", "\"modl\"", "line 2: `base`: "),
+        (
+            "val_size = 1\n",
+            "",
+            "method \"LoRA\": --eval_steps, --load_best_model_at_end: there are no rows",
+        ),
+        (
+            "val_size = 1",
+            "eval_path = \"gone.jsonl\"",
+            "line 25: `eval_path`: ",
+        ),
     ];
     let place = Place::new(SETTINGS);
     let out = place.out("out");
@@ -203,6 +298,19 @@ fn settings_that_are_wrong_are_refused_before_anything_runs() {
         assert!(message.contains(expected), "{expected}: {message}");
         assert!(!Path::new(&out).exists());
     }
+}
+
+/// A score that the task has not is told before anything is trained.
+#[test]
+fn an_unknown_score_is_refused_before_the_trainings() {
+    let place = Place::new(&SETTINGS.replace("seeds = [1]", "seeds = [1]\nscore = \"bleu\""));
+    let out = place.out("out");
+    let message = glmtune(&place.args(&out)).failure(2);
+    assert!(
+        message.contains("no score `bleu`") && message.contains("f1"),
+        "{message}"
+    );
+    assert!(!Path::new(&out).join("runs").exists());
 }
 
 /// Ctrl-C ends it in good order, with a report of what is done.

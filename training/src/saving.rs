@@ -22,9 +22,6 @@ use crate::error::Result;
 use crate::method::OutputKind;
 use crate::weights::Weights;
 
-/// Name of the output of the best model.
-pub(crate) const BEST: &str = "best";
-
 /// Writes the outputs of a training.
 #[derive(Debug)]
 pub struct Outputs {
@@ -80,7 +77,7 @@ impl Outputs {
 
     /// Where the output of the best model goes.
     pub(crate) fn best_path(&self) -> PathBuf {
-        self.dir.join(BEST)
+        self.dir.join(folder::BEST)
     }
 
     /// Writes an output. What stands there and is not the run's own is moved away.

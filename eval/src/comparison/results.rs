@@ -174,6 +174,9 @@ pub struct Training {
     /// Loss of the rows kept for validation.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub validation: Vec<Point>,
+    /// The step of the best validation, where its model was compared and not the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best_step: Option<u64>,
 }
 
 /// A point of a curve.

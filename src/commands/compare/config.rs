@@ -32,20 +32,21 @@ const KEYS: [&str; 12] = [
     "method",
 ];
 /// Flags of `train` that the comparison gives, and what decides them.
-const OWN: [(&str, &str); 12] = [
+const OWN: [(&str, &str); 9] = [
     ("--seed", "`seeds` at the top says"),
     ("--model-name-or-path", "`base` at the top says"),
-    ("--model-dir", "`base` at the top says"),
     ("--train-path", "`train` at the top says"),
-    ("--eval-path", "`eval_path` at the top says"),
     ("--test-path", "`test` at the top says"),
     ("--output-dir", "--output_dir of the comparison says"),
-    ("--output", "--output_dir of the comparison says"),
     ("--config", "this file takes its place"),
     ("--resume", "a comparison always goes on"),
     ("--dry-run", "a comparison trains"),
     ("--quick-start", "a comparison has a base and rows"),
 ];
+/// Flags that say which rows a training holds out, of which it has one.
+pub const HELD_OUT: [&str; 2] = ["--eval-path", "--val-size"];
+/// Flags of `train` that name a file of rows.
+const ROWS: [&str; 2] = ["--eval-path", "--general-path"];
 /// The seed of `train`.
 const SEED: u64 = 1234;
 /// Rows shown in the report.
@@ -300,13 +301,21 @@ impl Reader<'_> {
         if let Err(faults) = settings_file::of_table(command, table, line) {
             self.faults.extend(faults);
         }
-        for name in table.keys() {
-            let flag = crate::cli::normalize_flag(&format!("--{name}"));
+        for (name, value) in table {
+            let Some(flag) = settings_file::flag_of(command, name) else {
+                continue;
+            };
             if let Some((_, owner)) = OWN.iter().find(|(own, _)| *own == flag) {
                 self.faults.push(located(
                     line(name),
                     format!("`{name}` cannot stand here: {owner}"),
                 ));
+            }
+            let rows = ROWS.contains(&flag.as_str()).then(|| value.as_str());
+            let path = rows.flatten().map(|path| self.folder.join(path));
+            if let Some(path) = path.filter(|path| !path.exists()) {
+                let detail = format!("`{name}`: {} does not exist", path.display());
+                self.faults.push(located(line(name), detail));
             }
         }
     }
@@ -353,11 +362,10 @@ impl Reader<'_> {
                 );
                 self.faults.push(located(line, detail));
             }
-            let mut merged = defaults.clone();
-            merged.extend(table);
+            let merged = merged(defaults, table);
             methods.push(MethodConfig {
                 folder,
-                settings: settings_file::of_table("train", &merged, |_| None).unwrap_or_default(),
+                settings: settings(&merged),
                 shown: as_json(&merged),
                 name,
             });
@@ -376,6 +384,35 @@ impl Reader<'_> {
             .collect();
         as_json(&own)
     }
+}
+
+/// The settings of a method: its own, and those of all methods that it does not replace, whatever name it has for
+/// them.
+fn merged(defaults: &Table, own: Table) -> Table {
+    let replaced: Vec<String> = own.keys().map(|name| place(name)).collect();
+    let defaults = defaults.iter();
+    let kept = defaults.filter(|(name, _)| !replaced.contains(&place(name)));
+    let kept = kept.map(|(name, value)| (name.clone(), value.clone()));
+    kept.chain(own).collect()
+}
+
+/// What a setting decides: there is one of a kind.
+fn place(name: &str) -> String {
+    let flag = settings_file::flag_of("train", name).unwrap_or_else(|| name.to_string());
+    match HELD_OUT.contains(&flag.as_str()) {
+        true => HELD_OUT[0].to_string(),
+        false => flag,
+    }
+}
+
+/// The flags of `train` that settings are, each under its own name.
+fn settings(table: &Table) -> Vec<Setting> {
+    let found = settings_file::of_table("train", table, |_| None).unwrap_or_default();
+    let own_name = |flag: String| settings_file::flag_of("train", &flag[2..]).unwrap_or(flag);
+    let found = found.into_iter();
+    found
+        .map(|(flag, argument)| (own_name(flag), argument))
+        .collect()
 }
 
 fn as_json(table: &Table) -> Map<String, serde_json::Value> {
@@ -448,6 +485,43 @@ train_type = "all"
         assert_ne!(config.methods[0].folder, config.methods[1].folder);
     }
 
+    /// Also under another name, and where one of two says which rows are held out.
+    #[test]
+    fn a_methods_own_settings_replace_those_of_all() {
+        let text = GOOD
+            .replace(
+                "max_len = 64",
+                "max_len = 64\nlora_r = 4\nval_size = 0.1\nsave-total-limit = 2",
+            )
+            .replace(
+                "max_len = 32",
+                "lora_dim = 8\nvalidation_file = \"t\"\nsave_total_limit = 3",
+            );
+        let config = read(&text).unwrap();
+        let of = |index: usize| -> Vec<String> {
+            let found = arguments(&config.methods[index].settings);
+            let mut found: Vec<_> = found.map(|arg| arg.into_string().unwrap()).collect();
+            found.sort();
+            found
+        };
+        let lora = [
+            "--lora-dim=8",
+            "--max-len=64",
+            "--save-total-limit=3",
+            "--train-type=lora",
+            "--validation-file=t",
+        ];
+        assert_eq!(of(0), lora);
+        assert!(of(1).contains(&"--val-size=0.1".to_string()));
+        let names = |index: usize| {
+            let settings = config.methods[index].settings.iter();
+            settings
+                .filter(|(flag, _)| HELD_OUT.contains(&flag.as_str()))
+                .count()
+        };
+        assert_eq!((names(0), names(1)), (1, 1));
+    }
+
     #[test]
     fn what_is_wrong_is_told_with_its_line() {
         let cases = [
@@ -470,6 +544,14 @@ train_type = "all"
             (
                 GOOD.replace("max_len = 64", "seed = 64"),
                 "line 8: `seed` cannot stand here: `seeds` at the top",
+            ),
+            (
+                GOOD.replace("max_len = 64", "model_dir = \"b\""),
+                "line 8: `model_dir` cannot stand here: `base` at the top",
+            ),
+            (
+                GOOD.replace("max_len = 32", "eval_path = \"u\""),
+                "line 12: `eval_path`: ",
             ),
             (
                 GOOD.replace("\"triples\"", "\"perplexity\""),

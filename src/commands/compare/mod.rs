@@ -1,6 +1,7 @@
 //! `glmtune compare`: several methods of tuning from one base, over several seeds, side by side.
 
 mod child;
+mod command_lines;
 mod config;
 mod folders;
 mod mark;
@@ -15,7 +16,7 @@ use std::path::Path;
 use glmtune_eval::comparison::{
     Inputs, MethodInput, Outcome, Results, RunInput, State, markdown, page, results,
 };
-use glmtune_eval::predictions;
+use glmtune_eval::{Prediction, predictions};
 use glmtune_model::checkpoint::{AtomicFile, WriteLock};
 
 use self::config::{Config, MethodConfig};
@@ -33,7 +34,7 @@ pub fn run(args: &CompareArgs) -> Result<()> {
     let config = Config::read(&args.config)?;
     let failed = |error| glmtune_model::Error::io(&args.output_dir, error);
     let out = std::path::absolute(&args.output_dir).map_err(failed)?;
-    stages::check(&config, &out)?;
+    command_lines::check(&config, &out)?;
     fs::create_dir_all(&out).map_err(failed)?;
     let _lock = WriteLock::of_directory(&out)?;
     tidy(&out);
@@ -98,6 +99,8 @@ impl Comparison<'_> {
         let base_abilities = base_abilities
             .map(|_| tuned::abilities(&folder))
             .transpose()?;
+        // Rows that cannot be scored, or a score that the task has not, are told before the trainings.
+        self.results(base.clone(), base_abilities.clone(), Vec::new())?;
         let mut methods: Vec<MethodInput> = self.config.methods.iter().map(input).collect();
         let mut is_interrupted = false;
         // All methods with one seed before the next seed: what there is to see early is about all of them.
@@ -119,8 +122,18 @@ impl Comparison<'_> {
                 method.runs.push(RunInput { seed, outcome });
             }
         }
+        let found = self.results(base, base_abilities, methods)?;
+        Ok((found, is_interrupted))
+    }
+
+    fn results(
+        &self,
+        base: Vec<Prediction>,
+        base_abilities: Option<Vec<Prediction>>,
+        methods: Vec<MethodInput>,
+    ) -> Result<Results> {
         let task = eval::task(self.config.task);
-        let found = results(&Inputs {
+        Ok(results(&Inputs {
             task: task.as_ref(),
             score: self.config.score.clone(),
             settings: self.config.shown.clone(),
@@ -128,8 +141,7 @@ impl Comparison<'_> {
             base_abilities,
             methods,
             examples: self.config.examples,
-        })?;
-        Ok((found, is_interrupted))
+        })?)
     }
 
     fn base_stage(&self, stage: &'static str) -> Result<()> {

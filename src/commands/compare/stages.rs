@@ -1,6 +1,7 @@
 //! The stages of a run: training, answers to the test rows, answers to the rows of the abilities and their losses. Each is done once:
 //! its mark tells by a digest of everything that decides its outputs whether they are there already.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,14 +11,15 @@ use glmtune_model::checkpoint::{AtomicFile, Fingerprint};
 use glmtune_model::digest::{Digest, file_digest};
 use glmtune_model::tokenizer::tokenizer_files;
 
-use glmtune_training::saving::folder::named_outputs;
+use glmtune_training::saving::folder::{best_output, named_outputs};
 
 use super::child::{self, News};
+use super::command_lines::{flag, parse_train, shared, train_args};
 use super::config::{Config, MethodConfig, arguments};
 use super::folders::RunFolder;
 use super::mark::{self, Mark};
 use super::progress::Progress;
-use crate::cli::{self, Command, TrainArgs};
+use crate::cli::TrainArgs;
 use crate::commands::console::interrupted;
 use crate::commands::error::{Error, Result};
 
@@ -29,21 +31,6 @@ pub const ANSWERS: &str = "predictions";
 pub const ABILITIES: &str = "abilities";
 /// Losses of the expected answers to these.
 pub const LOSSES: &str = "losses";
-
-/// Flags of `train` that `predict` must have as well: the model's and the rows' form.
-const SHARED: [&str; 11] = [
-    "--max-len",
-    "--max-src-len",
-    "--prompt-column",
-    "--query-column",
-    "--response-column",
-    "--history-column",
-    "--prompt-text",
-    "--mode",
-    "--backend",
-    "--devices",
-    "--dtype",
-];
 
 /// How a stage ended.
 #[derive(Debug)]
@@ -64,6 +51,8 @@ pub struct Stages<'a> {
     train: String,
     test: String,
     abilities: String,
+    /// Those of the other files that a method's training reads, by the method's folder.
+    read_by: BTreeMap<String, String>,
 }
 
 /// A stage to be done.
@@ -87,14 +76,17 @@ impl<'a> Stages<'a> {
     /// # Errors
     /// If the base or a file of rows cannot be read.
     pub fn new(config: &'a Config, out: &'a Path, progress: &'a Progress) -> Result<Self> {
-        let file = |path: &Option<PathBuf>| path.as_deref().map(file_digest).transpose();
-        let mut train = file_digest(&config.train)?;
-        train.push_str(&file(&config.eval_path)?.unwrap_or_default());
+        let abilities = config.abilities.as_deref().map(file_digest).transpose()?;
+        let read_by = config.methods.iter().map(|method| {
+            let digest = files_digest(config, method, out)?;
+            Ok((method.folder.clone(), digest))
+        });
         Ok(Self {
             base: base_digest(&config.base)?,
-            train,
+            train: file_digest(&config.train)?,
             test: file_digest(&config.test)?,
-            abilities: file(&config.abilities)?.unwrap_or_default(),
+            abilities: abilities.unwrap_or_default(),
+            read_by: read_by.collect::<Result<_>>()?,
             config,
             out,
             progress,
@@ -126,6 +118,7 @@ impl<'a> Stages<'a> {
             env!("CARGO_PKG_VERSION"),
             &self.base,
             &self.train,
+            self.read_by.get(&method.folder).map_or("", String::as_str),
             &seed.to_string(),
             &format!("{settings:?}"),
         ])
@@ -154,19 +147,21 @@ impl<'a> Stages<'a> {
         seed: u64,
     ) -> Result<StageEnd> {
         let folder = RunFolder::run(self.out, &method.folder, seed);
-        let Some(output) = named_outputs(&folder.training()).pop() else {
+        let asked = match parse_train(train_args(self.config, method, seed, &folder)) {
+            Ok(asked) => asked,
+            Err(fault) => return Ok(StageEnd::Failed(vec![fault])),
+        };
+        let Some(output) = output(&folder.training(), &asked) else {
             let training = folder.training();
             let detail = format!("the training has left no model in {}", training.display());
             return Ok(StageEnd::Failed(vec![detail]));
         };
-        let is_adapter = parse_train(train_args(self.config, method, seed, &folder))
-            .is_ok_and(|args| args.method.train_type.is_adapter());
-        let model = match is_adapter {
+        let model = match asked.method.train_type.is_adapter() {
             true => vec![
                 flag("--model-name-or-path", &self.config.base),
-                flag("--adapter", &output.path),
+                flag("--adapter", &output),
             ],
-            false => vec![flag("--model-name-or-path", &output.path)],
+            false => vec![flag("--model-name-or-path", &output)],
         };
         let trained = self.train_digest(method, seed);
         self.answers(
@@ -332,116 +327,16 @@ pub fn label(method: &MethodConfig, seed: u64) -> String {
     format!("{}, seed {seed}", method.name)
 }
 
+/// The output of a training that is compared: the best where the method asks for it and a validation has given a
+/// number, else the last.
+fn output(training: &Path, asked: &TrainArgs) -> Option<PathBuf> {
+    let wants_best = asked.validation.load_best_model_at_end;
+    let best = wants_best.then(|| best_output(training)).flatten();
+    best.or_else(|| Some(named_outputs(training).pop()?.path))
+}
+
 fn stopped() -> Error {
     Error::Interrupted("the same command goes on where it stopped".to_string())
-}
-
-fn flag(name: &str, path: &Path) -> OsString {
-    let mut argument = OsString::from(format!("{name}="));
-    argument.push(path);
-    argument
-}
-
-fn train_args(
-    config: &Config,
-    method: &MethodConfig,
-    seed: u64,
-    folder: &RunFolder,
-) -> Vec<OsString> {
-    let mut args = vec![
-        "train".into(),
-        flag("--model-name-or-path", &config.base),
-        flag("--train-path", &config.train),
-        flag("--output-dir", &folder.training()),
-        format!("--seed={seed}").into(),
-        "--no-dashboard".into(),
-    ];
-    args.extend(
-        config
-            .eval_path
-            .as_deref()
-            .map(|path| flag("--eval-path", path)),
-    );
-    // The last output is the one that is compared.
-    let keeps = method
-        .settings
-        .iter()
-        .any(|(flag, _)| flag == "--save-total-limit");
-    if !keeps {
-        args.push("--save-total-limit=1".into());
-    }
-    args.extend(arguments(&method.settings));
-    args
-}
-
-/// The settings of a method that its answers depend on as well.
-fn shared(method: &MethodConfig) -> Vec<OsString> {
-    let own = method
-        .settings
-        .iter()
-        .filter(|(flag, _)| SHARED.contains(&flag.as_str()));
-    own.map(|(_, argument)| argument.clone()).collect()
-}
-
-fn program(args: Vec<OsString>) -> Vec<OsString> {
-    [OsString::from("glmtune")]
-        .into_iter()
-        .chain(args)
-        .collect()
-}
-
-fn parse_train(args: Vec<OsString>) -> std::result::Result<Box<TrainArgs>, String> {
-    match cli::parse(program(args)) {
-        Ok(cli::Cli {
-            command: Command::Train(args),
-        }) => Ok(args),
-        Ok(_) => Err("is not a training".to_string()),
-        Err(error) => Err(first_lines(&error.to_string())),
-    }
-}
-
-/// What is wrong with a command line, without how it is used.
-fn first_lines(message: &str) -> String {
-    let message = message.strip_prefix("error: ").unwrap_or(message);
-    let lines = message
-        .lines()
-        .take_while(|line| !line.starts_with("Usage:"));
-    lines
-        .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join("\n  ")
-}
-
-/// That the flags of all methods have values that they can have, before anything runs.
-///
-/// # Errors
-/// With those that do not, by method.
-pub fn check(config: &Config, out: &Path) -> Result<()> {
-    let mut faults = Vec::new();
-    let seed = config.seeds.first().copied().unwrap_or_default();
-    for method in &config.methods {
-        let folder = RunFolder::run(out, &method.folder, seed);
-        let args = train_args(config, method, seed, &folder);
-        if let Err(fault) = parse_train(args) {
-            faults.push(format!("method {:?}: {fault}", method.name));
-        }
-    }
-    let mut args: Vec<OsString> = [
-        "predict",
-        "--model-name-or-path=m",
-        "--test-path=t",
-        "--output=o",
-    ]
-    .map(OsString::from)
-    .into();
-    args.extend(arguments(&config.predict));
-    if let Err(error) = cli::parse(program(args)) {
-        faults.push(format!("[predict]: {}", first_lines(&error.to_string())));
-    }
-    match faults.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Request(faults.join("\n  "))),
-    }
 }
 
 /// A digest of several parts.
@@ -450,6 +345,24 @@ fn digest(parts: &[&str]) -> String {
         digest.with(part.len().to_le_bytes()).with(part)
     });
     digest.hex()
+}
+
+/// Of the files that a training reads beside its base and its rows.
+fn files_digest(config: &Config, method: &MethodConfig, out: &Path) -> Result<String> {
+    let folder = RunFolder::run(out, &method.folder, 0);
+    let Ok(asked) = parse_train(train_args(config, method, 0, &folder)) else {
+        return Ok(String::new());
+    };
+    let files = [
+        asked.validation.eval_path.as_deref(),
+        asked.deepspeed_file(),
+    ];
+    let digests = files.into_iter().flatten();
+    let digests = digests.map(|path| file_digest(&config.folder.join(path)));
+    let digests: Vec<String> = digests.collect::<std::result::Result<_, _>>()?;
+    Ok(digest(
+        &digests.iter().map(String::as_str).collect::<Vec<_>>(),
+    ))
 }
 
 /// What makes a base another one: its architecture, weights and tokenizer.

@@ -12,6 +12,10 @@ use super::mark::Mark;
 use super::stages::{ABILITIES, ANSWERS, LOSSES, TRAIN};
 use crate::commands::error::Result;
 
+/// How a log marks the beginning of a training, and what a training says of its best model.
+const COMMAND: &str = "$ glmtune ";
+const BEST: &str = "the best model is that of step ";
+
 /// Reads what a run has left.
 ///
 /// # Errors
@@ -19,7 +23,8 @@ use crate::commands::error::Result;
 pub fn read(folder: &RunFolder, with_abilities: bool) -> Result<Tuned> {
     let steps = Steps::read(&folder.training().join("metrics.jsonl"))?;
     let log = files::read(&folder.log(TRAIN), Limit::METRICS)?;
-    let (trainable, parameters) = parameters(&String::from_utf8_lossy(&log)).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let (trainable, parameters) = parameters(&log).unwrap_or_default();
     let mark = |stage: &str| Mark::read(&folder.mark(stage));
     let abilities = with_abilities.then(|| abilities(folder));
     Ok(Tuned {
@@ -39,6 +44,7 @@ pub fn read(folder: &RunFolder, with_abilities: bool) -> Result<Tuned> {
             tokens: steps.tokens,
             losses: Point::thinned(&steps.losses),
             validation: Point::thinned(&steps.validation),
+            best_step: best_step(&log),
         },
         answers: predictions::read(&folder.answers(ANSWERS))?,
         abilities: abilities.transpose()?,
@@ -128,6 +134,15 @@ fn parameters(log: &str) -> Option<(u64, u64)> {
     Some((trainable, all))
 }
 
+/// The step whose model the training has ended with, from the line that it prints then: `the best model is that of
+/// step 12, loss …`. The log may hold earlier trainings, which end at their last steps or at others.
+fn best_step(log: &str) -> Option<u64> {
+    let mut lines = log.lines().rev();
+    let line = lines.find(|line| line.starts_with(COMMAND) || line.starts_with(BEST))?;
+    let step = line.strip_prefix(BEST)?.split(',').next()?;
+    step.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +170,12 @@ mod tests {
                    trainable params: 1,234 || all params: 56,789 || trainable%: 2.1730";
         assert_eq!(parameters(log), Some((1234, 56_789)));
         assert_eq!(parameters("nothing"), None);
+    }
+    #[test]
+    fn the_best_step_is_that_of_the_last_training() {
+        let log = "$ glmtune train a\nthe best model is that of step 12, loss 0.5: saved out/best\n1 steps";
+        assert_eq!(best_step(log), Some(12));
+        assert_eq!(best_step(&format!("{log}\n$ glmtune train b\n")), None);
+        assert_eq!(best_step(""), None);
     }
 }

@@ -31,6 +31,7 @@ use super::session;
 use crate::cli::TrainArgs;
 use crate::on_devices;
 
+pub(super) use self::check::check as check_flags;
 pub(super) use self::request::default_cache;
 pub(super) use self::settings::on_one_device as settings_on_one_device;
 

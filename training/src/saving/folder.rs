@@ -24,6 +24,8 @@ use serde_json::Value;
 
 use crate::error::Result;
 
+/// Name of the output of the best model.
+pub(crate) const BEST: &str = "best";
 /// Key of the run in an output's note.
 const KEY: &str = "run";
 
@@ -93,6 +95,13 @@ pub fn named_outputs(dir: &Path) -> Vec<Named> {
     let mut named: Vec<Named> = named.collect();
     named.sort();
     named
+}
+
+/// The output of the best model in a directory, where a training has ended with it.
+pub fn best_output(dir: &Path) -> Option<PathBuf> {
+    let path = dir.join(BEST);
+    let is_dir = path.symlink_metadata().is_ok_and(|what| what.is_dir());
+    is_dir.then_some(path)
 }
 
 /// Removes outputs of a run beyond a number of them: those of a trajectory that was left when the run went on

@@ -8,7 +8,7 @@ use glmtune_model::checkpoint::{WriteLock, remove_stale};
 use glmtune_model::process::ProcessName;
 use serde_json::Value;
 
-use super::folder::{named_outputs, set_aside};
+use super::folder::{BEST, named_outputs, set_aside};
 use crate::error::{Error, Result};
 
 /// Name of the metrics in the output directory.
@@ -21,7 +21,7 @@ const FILES: [&str; 7] = [
     "settings.toml",
     "loss.svg",
     "abilities.json",
-    "best",
+    BEST,
     FOLDERS[0],
     FOLDERS[1],
 ];

@@ -240,6 +240,9 @@ fn run_table(results: &Results) -> Markup {
     let of = |run: &Run, count: fn(&Training) -> u64| {
         run.training.as_ref().map(|training| count(training) as f64)
     };
+    let best = |run: &Run| run.training.as_ref()?.best_step;
+    let runs = columns(results);
+    let with_best = runs.iter().any(|(_, _, run)| best(run).is_some());
     html! {
         table {
             caption { "Each run" }
@@ -250,13 +253,14 @@ fn run_table(results: &Results) -> Markup {
                 th scope="col" { (results.score) }
                 @if with_kept { th scope="col" { "abilities kept" } }
                 th scope="col" { "steps" }
+                @if with_best { th scope="col" { "best step, compared" } }
                 th scope="col" { "tokens" }
                 th scope="col" { "trained parameters" }
                 th scope="col" { "all parameters" }
                 (cost_heads())
             } }
             tbody {
-                @for (style, method, run) in columns(results) {
+                @for (style, method, run) in runs {
                     tr {
                         th scope="row" { (plot::swatch(style)) " " (method.name) }
                         td { (seed(run)) }
@@ -268,6 +272,7 @@ fn run_table(results: &Results) -> Markup {
                         td { (optional(run.scores.as_ref().and_then(|scores| scores.get(&results.score)), format::score)) }
                         @if with_kept { td { (optional(run.kept, format::percent)) } }
                         td { (optional(of(run, |training| training.steps), format::count)) }
+                        @if with_best { td { (optional(best(run).map(|step| step as f64), format::count)) } }
                         td { (optional(of(run, |training| training.tokens), format::count)) }
                         td { (optional(of(run, |training| training.trainable), format::count)) }
                         td { (optional(of(run, |training| training.parameters), format::count)) }

@@ -36,6 +36,7 @@ fn done(answers: &[&str], seed: u64) -> RunInput {
                 step: 30,
                 loss: 0.75,
             }],
+            best_step: (seed == 1).then_some(17),
         },
         answers: rows(answers, false),
         abilities: Some(rows(answers, true)),
