@@ -20,6 +20,8 @@ pub const TOKENS: &str = "tokens";
 const REFERENCE: [&str; 2] = ["output", "answer"];
 /// Keys of the text that an answer is about.
 const DOCUMENT: [&str; 2] = ["text", "input"];
+/// What some editors put before the first line.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 /// Longest line that is read, in bytes.
 const LONGEST_LINE: u64 = 64 << 20;
 
@@ -195,8 +197,12 @@ pub fn read(path: &Path) -> Result<Vec<Prediction>> {
         }
         let text = String::from_utf8(line)
             .map_err(|error| wrong(format!("not UTF-8: {}", error.utf8_error())))?;
+        let text = match number {
+            1 => text.trim_start_matches(BYTE_ORDER_MARK),
+            _ => &text,
+        };
         if !text.trim().is_empty() {
-            rows.push(Prediction::parse(path, number, &text)?);
+            rows.push(Prediction::parse(path, number, text)?);
         }
     }
     match rows.is_empty() {

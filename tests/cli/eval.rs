@@ -49,6 +49,31 @@ fn triples_as_json_with_details_and_baseline() {
     assert_eq!(rows[1]["scores"]["hits"], 1.0);
 }
 
+/// As an editor may have saved it, with a mark before the first line and other ends of lines; rows that stand there
+/// twice count twice, and some may have several answers.
+#[test]
+fn files_that_were_saved_otherwise_have_the_same_scores() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = file(&dir, "plain.jsonl", GOOD);
+    let edited = format!("\u{feff}{}\r\n\r\n", GOOD.replace('\n', "\r\n"));
+    let edited = file(&dir, "edited.jsonl", &edited);
+    let twice = file(&dir, "twice.jsonl", &format!("{GOOD}\n{GOOD}\n"));
+    let list = GOOD.replace(
+        r#""generated": "d_r_e""#,
+        r#""generated": ["d_r_e", "d_r_e"]"#,
+    );
+    let list = file(&dir, "list.jsonl", &list);
+    let score = |path: &str| {
+        let args = ["eval", "--task", "triples", "--json", "--predictions", path];
+        glmtune(&args).json_lines().remove(0)
+    };
+    let expected = score(&plain);
+    assert_eq!(score(&edited), expected);
+    assert_eq!(score(&list), expected);
+    let found = score(&twice);
+    assert_eq!((&found["rows"], &found["f1"]), (&json!(4), &expected["f1"]));
+}
+
 #[test]
 fn a_table_says_what_its_scores_are() {
     let dir = tempfile::tempdir().unwrap();
@@ -99,18 +124,76 @@ fn perplexity_counts_every_token_the_same() {
 fn files_that_cannot_be_used_are_refused_by_file_and_line() {
     let dir = tempfile::tempdir().unwrap();
     let good = file(&dir, "good.jsonl", GOOD);
+    let first = r#"{"output": "a", "generated": "b"}"#;
     let cases = [
-        ("{\"output\": \"a\"}", "bad.jsonl, line 1: no `generated`"),
+        (r#"{"output": "a"}"#, "no `generated`"),
         (
-            "{\"output\": \"a\", \"generated\": \"b\"}\n{]",
-            "bad.jsonl, line 2: not JSON",
+            r#"{"output": "a", "generated": 3}"#,
+            "`generated` must be a string",
         ),
-        ("", "bad.jsonl: no rows"),
+        (
+            r#"{"output": "a", "generated": null}"#,
+            "`generated` must be a string",
+        ),
+        (
+            r#"{"output": "a", "generated": {"text": "b"}}"#,
+            "`generated` must be a string",
+        ),
+        (
+            r#"{"output": "a", "generated": []}"#,
+            "a list of strings that is not empty",
+        ),
+        (
+            r#"{"output": "a", "generated": ["b", ["c"]]}"#,
+            "`generated` holds [\"c\"]",
+        ),
+        (r#"{"generated": "b"}"#, "no `output` or `answer`"),
+        (
+            r#"{"answer": ["a"], "generated": "b"}"#,
+            "`answer` must be a string",
+        ),
+        (r#"{"output": "a", "generated": NaN}"#, "not JSON"),
+        (
+            r#"{"output": "a", "generated": "b", "loss": 1e999}"#,
+            "not JSON",
+        ),
+        ("{]", "not JSON"),
+        ("a_r_b", "not JSON"),
+        (r#"{"output": "a", "generated": "b"#, "not JSON"),
+        (
+            "\u{feff}{\"output\": \"a\", \"generated\": \"b\"}",
+            "not JSON",
+        ),
+        (r#"["a", "b"]"#, "a row is one JSON object"),
+        ("null", "a row is one JSON object"),
     ];
     for (text, expected) in cases {
+        let bad = file(&dir, "bad.jsonl", &format!("{first}\n{text}\n"));
+        let message = glmtune(&["eval", "--task", "triples", "--predictions", &bad]).failure(2);
+        let place = format!("bad.jsonl, line 2: {expected}");
+        let found = message.split_once("bad.jsonl, line 2: ");
+        assert!(
+            found.is_some_and(|(_, why)| why.contains(expected)),
+            "{place}: {message}"
+        );
+    }
+    for text in ["", "\n\r\n"] {
         let bad = file(&dir, "bad.jsonl", text);
         let message = glmtune(&["eval", "--task", "triples", "--predictions", &bad]).failure(2);
-        assert!(message.contains(expected), "{message}");
+        assert!(message.contains("bad.jsonl: no rows"), "{message}");
+    }
+    let bytes = dir.path().join("bytes.jsonl").display().to_string();
+    std::fs::write(&bytes, b"{\"output\": \"a\", \"generated\": \"\xff\"}").unwrap();
+    let message = glmtune(&["eval", "--task", "triples", "--predictions", &bytes]).failure(2);
+    assert!(
+        message.contains("bytes.jsonl, line 1: not UTF-8"),
+        "{message}"
+    );
+    for loss in ["NaN", "null", "\"1\""] {
+        let row = format!("{{\"loss\": {loss}, \"tokens\": 3}}");
+        let bad = file(&dir, "bad.jsonl", &row);
+        let message = glmtune(&["eval", "--task", "perplexity", "--predictions", &bad]).failure(2);
+        assert!(message.contains("bad.jsonl, line 1: "), "{message}");
     }
     let other = file(&dir, "other.jsonl", &GOOD.replace("二", "三"));
     let args = [

@@ -266,6 +266,23 @@ fn what_is_no_answer_to_the_rows_is_refused_by_line_and_stays() {
             "`generated` must be a string",
         ),
         (long, ":4: ", "a row more than the 3"),
+        (format!("{good}\n{good}\n"), ":2: ", "differs"),
+        (
+            format!("{}\n", with(0, json!(["a", 1]))),
+            ":1: ",
+            "`generated` must be a string",
+        ),
+        (
+            format!("{}\n", with(0, json!(null))),
+            ":1: ",
+            "`generated` must be a string",
+        ),
+        (
+            format!("{good}\n").replace("\"generated\":\"a\"", "\"generated\":NaN"),
+            ":1: ",
+            "not JSON",
+        ),
+        (format!("\u{feff}{good}\n"), ":1: ", "not JSON"),
         (format!("{good}\nmy notes"), ":2: ", "not JSON"),
         ("my notes".to_string(), ":1: ", "not JSON"),
     ] {
@@ -285,6 +302,52 @@ fn what_is_no_answer_to_the_rows_is_refused_by_line_and_stays() {
     let error = case.predict("rows.jsonl", &["--overwrite"]).failure(2);
     assert!(error.contains("rows to answer"), "{error}");
     assert_eq!(fs::read(&case.rows).unwrap(), before);
+}
+
+/// Rows that stand in the file twice are answered twice, and are told apart by their places; a file that was saved
+/// with other ends of lines is gone on with.
+#[test]
+fn rows_that_are_there_twice_are_answered_twice() {
+    let case = Case::new("glm2", 2);
+    let text = fs::read_to_string(&case.rows).unwrap();
+    let edited = format!("\u{feff}{}", text.repeat(2).replace('\n', "\r\n"));
+    fs::write(&case.rows, edited).unwrap();
+    case.predict("p", &[]).success();
+    let found = case.read("p");
+    assert_eq!(found.len(), 4);
+    assert_eq!((&found[0], &found[1]), (&found[2], &found[3]));
+    let whole = fs::read_to_string(case.output("p")).unwrap();
+    let three: String = whole.split_inclusive('\n').take(3).collect();
+    fs::write(case.output("p"), three.replace('\n', "\r\n")).unwrap();
+    case.predict("p", &[]).success();
+    assert_eq!(case.read("p"), found);
+    fs::write(case.output("p"), "").unwrap();
+    case.predict("p", &[]).success();
+    assert_eq!(fs::read_to_string(case.output("p")).unwrap(), whole);
+}
+
+/// What was left by a prediction for other rows stays as it is, also where it has as many rows.
+#[test]
+fn answers_to_another_file_are_refused() {
+    let case = Case::new("glm2", 3);
+    case.predict("p", &[]).success();
+    let before = fs::read(case.output("p")).unwrap();
+    let rows = fs::read_to_string(&case.rows).unwrap();
+    let mut lines: Vec<&str> = rows.lines().collect();
+    lines.swap(1, 2);
+    for (rows, place) in [
+        (lines.join("\n"), "p:2: not line 2 of the file"),
+        (
+            rows.replace("\"id\":0", "\"id\":7"),
+            "p:1: not line 1 of the file",
+        ),
+        (lines[..1].join("\n"), "p:2: a row more than the 1"),
+    ] {
+        fs::write(&case.rows, rows).unwrap();
+        let error = case.predict("p", &[]).failure(2);
+        assert!(error.contains(place), "{place}: {error}");
+        assert_eq!(fs::read(case.output("p")).unwrap(), before);
+    }
 }
 
 #[test]
