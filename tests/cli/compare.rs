@@ -151,6 +151,18 @@ fn a_comparison_that_was_killed_ends_with_the_same_results() {
     std::fs::write(place.root.join("compare.toml"), settings).unwrap();
     glmtune(&place.args(&whole)).success();
     assert_eq!((trained("lora"), trained("full--b")), (2, 1));
+
+    // Killed when outputs of other settings were about to make way: nothing goes on from them.
+    let settings = SETTINGS.replace("lora_dim = 2", "lora_dim = 4");
+    std::fs::write(place.root.join("compare.toml"), settings).unwrap();
+    for mark in ["train", "predictions", "losses"] {
+        let run = Path::new(&whole).join("runs/lora/1");
+        std::fs::remove_file(run.join(format!("{mark}.json"))).unwrap();
+    }
+    glmtune(&place.args(&whole)).success();
+    let fresh = place.out("fresh");
+    glmtune(&place.args(&fresh)).success();
+    assert_eq!(results(&whole), results(&fresh));
 }
 
 const HELD_OUT: &str = r#"{"instruction": "say ", "input": "d", "output": "d_r_e"}
@@ -311,6 +323,49 @@ fn an_unknown_score_is_refused_before_the_trainings() {
         "{message}"
     );
     assert!(!Path::new(&out).join("runs").exists());
+}
+
+/// Two lines at the foot of the terminal, also of a narrow one; and Ctrl-C is answered above them.
+#[test]
+fn progress_is_two_lines_that_fit_a_narrow_terminal() {
+    let name = "name = \"A method with a name that is longer than a terminal 前缀 is wide\"";
+    let settings = SETTINGS.replace("name = \"LoRA\"", name);
+    let place = Place::new(&settings.replace("num_train_epochs = 2", "num_train_epochs = 100"));
+    let out = place.out("out");
+    let mut session = crate::pty::Session::start(&place.args(&out), (60, 24), place.root.as_path());
+    session.resize(60, 24);
+    session.wait_for_text("/11 stages, about 0:");
+    let rows = session.rows();
+    let [.., above, whole, stage] = &rows[..] else {
+        panic!("{rows:?}");
+    };
+    assert!(above.contains(" done in "), "{rows:?}");
+    let known = whole.contains("/11 stages, about 0:");
+    assert!(known && whole.ends_with(" left"), "{rows:?}");
+    assert!(stage.contains("% A method with a name"), "{rows:?}");
+    session.keys("\u{3}");
+    session.wait_for_text("stopping; what is done stays");
+    let (status, screen) = session.end();
+    assert_eq!(status, 1, "{screen}");
+    assert!(screen.contains("the same command goes on"), "{screen}");
+}
+
+/// Without a terminal there are plain lines, a time that is left in those of what is done.
+#[test]
+fn progress_in_a_pipe_is_plain_lines() {
+    let place = Place::new(SETTINGS);
+    let run = glmtune(&place.args(&place.out("out")));
+    let plain = |c: char| c == '\n' || !c.is_control();
+    assert!(run.stderr.chars().all(plain), "{:?}", run.stderr);
+    let lines: Vec<&str> = run.stderr.lines().collect();
+    assert!(lines.contains(&"LoRA, seed 1: train"), "{lines:?}");
+    let done = |line: &&&str| line.starts_with("LoRA, seed 1: train done in ");
+    let done = lines.iter().find(done).unwrap();
+    assert!(
+        done.contains("; about 0:0") && done.ends_with(" left"),
+        "{done}"
+    );
+    assert!(run.success().contains("LoRA: f1 "));
 }
 
 /// Ctrl-C ends it in good order, with a report of what is done.

@@ -79,6 +79,15 @@ impl Session {
         self.screen.screen().contents()
     }
 
+    /// The rows of the screen that are not empty, also where a line fills one to its end.
+    pub fn rows(&self) -> Vec<String> {
+        let screen = self.screen.screen();
+        let rows = screen.rows(0, screen.size().1);
+        rows.map(|row| row.trim_end().to_string())
+            .filter(|row| !row.is_empty())
+            .collect()
+    }
+
     /// Whether a full-screen program has the terminal.
     pub fn is_alternate(&self) -> bool {
         self.screen.screen().alternate_screen()

@@ -354,6 +354,10 @@ impl Reader<'_> {
                 &table,
                 places.and_then(|place| place.get_ref().as_table()),
             );
+            if name.chars().any(char::is_control) {
+                let detail = format!("the name {name:?} holds what cannot be printed in a line");
+                self.faults.push(located(line, detail));
+            }
             let folder = folder_name(&name);
             if let Some(other) = methods.iter().find(|other| other.folder == folder) {
                 let detail = format!(
@@ -567,6 +571,10 @@ train_type = "all"
                 "line 9: a [[method]] needs a `name`",
             ),
             (GOOD.replace("Full 全", "lora"), "too much alike"),
+            (
+                GOOD.replace("Full 全", "a\\u001b[31m"),
+                "line 13: the name \"a\\u{1b}[31m\" holds",
+            ),
             (
                 GOOD.split("[[").next().unwrap().to_string(),
                 "no [[method]]",

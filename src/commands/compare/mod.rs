@@ -38,11 +38,12 @@ pub fn run(args: &CompareArgs) -> Result<()> {
     fs::create_dir_all(&out).map_err(failed)?;
     let _lock = WriteLock::of_directory(&out)?;
     tidy(&out);
+    let progress = Progress::new(&planned(&config));
+    let say = progress.speaker();
     on_interrupts(
-        || note("stopping; what is done stays, once more to stop at once"),
+        move || say("stopping; what is done stays, once more to stop at once"),
         process::kill_running,
     )?;
-    let progress = Progress::new(&planned(&config));
     let comparison = Comparison {
         stages: Stages::new(&config, &out, &progress)?,
         config: &config,

@@ -5,11 +5,15 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use glmtune_model::printable::printable_lines;
 use glmtune_training::report::clock;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::commands::console::note;
 
+/// The two lines: messages are cut off at the edge of the terminal.
+const WHOLE: &str = "{bar:12} {pos}/{len} stages, {wide_msg}";
+const STAGE: &str = "{bar:12} {percent:>3} % {wide_msg}";
 /// Parts of a stage that its bar shows.
 const PARTS: u64 = 1000;
 
@@ -32,8 +36,30 @@ struct Pace {
     took: BTreeMap<&'static str, Vec<f64>>,
     /// Those that are still to be done, with the one at hand.
     left: BTreeMap<&'static str, usize>,
-    /// The one at hand, since when, and how far.
-    at: Option<(&'static str, Instant, f64)>,
+    /// The one at hand.
+    at: Option<Current>,
+}
+
+/// A stage at hand.
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    kind: &'static str,
+    since: Instant,
+    /// How far it is, from 0 to 1, and after how many seconds it said so.
+    done: f64,
+    seconds: f64,
+}
+
+impl Current {
+    /// How long the whole of it takes by its own pace, once there is one.
+    fn expected(&self) -> Option<f64> {
+        (self.done > 0.0).then(|| self.seconds / self.done)
+    }
+
+    /// Seconds until it is done, where the whole of it takes so many. It may say for long nothing of how far it is.
+    fn left(&self, whole: f64) -> f64 {
+        (whole - self.since.elapsed().as_secs_f64()).max(0.0)
+    }
 }
 
 impl Pace {
@@ -41,17 +67,17 @@ impl Pace {
     fn seconds_left(&self) -> Option<f64> {
         let mut seconds = 0.0;
         for (kind, count) in self.left.iter().filter(|(_, count)| **count > 0) {
-            let here = self.at.filter(|(at, ..)| at == kind);
-            let (elapsed, done) = here.map_or((0.0, 0.0), |(_, since, done)| {
-                (since.elapsed().as_secs_f64(), done)
-            });
+            let here = self.at.filter(|at| at.kind == *kind);
+            let here_whole = here.and_then(|at| at.expected());
             let took = self.took.get(kind).filter(|took| !took.is_empty());
             let each = match took {
                 Some(took) => took.iter().sum::<f64>() / took.len() as f64,
-                None if done > 0.0 => elapsed / done,
-                None => return None,
+                None => here_whole?,
             };
-            seconds += each * (*count as f64 - done).max(0.0);
+            seconds += match here {
+                Some(at) => at.left(here_whole.unwrap_or(each)) + each * (*count - 1) as f64,
+                None => each * *count as f64,
+            };
         }
         Some(seconds)
     }
@@ -93,29 +119,56 @@ impl Progress {
 
     /// A line that stays.
     pub fn say(&self, text: &str) {
-        match &self.screen {
-            Some(screen) => screen.bars.suspend(|| note(text)),
-            None => note(text),
+        self.speaker()(text);
+    }
+
+    /// What says lines that stay, for who outlives this.
+    pub fn speaker(&self) -> impl Fn(&str) + Send + Sync + 'static {
+        let bars = self.screen.as_ref().map(|screen| screen.bars.clone());
+        move |text: &str| {
+            let text = printable_lines(text);
+            match &bars {
+                Some(bars) => bars.suspend(|| note(text)),
+                None => note(text),
+            }
+        }
+    }
+
+    /// A stage is done; the time that is left stands in the bar, where there is one.
+    pub fn say_done(&self, kind: &str, name: &str, seconds: f64) {
+        let done = format!("{name}: {kind} done in {seconds:.1} s");
+        match self.screen {
+            Some(_) => self.say(&done),
+            None => self.say(&format!("{done}; {}", self.pace().line())),
         }
     }
 
     /// A stage begins.
     pub fn begin(&self, kind: &'static str, name: &str) {
-        self.pace().at = Some((kind, Instant::now(), 0.0));
+        self.pace().at = Some(Current {
+            kind,
+            since: Instant::now(),
+            done: 0.0,
+            seconds: 0.0,
+        });
+        let text = format!("{name}: {kind}");
         match &self.screen {
             Some(screen) => {
                 screen.stage.set_position(0);
-                screen.stage.set_message(format!("{name}: {kind}"));
+                screen.stage.set_message(text);
                 self.refresh();
             }
-            None => note(format!("{name}: {kind}")),
+            None => note(text),
         }
     }
 
     /// How far it is, from 0 to 1.
     pub fn advance(&self, done: f64) {
-        if let Some(at) = &mut self.pace().at {
-            at.2 = done.clamp(0.0, 1.0);
+        if let Some(at) = &mut self.pace().at
+            && done > at.done
+        {
+            at.done = done.min(1.0);
+            at.seconds = at.since.elapsed().as_secs_f64();
         }
         if let Some(screen) = &self.screen {
             screen
@@ -143,12 +196,8 @@ impl Progress {
         }
     }
 
-    /// The time that is left, for people.
-    pub fn left(&self) -> String {
-        self.pace().line()
-    }
-
-    fn refresh(&self) {
+    /// Shows the time that is left now.
+    pub fn refresh(&self) {
         if let Some(screen) = &self.screen {
             screen.whole.set_message(self.pace().line());
         }
@@ -174,8 +223,8 @@ impl Screen {
             }
         };
         Self {
-            whole: bar(total, "comparison {bar:30} {pos}/{len} stages, {msg}"),
-            stage: bar(PARTS, "           {bar:30} {percent:>3} % {msg}"),
+            whole: bar(total, WHOLE),
+            stage: bar(PARTS, STAGE),
             bars,
         }
     }
@@ -195,7 +244,20 @@ mod tests {
         assert_eq!(pace.seconds_left(), None);
         pace.took.insert("prediction", vec![1.0]);
         assert_eq!(pace.seconds_left(), Some(48.0));
-        pace.at = Some(("training", Instant::now(), 0.5));
-        assert_eq!(pace.seconds_left(), Some(40.5));
+        // One that is slower than those before it, and one that has not said yet how far it is.
+        let mut at = Current {
+            kind: "training",
+            since: Instant::now(),
+            done: 0.25,
+            seconds: 10.0,
+        };
+        pace.at = Some(at);
+        let near = |left: Option<f64>, expected: f64| {
+            left.is_some_and(|left| (left - expected).abs() < 0.5)
+        };
+        assert!(near(pace.seconds_left(), 40.0 + 30.0 + 3.0));
+        at.done = 0.0;
+        pace.at = Some(at);
+        assert!(near(pace.seconds_left(), 15.0 + 30.0 + 3.0));
     }
 }

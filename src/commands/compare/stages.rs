@@ -11,7 +11,7 @@ use glmtune_model::checkpoint::{AtomicFile, Fingerprint};
 use glmtune_model::digest::{Digest, file_digest};
 use glmtune_model::tokenizer::tokenizer_files;
 
-use glmtune_training::saving::folder::{best_output, named_outputs};
+use glmtune_training::saving::folder::{best_output, named_outputs, set_aside};
 
 use super::child::{self, News};
 use super::command_lines::{flag, parse_train, shared, train_args};
@@ -22,6 +22,7 @@ use super::progress::Progress;
 use crate::cli::TrainArgs;
 use crate::commands::console::interrupted;
 use crate::commands::error::{Error, Result};
+use crate::commands::predict;
 
 /// Names of the stages.
 pub const TRAIN: &str = "train";
@@ -62,12 +63,32 @@ struct Stage<'a> {
     folder: &'a RunFolder,
     digest: String,
     args: Vec<OsString>,
-    /// What is asked of the program in addition where the outputs are those of other settings, and where the same
-    /// stage was begun before.
-    anew: &'static [&'static str],
+    /// What is asked of the program in addition where the same stage was begun before.
     again: &'static [&'static str],
     /// Rows that the output will have.
     rows: Option<usize>,
+}
+
+impl Stage<'_> {
+    /// Moves outputs of other settings away, so that nothing goes on from them. The mark goes first: whenever this
+    /// is killed, no mark tells of outputs that are not there, and what is left of them is found again.
+    fn make_way(&self, mark: &Path) -> Result<()> {
+        match fs::remove_file(mark) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(glmtune_model::Error::io(mark, error).into());
+            }
+            _ => {}
+        }
+        let outputs = match self.name {
+            TRAIN => vec![self.folder.training()],
+            _ => {
+                let answers = self.folder.answers(self.name);
+                vec![predict::settings_path(&answers), answers]
+            }
+        };
+        set_aside(self.folder.path(), &outputs)?;
+        Ok(())
+    }
 }
 
 impl<'a> Stages<'a> {
@@ -106,7 +127,6 @@ impl<'a> Stages<'a> {
             digest: self.train_digest(method, seed),
             args,
             folder: &folder,
-            anew: &[],
             again: &["--resume"],
             rows: None,
         })
@@ -216,11 +236,6 @@ impl<'a> Stages<'a> {
             ]),
             args,
             folder,
-            anew: if stage == LOSSES {
-                &[]
-            } else {
-                &["--overwrite"]
-            },
             again: &[],
             rows: Some(count_lines(rows)),
         })
@@ -245,16 +260,16 @@ impl<'a> Stages<'a> {
         }
         fs::create_dir_all(stage.folder.path())
             .map_err(|error| glmtune_model::Error::io(stage.folder.path(), error))?;
+        if !is_same {
+            stage.make_way(&path)?;
+        }
         let begun = Mark::begun(&stage.digest);
         begun.write(&path)?;
         self.progress.begin(stage.name, stage.of);
-        let more = match (is_same, found) {
-            (true, _) => stage.again,
-            (false, Some(_)) => stage.anew,
-            (false, None) => &[],
-        };
         let mut args = stage.args.clone();
-        args.extend(more.iter().map(OsString::from));
+        if is_same {
+            args.extend(stage.again.iter().map(OsString::from));
+        }
         let output = stage.folder.answers(stage.name);
         let task = child::Task {
             args: &args,
@@ -278,6 +293,7 @@ impl<'a> Stages<'a> {
                 self.progress
                     .advance(count_lines(&output) as f64 / rows.max(1) as f64);
             }
+            (News::Quiet, _) => self.progress.refresh(),
             _ => {}
         })?;
         if !ended.succeeded && interrupted() {
@@ -305,11 +321,7 @@ impl<'a> Stages<'a> {
             .end(stage.name, ended.succeeded.then_some(ended.seconds));
         match ended.succeeded {
             true => {
-                let left = self.progress.left();
-                self.progress.say(&format!(
-                    "{}: {} done in {:.1} s; {left}",
-                    stage.of, stage.name, ended.seconds
-                ));
+                self.progress.say_done(stage.name, stage.of, ended.seconds);
                 Ok(StageEnd::Done)
             }
             false => {

@@ -29,6 +29,8 @@ use progress::Progress;
 use questions::Questions;
 use settings::Settings;
 
+pub(super) use settings::path as settings_path;
+
 /// Runs the command.
 pub fn run(args: &PredictArgs) -> Result<()> {
     if args.layout.is_skip {
