@@ -2,8 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use glmtune_model::files;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,21 +14,17 @@ pub use crate::print::{note, say};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// What a Ctrl-C does.
+type Handler = Arc<dyn Fn() + Send + Sync>;
+/// What it does now: a command may be a part of another one, which takes it back.
+static HANDLER: Mutex<Option<Handler>> = Mutex::new(None);
+
 /// From here on, Ctrl-C asks the running generation to stop; a second one ends the program.
 ///
 /// # Errors
 /// If the handler cannot be set.
 pub fn catch_interrupts() -> Result<()> {
-    let handler = || {
-        if INTERRUPTED.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-    };
-    match ctrlc::set_handler(handler) {
-        // Set before, by the same program.
-        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(()),
-        Err(error) => Err(Error::Stream(std::io::Error::other(error))),
-    }
+    on_interrupts(|| {}, || {}).map(drop)
 }
 
 /// From here on, the first Ctrl-C calls `first`, and a second one calls `second` and ends the program. Gives
@@ -40,17 +36,29 @@ pub fn on_interrupts(
     first: impl Fn() + Send + Sync + 'static,
     second: impl Fn() + Send + Sync + 'static,
 ) -> Result<Arc<dyn Fn() + Send + Sync>> {
-    let handler: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+    let handler: Handler = Arc::new(move || {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
             second();
             std::process::exit(130);
         }
         first();
     });
-    let own = handler.clone();
-    ctrlc::set_handler(move || own())
-        .map_err(|error| Error::Stream(std::io::Error::other(error)))?;
-    Ok(handler)
+    *handler_slot() = Some(handler.clone());
+    let run = || {
+        let handler = handler_slot().clone();
+        if let Some(handler) = handler {
+            handler();
+        }
+    };
+    match ctrlc::set_handler(run) {
+        // Set before, by the same program.
+        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(handler),
+        Err(error) => Err(Error::Stream(std::io::Error::other(error))),
+    }
+}
+
+fn handler_slot() -> MutexGuard<'static, Option<Handler>> {
+    HANDLER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether Ctrl-C was pressed since the last [`clear_interrupt`].
