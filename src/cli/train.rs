@@ -44,7 +44,7 @@ pub struct TrainArgs {
     #[arg(long)]
     #[serde(skip)]
     pub dry_run: bool,
-    /// Train a tiny model on a small data set, both built in, and show what it learned.
+    /// Tune a small model on a small task, both built in, and show its score on held-out rows before and after.
     #[arg(long)]
     #[serde(skip)]
     pub quick_start: bool,

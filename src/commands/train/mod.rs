@@ -55,7 +55,7 @@ fn run_rank(args: &TrainArgs, group: &ProcessGroup) -> Result<()> {
     settings_file::check(args)?;
     let output_dir = output_dir::open(args, group)?;
     if args.quick_start {
-        quick_start::make(args)?;
+        quick_start::start(args)?;
     }
     let info = session::open(&args.model)?;
     let args = &continued::resolve(args)?;
