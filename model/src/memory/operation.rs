@@ -15,6 +15,15 @@ pub enum Kernels {
     Gpu,
 }
 
+impl Kernels {
+    /// Those of this machine's CPU.
+    pub fn of_this_cpu() -> Self {
+        Self::Cpu {
+            threads: rayon::current_num_threads(),
+        }
+    }
+}
+
 /// How a pass computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compute {
