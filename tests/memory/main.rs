@@ -7,6 +7,7 @@
 
 mod allocator;
 mod forward;
+mod operations;
 mod plan;
 
 use std::path::Path;
@@ -139,6 +140,7 @@ fn activations_of(prepared: &Prepared<Flex>, checkpointed: bool) -> Activations 
 /// One test, since the counters are the process's.
 #[test]
 fn what_is_frozen_costs_nothing() {
+    operations::operations_hold_what_they_declare();
     gradients_and_state_are_those_of_what_is_trained();
     frozen_blocks_store_no_activations();
     checkpointed_memory_grows_by_its_inputs_alone();

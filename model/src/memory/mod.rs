@@ -14,7 +14,9 @@ mod trace;
 
 pub use ledger::Held;
 pub use modules::TracedModules;
-pub use operation::{Compute, Gradient, Kept, Kernels, Operation, Stage};
+pub use operation::{Compute, Copied, Gradient, Kept, Kernels, Operation, Stage};
 pub use segment::{SegmentInput, SegmentMemory};
-pub use tensor_operations::{add, cast, cat, expand, mul_scalar, narrow, select, tanh, to_type};
+pub use tensor_operations::{
+    add, cast, cast_work, cat, expand, mul_scalar, narrow, select, tanh, to_type,
+};
 pub use trace::{LeafGradients, Root, Trace, Traced};

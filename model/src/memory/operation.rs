@@ -72,6 +72,14 @@ impl Compute {
         }
     }
 
+    /// What a kernel has copies of that reads tensors widened: nothing where it reads them as they are.
+    pub fn copied<T>(&self, of: Vec<T>) -> Vec<T> {
+        match self.widens() {
+            true => of,
+            false => Vec::new(),
+        }
+    }
+
     /// Bytes of what `scratch` says of each thread, for no more threads than there are tasks; none on a GPU.
     pub fn scratch(&self, tasks: u64, scratch: u64) -> u64 {
         match self.kernels {
@@ -89,7 +97,7 @@ pub struct Kept {
     /// Whether it shares its result.
     pub output: bool,
     /// Tensors of its own, in bytes.
-    pub more: Vec<u64>,
+    pub own: Vec<u64>,
 }
 
 /// The gradient of an input.
@@ -105,6 +113,17 @@ pub enum Gradient {
     Kept(usize),
 }
 
+/// What a kernel reads a copy of, and lets go of before it makes anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copied {
+    /// The gradient that came.
+    Gradient,
+    /// The call's result, which was kept.
+    Output,
+    /// A kept input.
+    Input(usize),
+}
+
 /// A part of a call's backward pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stage {
@@ -113,6 +132,8 @@ pub struct Stage {
     pub gradients: Vec<(usize, Gradient)>,
     /// The most bytes that it holds, its new gradients included, beside what is there when it begins.
     pub work: u64,
+    /// What it has copies of.
+    pub copied: Vec<Copied>,
     /// Those of the kept inputs that it is the last to read.
     pub releases: Vec<usize>,
 }
@@ -124,6 +145,8 @@ pub struct Operation {
     pub output: u64,
     /// The most that it holds while it computes, its result included, beside its inputs.
     pub work: u64,
+    /// Inputs that it copies, by their places and in bytes, and lets go of before it makes anything else.
+    pub copied: Vec<(usize, u64)>,
     /// The input that the result is written over, if no other holds it.
     pub in_place: Option<usize>,
     /// What the backward pass keeps.

@@ -1,6 +1,6 @@
 //! What Burn's own operations hold, those that blocks call between the leaf operations.
 
-use super::operation::{Gradient, Kept, Operation, Stage};
+use super::operation::{Compute, Gradient, Kept, Kernels, Operation, Stage};
 use super::trace::{Trace, Traced};
 
 /// A stage that gives these gradients and holds nothing beside them.
@@ -12,7 +12,7 @@ fn gives(gradients: Vec<(usize, Gradient)>) -> Stage {
     Stage {
         work: new.sum(),
         gradients,
-        releases: Vec::new(),
+        ..Stage::default()
     }
 }
 
@@ -42,10 +42,19 @@ pub fn mul_scalar(trace: &Trace, x: Traced) -> Traced {
     trace.call(vec![x], (elements, size), operation)
 }
 
-/// A range of an axis, with so many elements in all: its gradient is written into zeros as large as the whole.
+/// A range of an axis, with so many elements in all: its gradient is written into zeros as large as the whole, or a
+/// copy of them.
 pub fn narrow(trace: &Trace, x: Traced, elements: u64) -> Traced {
     let whole = x.bytes();
-    trace.view(x, elements, vec![gives(vec![(0, Gradient::New(whole))])])
+    let backward = Stage {
+        gradients: vec![(0, Gradient::New(whole))],
+        work: whole.saturating_mul(match trace.compute().kernels {
+            Kernels::Cpu { .. } => 2,
+            Kernels::Gpu => 1,
+        }),
+        ..Stage::default()
+    };
+    trace.view(x, elements, vec![backward])
 }
 
 /// A tensor along new or longer axes; its gradient is summed over them.
@@ -71,14 +80,27 @@ pub fn cat(trace: &Trace, a: Traced, b: Traced) -> Traced {
     trace.call(vec![a, b], (elements, size), operation)
 }
 
+/// The most that a cast to elements of so many bytes holds, its result included: the CPU goes by float64.
+pub fn cast_work(compute: &Compute, elements: u64, size: u64) -> u64 {
+    let by = match compute.kernels {
+        Kernels::Cpu { .. } => 8,
+        Kernels::Gpu => 0,
+    };
+    elements.saturating_mul(by + size)
+}
+
 /// A tensor with elements of so many bytes.
 pub fn cast(trace: &Trace, x: Traced, size: u64) -> Traced {
-    let (elements, before) = (x.elements(), x.bytes());
-    let bytes = elements.saturating_mul(size);
+    let (compute, elements, before) = (trace.compute(), x.elements(), x.bytes());
+    let backward = Stage {
+        gradients: vec![(0, Gradient::New(before))],
+        work: cast_work(compute, elements, x.size()),
+        ..Stage::default()
+    };
     let operation = Operation {
-        output: bytes,
-        work: bytes,
-        backward: vec![gives(vec![(0, Gradient::New(before))])],
+        output: elements.saturating_mul(size),
+        work: cast_work(compute, elements, size),
+        backward: vec![backward],
         ..Operation::default()
     };
     trace.call(vec![x], (elements, size), operation)
@@ -93,17 +115,23 @@ pub fn to_type(trace: &Trace, x: Traced) -> Traced {
     }
 }
 
-/// The hyperbolic tangent, which keeps its result.
+/// The hyperbolic tangent, which keeps its input and runs again.
 pub fn tanh(trace: &Trace, x: Traced) -> Traced {
     let (elements, size, bytes) = (x.elements(), x.size(), x.bytes());
+    let backward = Stage {
+        gradients: vec![(0, Gradient::InPlace(bytes))],
+        work: bytes,
+        releases: vec![0],
+        ..Stage::default()
+    };
     let operation = Operation {
         output: bytes,
         work: bytes,
         kept: Kept {
-            output: true,
+            inputs: vec![0],
             ..Kept::default()
         },
-        backward: vec![gives(vec![(0, Gradient::New(bytes))])],
+        backward: vec![backward],
         ..Operation::default()
     };
     trace.call(vec![x], (elements, size), operation)
@@ -117,7 +145,7 @@ pub fn select(trace: &Trace, x: Traced, elements: u64) -> Traced {
         gradients: vec![(0, Gradient::New(whole))],
         // Zeros, and the copy that rows are added to.
         work: whole.saturating_mul(2),
-        releases: Vec::new(),
+        ..Stage::default()
     };
     let operation = Operation {
         output: bytes,

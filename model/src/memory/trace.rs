@@ -7,7 +7,7 @@ use std::rc::Rc;
 use burn::tensor::DType;
 
 use super::ledger::{Buffer, Held, Ledger};
-use super::operation::{Compute, Gradient, Operation, Stage};
+use super::operation::{Compute, Copied, Gradient, Operation, Stage};
 
 /// A tensor of a trace. Clones share their memory, as those of tensors do.
 #[derive(Debug, Clone)]
@@ -71,9 +71,12 @@ struct Node {
     /// Its distance from the leaves: later ones come first.
     order: usize,
     parents: Vec<Option<Parent>>,
-    /// Inputs that are kept, by their places, and what else is.
+    /// Inputs that are kept, by their places.
     inputs: BTreeMap<usize, Rc<Buffer>>,
-    more: Vec<Rc<Buffer>>,
+    /// The result, if it is kept.
+    output: Option<Rc<Buffer>>,
+    /// Tensors of its own.
+    own: Vec<Rc<Buffer>>,
     stages: Vec<Stage>,
 }
 
@@ -178,6 +181,12 @@ impl Trace {
         self.leaf(buffer, elements, size, tracked)
     }
 
+    /// What stands for a tensor that is gone.
+    fn elsewhere_as(&self, gone: &Traced) -> Traced {
+        let buffer = Buffer::new(&self.ledger, 0);
+        self.leaf(buffer, gone.elements, gone.size, None)
+    }
+
     fn leaf(&self, buffer: Rc<Buffer>, elements: u64, size: u64, tracked: Option<bool>) -> Traced {
         let node = tracked.map(|is_parameter| self.node(0, is_parameter));
         Traced {
@@ -204,10 +213,14 @@ impl Trace {
     /// A call of an operation, whose result has so many elements of so many bytes.
     pub fn call(
         &self,
-        inputs: Vec<Traced>,
+        mut inputs: Vec<Traced>,
         (elements, size): (u64, u64),
         operation: Operation,
     ) -> Traced {
+        for &(place, copy) in &operation.copied {
+            self.ledger.touch(copy);
+            inputs[place].buffer = Buffer::new(&self.ledger, 0);
+        }
         let written_over = operation
             .in_place
             .filter(|&place| inputs[place].can_be_written_over());
@@ -270,11 +283,7 @@ impl Trace {
             + 1;
         let id = self.node(order, false);
         let kept = operation.kept;
-        let own = kept.more.into_iter();
-        let mut more: Vec<_> = own.map(|bytes| Buffer::new(&self.ledger, bytes)).collect();
-        if kept.output {
-            more.push(Rc::clone(output));
-        }
+        let own = kept.own.into_iter();
         self.graph.nodes.borrow_mut().push(Node {
             id,
             order,
@@ -284,7 +293,8 @@ impl Trace {
                 .into_iter()
                 .map(|place| (place, Rc::clone(&inputs[place].buffer)))
                 .collect(),
-            more,
+            output: kept.output.then(|| Rc::clone(output)),
+            own: own.map(|bytes| Buffer::new(&self.ledger, bytes)).collect(),
             stages: operation.backward,
         });
         Some(id)
@@ -326,8 +336,17 @@ impl Trace {
     }
 
     fn stage(&self, node: &mut Node, stage: Stage, gradient: Traced, grads: &mut LeafGradients) {
-        self.ledger.touch(stage.work);
         let mut gradient = Some(gradient);
+        for copied in stage.copied {
+            match copied {
+                Copied::Gradient => {
+                    gradient = gradient.map(|gradient| self.elsewhere_as(&gradient))
+                }
+                Copied::Output => node.output = None,
+                Copied::Input(place) => drop(node.inputs.remove(&place)),
+            }
+        }
+        self.ledger.touch(stage.work);
         let count = stage.gradients.len();
         let mut given = Vec::new();
         for (index, (place, kind)) in stage.gradients.into_iter().enumerate() {
@@ -337,7 +356,7 @@ impl Trace {
                 false => gradient.clone(),
             };
             if let (Some(parent), Some(coming)) = (node.parents[place], coming) {
-                given.push((parent, self.gradient(&node.more, parent, kind, coming)));
+                given.push((parent, self.gradient(&node.own, parent, kind, coming)));
             }
         }
         drop(gradient);

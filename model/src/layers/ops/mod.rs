@@ -3,7 +3,8 @@
 //! An operation is one folder. Its `mod.rs` has its trait, whose methods have a default made of Burn's own
 //! operations (`default.rs`), and `operands.rs` the types that they take; `autodiff.rs` has the hand-written
 //! backward pass; a backend with a fused kernel has a file of its name (`flex.rs` for the CPU, `cube.rs` for
-//! GPUs). [`GlmBackend`] is all of them together. Model files call the functions of [`crate::layers`], which read the same whichever backend
+//! GPUs); `memory.rs` declares what a call holds and what the backward pass keeps, from its shapes and type, and
+//! `tests/memory/operations.rs` holds that against an allocator. [`GlmBackend`] is all of them together. Model files call the functions of [`crate::layers`], which read the same whichever backend
 //! is behind.
 //!
 //! Whatever the type of the tensors, norms, softmax and activations are computed in float32 and the

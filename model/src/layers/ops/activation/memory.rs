@@ -1,6 +1,6 @@
 //! What the activations hold: their backward passes keep the input.
 
-use crate::memory::{Compute, Gradient, Kept, Operation, Stage, Trace, Traced};
+use crate::memory::{Compute, Copied, Gradient, Kept, Operation, Stage, Trace, Traced};
 
 /// A call of [`glm_swiglu`](super::ActivationOps::glm_swiglu).
 pub fn swiglu(trace: &Trace, x: Traced) -> Traced {
@@ -29,6 +29,7 @@ fn unary(compute: &Compute, input: u64, output: u64) -> Operation {
         backward: vec![Stage {
             gradients: vec![(0, Gradient::New(gradient))],
             work: compute.widened(input + output + input) + gradient,
+            copied: compute.copied(vec![Copied::Gradient, Copied::Input(0)]),
             releases: vec![0],
         }],
         ..Operation::default()

@@ -2,7 +2,7 @@
 //! scores.
 
 use super::sizes::BLOCK;
-use crate::memory::{Compute, Gradient, Kept, Operation, Stage, Trace, Traced};
+use crate::memory::{Compute, Copied, Gradient, Kept, Operation, Stage, Trace, Traced};
 
 /// The sizes of one attention.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +38,7 @@ pub fn attention(trace: &Trace, sizes: AttentionSizes, [query, key, value]: [Tra
         kept: Kept {
             inputs: vec![0, 1, 2],
             output: true,
-            more: vec![sums],
+            own: vec![sums],
         },
         backward: vec![backward(compute, sizes, [&query, &key, &value])],
         ..Operation::default()
@@ -70,6 +70,7 @@ fn backward(compute: &Compute, sizes: AttentionSizes, operands: [&Traced; 3]) ->
             true => read + sums + scores.max(gradients[0]),
             false => read + gradient + scores,
         },
+        copied: compute.copied(vec![Copied::Gradient, Copied::Output]),
         releases: vec![0, 1, 2],
     }
 }

@@ -3,7 +3,7 @@
 
 use super::head_rows;
 use crate::layers::ops::linear::memory::Product;
-use crate::memory::{Compute, Gradient, Kept, Operation, Stage, Trace, Traced};
+use crate::memory::{Compute, Gradient, Kept, Operation, Stage, Trace, Traced, cast_work};
 
 /// A product that adds to the logits: `[rows, width]` and `[vocabulary, width]`.
 #[derive(Debug, Clone)]
@@ -24,25 +24,28 @@ pub fn head_loss(trace: &Trace, rows: u64, base: HeadTerm, adapter: Option<HeadT
         .into_iter()
         .chain(adapter.into_iter().flatten())
         .collect();
-    let (mut kept, mut backward) = (Vec::new(), Vec::new());
+    let (mut own, mut backward) = (Vec::new(), Vec::new());
     for (place, input) in inputs
         .iter()
         .enumerate()
         .filter(|(_, input)| input.is_tracked())
     {
         backward.push(Stage {
-            gradients: vec![(place, Gradient::Kept(kept.len()))],
+            gradients: vec![(place, Gradient::Kept(own.len()))],
             // Multiplied by that of the loss in float32.
-            work: compute.widened(input.elements()),
-            releases: Vec::new(),
+            work: match compute.widens() {
+                true => cast_work(compute, input.elements(), 4),
+                false => 0,
+            },
+            ..Stage::default()
         });
-        kept.push(compute.bytes(input.elements()));
+        own.push(compute.bytes(input.elements()));
     }
     let operation = Operation {
         output: 4,
         work,
         kept: Kept {
-            more: kept,
+            own,
             ..Kept::default()
         },
         backward,
@@ -124,7 +127,10 @@ impl Chunks {
             false => 0,
         };
         let of_weight = match term.weight.is_tracked() {
-            true => compute.widened(self.chunk * (product.input + product.output)),
+            true => {
+                compute.widened(self.chunk * (product.input + product.output))
+                    + product.sum_work(compute)
+            }
             false => 0,
         };
         of_x.max(of_weight)

@@ -10,7 +10,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::LinearOps;
-use super::panel::{PANEL, backward_panel, forward_panel};
+use super::panel::{backward_panel, forward_panel, sum_panel};
 use crate::layers::ops::flex::Float;
 use crate::layers::ops::flex::simd::{dot, simd};
 use crate::layers::ops::flex::values::{Halves, Shared, Values, from_vec};
@@ -243,7 +243,7 @@ pub fn backward_input(grad: Float, weight: Float) -> Float {
 
 /// `sum[out, in] += gradᵀ · x`, in float32.
 ///
-/// A task has a range of outputs: over all of them at once, `gemm` would pack a copy of the gradient.
+/// A task has a range of outputs.
 pub fn add_weight_gradient(sum: &mut [f32], grad: Float, x: Float) {
     let sizes = Sizes {
         rows: grad.shape()[0],
@@ -251,7 +251,7 @@ pub fn add_weight_gradient(sum: &mut [f32], grad: Float, x: Float) {
         output: grad.shape()[1],
     };
     let (grad, x) = (Values::of(grad), Values::of(x));
-    let height = (PANEL / sizes.rows.max(1)).clamp(1, sizes.output.max(1));
+    let height = sum_panel(sizes.rows, sizes.output);
     let panels = sum.par_chunks_mut((height * sizes.input).max(1));
     panels.enumerate().for_each(|(index, sum)| {
         let from = index * height;

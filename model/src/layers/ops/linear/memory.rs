@@ -1,8 +1,8 @@
 //! What a linear layer holds: the input is kept where the weight is trained, the weight where the input is
 //! tracked.
 
-use super::panel::{backward_panel, forward_panel};
-use crate::memory::{Compute, Gradient, Kept, Operation, Stage, Trace, Traced};
+use super::panel::{backward_panel, forward_panel, packed, sum_panel};
+use crate::memory::{Compute, Copied, Gradient, Kept, Operation, Stage, Trace, Traced};
 
 /// The sizes of a product.
 #[derive(Debug, Clone, Copy)]
@@ -32,16 +32,18 @@ pub fn linear(trace: &Trace, rows: u64, x: Traced, weight: Traced, bias: Option<
     let of_bias = bias_bytes.map(|bytes| Stage {
         gradients: vec![(2, Gradient::New(bytes))],
         work: bytes,
-        releases: Vec::new(),
+        ..Stage::default()
     });
     let of_weight = Stage {
         gradients: vec![(1, Gradient::New(compute.bytes(product.output * input)))],
         work: product.weight_work(compute),
         releases: vec![0],
+        ..Stage::default()
     };
     let of_input = Stage {
         gradients: vec![(0, Gradient::New(compute.bytes(rows * input)))],
         work: product.input_work(compute),
+        copied: compute.copied(vec![Copied::Gradient]),
         releases: vec![1],
     };
     let backward = of_bias.into_iter().chain([of_weight, of_input]);
@@ -83,14 +85,26 @@ impl Product {
     }
 
     /// The most that `gradᵀ · x` holds beside its factors: Burn's product widens whole matrices, of which it turns
-    /// one before.
+    /// and packs one.
     fn weight_work(&self, compute: &Compute) -> u64 {
         let weight = self.output * self.input;
-        let factors = self.rows * (self.input + self.output);
-        let turned = match compute.widens() {
-            true => compute.bytes(self.rows * self.output),
-            false => 0,
-        };
-        turned + compute.widened(factors + weight) + compute.bytes(weight)
+        let gradient = compute.bytes(weight);
+        if !compute.widens() {
+            return gradient;
+        }
+        let (turned, factors) = (
+            self.rows * self.output,
+            self.rows * (self.input + self.output),
+        );
+        let packed = compute.float32(packed(self.rows, self.output));
+        let product = compute.bytes(turned) + compute.widened(factors + weight) + packed;
+        product.max(compute.bytes(turned) + compute.widened(weight) + gradient)
+    }
+
+    /// What the threads hold that add `gradᵀ · x` to a sum: the gradient of a panel of outputs each, as the product
+    /// packs it.
+    pub fn sum_work(&self, compute: &Compute) -> u64 {
+        let height = sum_panel(self.rows as usize, self.output as usize) as u64;
+        compute.scratch(self.output.div_ceil(height.max(1)), 4 * height * self.rows)
     }
 }

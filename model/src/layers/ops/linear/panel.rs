@@ -1,13 +1,24 @@
-//! How much of a 16-bit weight the CPU's products widen at once.
+//! How much of a weight the CPU's products take at once.
 
-/// Elements of a widened panel (1 MiB of float32, which stays in the second-level cache).
-pub(super) const PANEL: usize = 1 << 18;
+/// Elements of a panel (1 MiB of float32, which stays in the second-level cache).
+const PANEL: usize = 1 << 18;
 /// Panels that one product over the outputs takes at a time, all of whose threads work on the same one.
 const BACKWARD: usize = 4;
+
+/// Elements that `gemm` packs at a time of a factor whose rows are adjacent, `depth` of them summed over.
+pub(super) fn packed(depth: u64, width: u64) -> u64 {
+    depth.min(512) * width
+}
 
 /// Outputs whose weights one task of the product with the input widens.
 pub(super) fn forward_panel(input: usize, output: usize) -> usize {
     (PANEL / input.max(1)).clamp(1, output.max(1))
+}
+
+/// Outputs whose weights one task of the sum of their gradients has: over all of them at once, `gemm` would pack a
+/// copy of the gradient.
+pub(super) fn sum_panel(rows: usize, output: usize) -> usize {
+    (PANEL / rows.max(1)).clamp(1, output.max(1))
 }
 
 /// Outputs whose weights the product with the output's gradient widens at a time.

@@ -1,6 +1,8 @@
 //! What the norms hold: their backward passes keep the input, and the weight, which is there anyway.
 
-use crate::memory::{Compute, Gradient, Kept, Kernels, Operation, Stage, Trace, Traced};
+use crate::memory::{
+    Compute, Copied, Gradient, Kept, Kernels, Operation, Stage, Trace, Traced, cast_work,
+};
 
 /// A call of [`glm_rms_norm`](super::NormOps::glm_rms_norm).
 pub fn rms_norm(trace: &Trace, x: Traced, weight: Traced) -> Traced {
@@ -20,6 +22,7 @@ pub fn rms_norm(trace: &Trace, x: Traced, weight: Traced) -> Traced {
             (1, Gradient::New(weight.bytes())),
         ],
         work,
+        copied: compute.copied(vec![Copied::Gradient, Copied::Input(0)]),
         releases: vec![0],
     };
     call(trace, vec![x, weight], elements, backward)
@@ -29,11 +32,11 @@ pub fn rms_norm(trace: &Trace, x: Traced, weight: Traced) -> Traced {
 pub fn layer_norm(trace: &Trace, x: Traced, weight: Traced, bias: Traced) -> Traced {
     let (compute, elements) = (trace.compute(), x.elements());
     let gradient = compute.bytes(elements);
-    let work = match compute.kernels {
-        // Its backward pass is made of Burn's operations there: the standardised rows, the scaled gradient, and
-        // their product.
-        Kernels::Cpu { .. } => 4 * 4 * elements + compute.widened(2 * elements),
-        Kernels::Gpu => gradient,
+    let work = match compute.widens() {
+        // Its backward pass is made of Burn's operations: the float32 input, and the gradient on its way there.
+        true => compute.float32(elements) + cast_work(compute, elements, 4) - gradient,
+        // Always one tensor beside the two that it overwrites.
+        false => gradient,
     };
     let backward = Stage {
         gradients: vec![
@@ -43,6 +46,7 @@ pub fn layer_norm(trace: &Trace, x: Traced, weight: Traced, bias: Traced) -> Tra
         ],
         work: work + weight.bytes() + bias.bytes(),
         releases: vec![0],
+        ..Stage::default()
     };
     call(trace, vec![x, weight, bias], elements, backward)
 }
