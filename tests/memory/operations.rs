@@ -30,6 +30,12 @@ use super::allocator;
 type Graph = Autodiff<Flex>;
 type Float = FloatTensor<Graph>;
 
+/// A call of an operation.
+type Call = Box<dyn Fn(Vec<Float>) -> Float>;
+
+/// The same call, where only memory is counted.
+type Declaration = Box<dyn Fn(&Trace, Vec<Traced>) -> Traced>;
+
 /// A declaration holds within this share, or this many bytes: nodes of the graph, and what the library of matrix
 /// products packs.
 const SHARE: f64 = 0.03;
@@ -116,8 +122,8 @@ struct Case {
     /// What tells it from others of the name.
     what: &'static str,
     inputs: Vec<Input>,
-    call: Box<dyn Fn(Vec<Float>) -> Float>,
-    declared: Box<dyn Fn(&Trace, Vec<Traced>) -> Traced>,
+    call: Call,
+    declared: Declaration,
 }
 
 /// Bytes beside what was there before the inputs.

@@ -10,7 +10,7 @@ use super::workload::Workload;
 
 /// Elements of all activations of a model together are counted up to here: what flags ask for beyond that is then as
 /// much too much, and every sum stays within 64 bits.
-const LARGEST: u64 = 1 << 48;
+const LARGEST: u64 = 1 << 44;
 
 /// A training, as far as its segments depend on it.
 #[derive(Debug)]
