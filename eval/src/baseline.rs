@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 use crate::predictions::Prediction;
 use crate::task::Scored;
 
+/// How far a mean may be from one that is added up in another order.
+const ROUNDING: f64 = 1e-9;
+
 /// A score before, and how it changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
@@ -56,10 +59,12 @@ pub fn check_lengths(
     }
 }
 
-/// The change of each score that every row has.
+/// The change of each score that every row has and whose value of the whole is the mean over rows: a count of all
+/// rows says nothing that an interval could be drawn around.
 pub fn changes(now: &Scored, before: &Scored) -> Vec<Change> {
     let names = before.whole.iter();
     names
+        .filter(|(name, _)| is_mean(now, name) && is_mean(before, name))
         .filter_map(|(name, value)| {
             let pairs = now.rows.iter().zip(&before.rows);
             let differences: Option<Vec<f64>> = pairs
@@ -72,4 +77,13 @@ pub fn changes(now: &Scored, before: &Scored) -> Vec<Change> {
             })
         })
         .collect()
+}
+
+fn is_mean(scored: &Scored, name: &str) -> bool {
+    let of_rows: Option<Vec<f64>> = scored.rows.iter().map(|row| row.get(name)).collect();
+    let (Some(of_rows), Some(whole)) = (of_rows, scored.whole.get(name)) else {
+        return false;
+    };
+    let mean = of_rows.iter().sum::<f64>() / of_rows.len().max(1) as f64;
+    (mean - whole).abs() < ROUNDING
 }
