@@ -1,16 +1,17 @@
 //! Products with a weight of `[out, in]`.
 //!
 //! Few rows (generation) are bound by reading the weight: one scalar product per output, 16-bit weights
-//! widened in registers' reach. Many rows go to `gemm`; 16-bit weights are widened a panel at a time, so
-//! that no float32 copy of a weight ever exists.
+//! widened in registers' reach. Some (generation in batches) meet each line of the weight together. Many go to `gemm`;
+//! 16-bit weights are widened a panel at a time, so that no float32 copy of a weight ever exists.
 
 use burn::tensor::{Shape, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};
-use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::LinearOps;
-use super::panel::{backward_panel, forward_panel, sum_panel};
+use super::lines::{self, Weight};
+use super::panel::{FEW_ROWS, SOME_ROWS, backward_panel, forward_panel, sum_panel};
+use super::sizes::Sizes;
 use crate::layers::ops::flex::Float;
 use crate::layers::ops::flex::simd::{dot, simd};
 use crate::layers::ops::flex::values::{Halves, Shared, Values, from_vec};
@@ -25,29 +26,8 @@ impl LinearOps for Flex {
     }
 }
 
-/// Up to this many rows, scalar products beat packing the weight for a matrix product.
-const FEW_ROWS: usize = 4;
 /// Outputs per task of scalar products.
 const OUTPUTS: usize = 64;
-/// Products smaller than this many multiplications are not worth waking other threads.
-const PARALLEL_FROM: usize = 1 << 20;
-
-/// The sizes of a product.
-#[derive(Clone, Copy)]
-struct Sizes {
-    rows: usize,
-    input: usize,
-    output: usize,
-}
-
-impl Sizes {
-    fn parallelism(&self) -> Parallelism {
-        match self.rows * self.input * self.output >= PARALLEL_FROM {
-            true => Parallelism::Rayon(0),
-            false => Parallelism::None,
-        }
-    }
-}
 
 /// See [`LinearOps::glm_linear`](super::LinearOps::glm_linear).
 pub fn linear(x: Float, weight: Float, bias: Option<Float>) -> Float {
@@ -62,8 +42,13 @@ pub fn linear(x: Float, weight: Float, bias: Option<Float>) -> Float {
     let bias = bias.map(Values::of);
     let mut out = vec![0.0; sizes.rows * sizes.output];
     if sizes.rows > FEW_ROWS {
+        let some = sizes.rows <= SOME_ROWS;
         match Halves::of(&weight) {
+            Some(halves) if some => lines::product(&x, Weight::Halves(halves), sizes, &mut out),
             Some(halves) => panels(&x, halves, sizes, &mut out),
+            None if some => {
+                lines::product(&x, Weight::Floats(weight.storage()), sizes, &mut out);
+            }
             None => product(&x, weight.storage(), sizes, &mut out),
         }
         if let Some(bias) = bias {
@@ -167,7 +152,7 @@ fn panels(x: &[f32], weight: Halves<'_>, sizes: Sizes, out: &mut [f32]) {
                     false,
                     false,
                     false,
-                    Parallelism::None,
+                    gemm::Parallelism::None,
                 );
             }
         });
@@ -208,7 +193,7 @@ fn scalar_products(
         }
     };
     let tasks = output.div_ceil(OUTPUTS);
-    match rows * input * output >= PARALLEL_FROM {
+    match sizes.is_worth_threads() {
         true => (0..tasks).into_par_iter().for_each(task),
         false => (0..tasks).for_each(task),
     }
@@ -277,7 +262,7 @@ pub fn add_weight_gradient(sum: &mut [f32], grad: Float, x: Float) {
                 false,
                 false,
                 false,
-                Parallelism::None,
+                gemm::Parallelism::None,
             );
         }
     });

@@ -1,7 +1,9 @@
 //! What a linear layer holds: the input is kept where the weight is trained, the weight where the input is
 //! tracked.
 
-use super::panel::{backward_panel, forward_panel, packed, sum_panel};
+use super::panel::{
+    FEW_ROWS, LINES, OUTPUTS, ROWS, SOME_ROWS, backward_panel, forward_panel, packed, sum_panel,
+};
 use crate::memory::{Compute, Copied, Gradient, Kept, Operation, Stage, Trace, Traced};
 
 /// The sizes of a product.
@@ -64,6 +66,13 @@ impl Product {
     pub fn forward_work(&self, compute: &Compute) -> u64 {
         let (x, out) = (self.rows * self.input, self.rows * self.output);
         let output = compute.bytes(out);
+        if (FEW_ROWS as u64 + 1..=SOME_ROWS as u64).contains(&self.rows) {
+            let turned = self.turned_rows(compute);
+            return match compute.widens() {
+                true => compute.widened(x + out) + turned.max(output),
+                false => output + turned,
+            };
+        }
         if !compute.widens() {
             return output;
         }
@@ -71,6 +80,14 @@ impl Product {
         let tasks = self.output.div_ceil(height.max(1));
         let panels = compute.scratch(tasks, 4 * height * self.input);
         compute.widened(x + out) + panels.max(output)
+    }
+
+    /// What the product of some rows reads: the rows turned, and the lines that each thread widens; nothing on a GPU.
+    fn turned_rows(&self, compute: &Compute) -> u64 {
+        let rows = self.rows.next_multiple_of(ROWS as u64);
+        let widened = compute.widened(LINES as u64 * self.input);
+        let lines = compute.scratch(self.output.div_ceil(OUTPUTS as u64), widened);
+        compute.scratch(1, compute.float32(rows * self.input)) + lines
     }
 
     /// The most that `grad · weight` holds beside its factors: a panel of the weight is widened at a time.

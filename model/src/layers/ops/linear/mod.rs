@@ -4,8 +4,12 @@ mod autodiff;
 pub mod default;
 #[cfg(feature = "flex")]
 pub(super) mod flex;
+#[cfg(feature = "flex")]
+mod lines;
 pub mod memory;
 mod panel;
+#[cfg(feature = "flex")]
+mod sizes;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;

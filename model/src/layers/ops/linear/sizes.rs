@@ -1,0 +1,29 @@
+//! The sizes of a product, and how it is shared out.
+
+use gemm::Parallelism;
+
+/// Products smaller than this many multiplications are not worth waking other threads.
+const PARALLEL_FROM: usize = 1 << 20;
+
+/// The sizes of a product.
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    pub rows: usize,
+    pub input: usize,
+    pub output: usize,
+}
+
+impl Sizes {
+    /// Whether other threads are worth waking.
+    pub fn is_worth_threads(&self) -> bool {
+        self.rows * self.input * self.output >= PARALLEL_FROM
+    }
+
+    /// The threads of a matrix product.
+    pub fn parallelism(&self) -> Parallelism {
+        match self.is_worth_threads() {
+            true => Parallelism::Rayon(0),
+            false => Parallelism::None,
+        }
+    }
+}
