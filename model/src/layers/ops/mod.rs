@@ -15,7 +15,7 @@ pub mod attention;
 mod autodiff;
 pub mod cache;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-mod cube;
+pub mod cube;
 pub mod dropout;
 #[cfg(feature = "flex")]
 pub mod flex;

@@ -1,6 +1,8 @@
 //! Dropout whose mask is a function of a seed and of the place of an element, never stored.
 
 mod autodiff;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 pub mod default;
 #[cfg(feature = "flex")]
 mod flex;
