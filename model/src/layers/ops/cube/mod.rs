@@ -21,7 +21,6 @@ use super::attention::AttentionOps;
 use super::cache::CacheOps;
 use super::head_loss::HeadLossOps;
 use super::linear::LinearOps;
-use super::norm::NormOps;
 use super::rotary::RotaryOps;
 
 macro_rules! default_on_gpus {
@@ -39,7 +38,7 @@ macro_rules! default_on_gpus {
     };
 }
 
-default_on_gpus!(ActivationOps, AttentionOps, CacheOps, HeadLossOps, LinearOps, NormOps, RotaryOps);
+default_on_gpus!(ActivationOps, AttentionOps, CacheOps, HeadLossOps, LinearOps, RotaryOps);
 
 /// Whether kernels are used. The operations are functions of a backend's type and of tensors, which carry no
 /// settings of ours, so that a switch for all of them can only be the process's own; a program sets it once,

@@ -19,12 +19,13 @@ impl<B: NormOps> Backward<B, 2> for RmsNorm {
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<B>(&ops.node);
         let (x, weight, epsilon) = ops.state;
-        let (grad_x, grad_weight) = B::glm_rms_norm_backward(x, weight, epsilon, grad);
-        register::<B, 2>(
-            grads,
-            ops.parents.map(|node| node.map(|n| n.id)),
-            [grad_x, grad_weight],
-        );
+        let [node_x, node_weight] = ops.parents.map(|node| node.map(|n| n.id));
+        let wanted = node_weight.is_some();
+        let (grad_x, grad_weight) = B::glm_rms_norm_backward(x, weight, epsilon, grad, wanted);
+        register::<B, 1>(grads, [node_x], [grad_x]);
+        if let Some(grad_weight) = grad_weight {
+            register::<B, 1>(grads, [node_weight], [grad_weight]);
+        }
     }
 }
 
@@ -37,9 +38,13 @@ impl<B: NormOps> Backward<B, 3> for LayerNorm {
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<B>(&ops.node);
         let (x, weight, epsilon) = ops.state;
-        let (grad_x, grad_weight, grad_bias) = B::glm_layer_norm_backward(x, weight, epsilon, grad);
-        let nodes = ops.parents.map(|node| node.map(|n| n.id));
-        register::<B, 3>(grads, nodes, [grad_x, grad_weight, grad_bias]);
+        let [node_x, node_weight, node_bias] = ops.parents.map(|node| node.map(|n| n.id));
+        let wanted = node_weight.is_some() || node_bias.is_some();
+        let (grad_x, others) = B::glm_layer_norm_backward(x, weight, epsilon, grad, wanted);
+        register::<B, 1>(grads, [node_x], [grad_x]);
+        if let Some((grad_weight, grad_bias)) = others {
+            register::<B, 2>(grads, [node_weight, node_bias], [grad_weight, grad_bias]);
+        }
     }
 }
 

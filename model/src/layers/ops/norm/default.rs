@@ -1,8 +1,8 @@
 //! Norms of Burn's operations.
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
+use burn::tensor::{DType, Tensor};
 
 use crate::layers::ops::primitive::{from_f32, to_f32};
 
@@ -33,23 +33,25 @@ pub fn rms_norm_backward<B: Backend>(
     weight: FloatTensor<B>,
     epsilon: f64,
     grad: FloatTensor<B>,
-) -> (FloatTensor<B>, FloatTensor<B>) {
+    wants_weight: bool,
+) -> (FloatTensor<B>, Option<FloatTensor<B>>) {
     let (x, x_dtype) = to_f32::<B, 2>(x);
     let (weight, weight_dtype) = to_f32::<B, 1>(weight);
     let (grad, _) = to_f32::<B, 2>(grad);
 
     let inverse = inverse_rms(x.clone(), epsilon);
     let normalized = x * inverse.clone();
-    let grad_weight = (grad.clone() * normalized.clone())
-        .sum_dim(0)
-        .squeeze_dim::<1>(0);
+    let grad_weight =
+        wants_weight.then(|| sum_of_rows::<B>(grad.clone() * normalized.clone(), weight_dtype));
     let scaled = grad * weight.unsqueeze::<2>();
     let along = (scaled.clone() * normalized.clone()).mean_dim(1);
     let grad_x = (scaled - normalized * along) * inverse;
-    (
-        from_f32(grad_x, x_dtype),
-        from_f32(grad_weight, weight_dtype),
-    )
+    (from_f32(grad_x, x_dtype), grad_weight)
+}
+
+/// The sum over all rows, in a type.
+fn sum_of_rows<B: Backend>(rows: Tensor<B, 2>, dtype: DType) -> FloatTensor<B> {
+    from_f32(rows.sum_dim(0).squeeze_dim::<1>(0), dtype)
 }
 
 /// The standardised rows and the inverse of their standard deviations.
@@ -82,23 +84,22 @@ pub fn layer_norm_backward<B: Backend>(
     weight: FloatTensor<B>,
     epsilon: f64,
     grad: FloatTensor<B>,
-) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    wants_weight: bool,
+) -> (FloatTensor<B>, Option<(FloatTensor<B>, FloatTensor<B>)>) {
     let (x, x_dtype) = to_f32::<B, 2>(x);
     let (weight, weight_dtype) = to_f32::<B, 1>(weight);
     let (grad, _) = to_f32::<B, 2>(grad);
 
     let (normalized, inverse) = standardize(x, epsilon);
-    let grad_bias = grad.clone().sum_dim(0).squeeze_dim::<1>(0);
-    let grad_weight = (grad.clone() * normalized.clone())
-        .sum_dim(0)
-        .squeeze_dim::<1>(0);
+    let grad_weight = wants_weight.then(|| {
+        (
+            sum_of_rows::<B>(grad.clone() * normalized.clone(), weight_dtype),
+            sum_of_rows::<B>(grad.clone(), weight_dtype),
+        )
+    });
     let scaled = grad * weight.unsqueeze::<2>();
     let mean = scaled.clone().mean_dim(1);
     let along = (scaled.clone() * normalized.clone()).mean_dim(1);
     let grad_x = (scaled - mean - normalized * along) * inverse;
-    (
-        from_f32(grad_x, x_dtype),
-        from_f32(grad_weight, weight_dtype),
-        from_f32(grad_bias, weight_dtype),
-    )
+    (from_f32(grad_x, x_dtype), grad_weight)
 }

@@ -14,8 +14,16 @@ impl NormOps for Flex {
         rms_norm(x, weight, epsilon)
     }
 
-    fn glm_rms_norm_backward(x: Float, weight: Float, epsilon: f64, grad: Float) -> (Float, Float) {
-        rms_norm_backward(x, weight, epsilon, grad)
+    fn glm_rms_norm_backward(
+        x: Float,
+        weight: Float,
+        epsilon: f64,
+        grad: Float,
+        wants_weight: bool,
+    ) -> (Float, Option<Float>) {
+        // Its gradient comes along in the same pass.
+        let (grad_x, grad_weight) = rms_norm_backward(x, weight, epsilon, grad);
+        (grad_x, wants_weight.then_some(grad_weight))
     }
 
     fn glm_layer_norm(x: Float, weight: Float, bias: Float, epsilon: f64) -> Float {

@@ -1,6 +1,8 @@
 //! The norms of the family, computed in float32 whatever the type.
 
 mod autodiff;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 pub mod default;
 #[cfg(feature = "flex")]
 mod flex;
@@ -26,7 +28,7 @@ pub trait NormOps: Backend {
         default::rms_norm::<Self>(x, weight, epsilon)
     }
 
-    /// Gradients of [`glm_rms_norm`](Self::glm_rms_norm): of `x`, then of `weight`.
+    /// Gradients of [`glm_rms_norm`](Self::glm_rms_norm): of `x`, then of `weight` if that is wanted.
     ///
     /// # Shapes
     /// - `x`, `grad` and the gradient of `x`: `[rows, width]`
@@ -36,8 +38,9 @@ pub trait NormOps: Backend {
         weight: FloatTensor<Self>,
         epsilon: f64,
         grad: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        default::rms_norm_backward::<Self>(x, weight, epsilon, grad)
+        wants_weight: bool,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
+        default::rms_norm_backward::<Self>(x, weight, epsilon, grad, wants_weight)
     }
 
     /// `(x - mean) / sqrt(variance + epsilon) · weight + bias` over the last axis (Ba et al. 2016).
@@ -53,7 +56,8 @@ pub trait NormOps: Backend {
         default::layer_norm::<Self>(x, weight, bias, epsilon)
     }
 
-    /// Gradients of [`glm_layer_norm`](Self::glm_layer_norm): of `x`, `weight` and `bias`.
+    /// Gradients of [`glm_layer_norm`](Self::glm_layer_norm): of `x`, then of `weight` and `bias` if they are
+    /// wanted.
     ///
     /// # Shapes
     /// - `x`, `grad` and the gradient of `x`: `[rows, width]`
@@ -63,7 +67,11 @@ pub trait NormOps: Backend {
         weight: FloatTensor<Self>,
         epsilon: f64,
         grad: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        default::layer_norm_backward::<Self>(x, weight, epsilon, grad)
+        wants_weight: bool,
+    ) -> (
+        FloatTensor<Self>,
+        Option<(FloatTensor<Self>, FloatTensor<Self>)>,
+    ) {
+        default::layer_norm_backward::<Self>(x, weight, epsilon, grad, wants_weight)
     }
 }
