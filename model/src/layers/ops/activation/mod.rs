@@ -1,6 +1,8 @@
 //! The activations of the MLPs, computed in float32 whatever the type.
 
 mod autodiff;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 pub mod default;
 #[cfg(feature = "flex")]
 mod flex;
