@@ -18,7 +18,6 @@ use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElemen
 
 use super::attention::AttentionOps;
 use super::cache::CacheOps;
-use super::head_loss::HeadLossOps;
 use super::linear::LinearOps;
 use super::rotary::RotaryOps;
 
@@ -37,7 +36,7 @@ macro_rules! default_on_gpus {
     };
 }
 
-default_on_gpus!(AttentionOps, CacheOps, HeadLossOps, LinearOps, RotaryOps);
+default_on_gpus!(AttentionOps, CacheOps, LinearOps, RotaryOps);
 
 /// Whether kernels are used. The operations are functions of a backend's type and of tensors, which carry no
 /// settings of ours, so that a switch for all of them can only be the process's own; a program sets it once,

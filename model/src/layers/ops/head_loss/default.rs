@@ -9,8 +9,55 @@ use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
 use super::operands::{HeadAdapter, HeadFactors, HeadGradients, HeadLoss, head_rows};
 use crate::layers::ops::primitive::{from_f32, to_f32, unwrap, wrap};
 
+/// The losses of some rows divided by the number of all and summed, and the gradient of their plain sum for the
+/// logits times a factor, in their type.
+pub(super) struct ChunkLoss<B: Backend> {
+    pub(super) loss: Tensor<B, 1>,
+    pub(super) grad: Tensor<B, 2>,
+}
+
+/// How losses are made of logits.
+pub(super) trait RowLosses<B: Backend> {
+    /// # Shapes
+    /// - `logits`: `[rows here, vocabulary]`, `targets`: `[rows here]`
+    fn row_losses(
+        logits: Tensor<B, 2>,
+        targets: Tensor<B, 1, Int>,
+        rows: usize,
+        factor: f64,
+    ) -> ChunkLoss<B>;
+}
+
+/// Losses of Burn's operations.
+struct Operations;
+
+impl<B: Backend> RowLosses<B> for Operations {
+    fn row_losses(
+        logits: Tensor<B, 2>,
+        targets: Tensor<B, 1, Int>,
+        rows: usize,
+        factor: f64,
+    ) -> ChunkLoss<B> {
+        let (dtype, target) = (logits.dtype(), targets.unsqueeze_dim::<2>(1));
+        let (loss, grad) = row_losses(logits, target, rows);
+        let grad = grad.mul_scalar(factor).cast(dtype);
+        ChunkLoss { loss, grad }
+    }
+}
+
 /// See [`HeadLossOps::glm_head_loss`](super::HeadLossOps::glm_head_loss).
 pub fn head_loss<B: Backend>(
+    hidden: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    adapter: Option<HeadAdapter<B>>,
+    targets: IntTensor<B>,
+    wanted: HeadGradients,
+) -> HeadLoss<B> {
+    head_loss_by::<B, Operations>(hidden, weight, adapter, targets, wanted)
+}
+
+/// [`head_loss`] with another way from logits to losses.
+pub(super) fn head_loss_by<B: Backend, L: RowLosses<B>>(
     hidden: FloatTensor<B>,
     weight: FloatTensor<B>,
     adapter: Option<HeadAdapter<B>>,
@@ -28,22 +75,18 @@ pub fn head_loss<B: Backend>(
     let mut loss: Option<Tensor<B, 1>> = None;
     for start in (0..rows).step_by(chunk) {
         let rows_here = start..rows.min(start + chunk);
-        let target = targets
-            .clone()
-            .slice([rows_here.clone()])
-            .unsqueeze_dim::<2>(1);
+        let targets = targets.clone().slice([rows_here.clone()]);
         let logits = match &adapter {
             Some(adapter) => base.logits(&rows_here) + adapter.logits(&rows_here),
             None => base.logits(&rows_here),
         };
-        let (losses, grad) = row_losses(logits, target, rows);
+        let chunk = L::row_losses(logits, targets, rows, factors.logits);
         loss = Some(match loss {
-            Some(loss) => loss + losses,
-            None => losses,
+            Some(loss) => loss + chunk.loss,
+            None => chunk.loss,
         });
-        let grad = grad.mul_scalar(factors.logits).cast(dtype);
         for term in std::iter::once(&mut base).chain(&mut adapter) {
-            term.add(&grad, &rows_here);
+            term.add(&chunk.grad, &rows_here);
         }
     }
     let (grad_hidden, grad_weight) = base.finish(factors.rest);

@@ -1,6 +1,8 @@
 //! Output layer and loss in one, so that the logits of all rows never exist at once.
 
 mod autodiff;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 pub mod default;
 #[cfg(feature = "flex")]
 mod flex;
