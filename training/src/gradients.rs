@@ -164,23 +164,22 @@ impl<B: TrainingBackend> Gradients<B> {
     /// As [`global_norm`](Self::global_norm).
     pub(crate) fn squares(&self) -> Result<f64> {
         let mut sum = 0.0;
-        let mut on_device: Vec<(B::Device, Vec<Tensor<B, 1>>)> = Vec::new();
+        let mut on_device: Vec<(B::Device, Vec<FloatTensor<B>>)> = Vec::new();
         for grad in self.by_path.values() {
             match grad {
                 Gradient::Host(values) => sum += host_squares(values),
                 Gradient::Device(tensor) => {
-                    let square = float(B::glm_sum_of_squares(tensor.clone()));
-                    let device = square.device();
+                    let device = B::float_device(tensor);
                     match on_device.iter_mut().find(|(other, _)| *other == device) {
-                        Some((_, squares)) => squares.push(square),
-                        None => on_device.push((device, vec![square])),
+                        Some((_, tensors)) => tensors.push(tensor.clone()),
+                        None => on_device.push((device, vec![tensor.clone()])),
                     }
                 }
             }
         }
-        for (_, squares) in on_device {
+        for (_, tensors) in on_device {
             // Read once: every reading waits for the device.
-            let squares = read::<B>(Tensor::cat(squares, 0))?;
+            let squares = read::<B>(float(B::glm_squares(tensors)))?;
             sum += squares.iter().map(|&square| f64::from(square)).sum::<f64>();
         }
         Ok(sum)

@@ -68,8 +68,8 @@ fn adamw_and_norm() {
     for number in 1..=STEPS {
         step.step = number;
         let grad = random(&mut generator);
-        let norm = Flex::glm_sum_of_squares(grad.clone());
-        let expected_norm = default::sum_of_squares::<Flex>(grad.clone());
+        let norm = Flex::glm_squares(vec![grad.clone(), grad.clone()]);
+        let expected_norm = default::squares::<Flex>(vec![grad.clone(), grad.clone()]);
         assert_close::<1>("sum of squares", &norm, &expected_norm);
         (found, ours) = Flex::glm_adamw(found, grad.clone(), ours, &step);
         (expected, theirs) = default::adamw::<Flex>(expected, grad, theirs, &step);

@@ -17,10 +17,13 @@ fn primitive<B: Backend>(tensor: Tensor<B, 1>) -> FloatTensor<B> {
     tensor.into_primitive().tensor()
 }
 
-/// See [`TrainingBackend::glm_sum_of_squares`](super::TrainingBackend::glm_sum_of_squares).
-pub fn sum_of_squares<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
-    let x = flat::<B>(x).cast(DType::F32);
-    primitive((x.clone() * x).sum())
+/// See [`TrainingBackend::glm_squares`](super::TrainingBackend::glm_squares).
+pub fn squares<B: Backend>(tensors: Vec<FloatTensor<B>>) -> FloatTensor<B> {
+    let sums = tensors.into_iter().map(|x| {
+        let x = flat::<B>(x).cast(DType::F32);
+        (x.clone() * x).sum()
+    });
+    primitive(Tensor::cat(sums.collect(), 0))
 }
 
 /// See [`TrainingBackend::glm_adamw`](super::TrainingBackend::glm_adamw).

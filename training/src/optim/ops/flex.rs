@@ -13,8 +13,10 @@ use super::{AdamMoments, AdamStep, TrainingBackend, host_adamw};
 const CHUNK: usize = 1 << 15;
 
 impl TrainingBackend for Flex {
-    fn glm_sum_of_squares(x: Float) -> Float {
-        sum_of_squares(x)
+    fn glm_squares(tensors: Vec<Float>) -> Float {
+        let sums: Vec<f32> = tensors.into_iter().map(sum_of_squares).collect();
+        let shape = Shape::new([sums.len()]);
+        from_vec(sums, shape, DType::F32)
     }
 
     fn glm_adamw(
@@ -27,12 +29,10 @@ impl TrainingBackend for Flex {
     }
 }
 
-/// See [`TrainingBackend::glm_sum_of_squares`](super::TrainingBackend::glm_sum_of_squares).
-fn sum_of_squares(x: Float) -> Float {
+fn sum_of_squares(x: Float) -> f32 {
     let x = Values::of(x);
     let sums: Vec<f64> = x.par_chunks(CHUNK).map(squares).collect();
-    let total: f64 = sums.iter().sum();
-    from_vec(vec![total as f32], Shape::new([1]), DType::F32)
+    sums.iter().sum::<f64>() as f32
 }
 
 simd! {

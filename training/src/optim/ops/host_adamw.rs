@@ -5,6 +5,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::AdamStep;
+use super::coefficients::Coefficients;
 
 /// Elements that one task computes: small enough to balance, large enough to stream.
 const CHUNK: usize = 1 << 15;
@@ -26,35 +27,6 @@ pub fn host_adamw(
         .for_each(|(((weight, first), second), grad)| {
             update(weight, first, second, grad, &coefficients);
         });
-}
-
-/// What an element needs of the step.
-struct Coefficients {
-    grad_scale: f32,
-    beta1: f32,
-    beta2: f32,
-    /// `lr / (1 - beta1^t)`.
-    rate: f32,
-    /// `1 / sqrt(1 - beta2^t)`.
-    root: f32,
-    epsilon: f32,
-    /// `1 - lr · weight_decay`.
-    keep: f32,
-}
-
-impl Coefficients {
-    fn of(step: &AdamStep) -> Self {
-        let [correction1, correction2] = step.bias_corrections();
-        Self {
-            grad_scale: step.grad_scale as f32,
-            beta1: step.beta1 as f32,
-            beta2: step.beta2 as f32,
-            rate: (step.lr / correction1) as f32,
-            root: (1.0 / correction2.sqrt()) as f32,
-            epsilon: step.epsilon as f32,
-            keep: (1.0 - step.lr * step.weight_decay) as f32,
-        }
-    }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]

@@ -2,6 +2,7 @@
 //! made of Burn's own, and a file for each backend that has a faster one.
 
 mod adam_step;
+mod coefficients;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod cube;
 pub mod default;
@@ -18,12 +19,13 @@ use glmtune_model::GlmBackend;
 
 /// A backend that the model computes on, extended by what an update needs.
 pub trait TrainingBackend: GlmBackend {
-    /// Sum of the squares of all elements, `[1]`, float32.
+    /// Sums of squares of parts of some tensors of one device, float32: added up, they are the sum over all elements.
+    /// There is at least one tensor.
     ///
     /// # Shapes
-    /// - `x`: of any rank
-    fn glm_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        default::sum_of_squares::<Self>(x)
+    /// - `tensors`: of any rank; result: `[parts]`
+    fn glm_squares(tensors: Vec<FloatTensor<Self>>) -> FloatTensor<Self> {
+        default::squares::<Self>(tensors)
     }
 
     /// One update of AdamW: the weight (float32) and the moments after it.
