@@ -96,6 +96,20 @@ pub enum Command {
     Man(ManArgs),
 }
 
+impl Command {
+    /// The model that the command computes with.
+    pub fn model(&self) -> Option<&ModelArgs> {
+        match self {
+            Self::Train(args) => Some(&args.model),
+            Self::Generate(args) => Some(&args.model),
+            Self::Chat(args) => Some(&args.model),
+            Self::Predict(args) => Some(&args.model),
+            Self::Score(args) => Some(&args.model),
+            _ => None,
+        }
+    }
+}
+
 /// A model and where it runs.
 #[derive(Debug, Clone, Args, Serialize)]
 pub struct ModelArgs {
@@ -123,6 +137,10 @@ pub struct ModelArgs {
     /// device lacks it.
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<Precision>,
+    /// On a GPU, compute with Burn's operations in place of glmtune's kernels (slow; to look for a fault).
+    #[arg(long)]
+    #[serde(skip)]
+    pub no_fused: bool,
     /// Use an adapter on other weights than those that it was trained on.
     #[arg(long)]
     #[serde(skip)]

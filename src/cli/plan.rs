@@ -11,7 +11,8 @@ use super::TrainArgs;
 /// written.
 const NOT_NEEDED: [&str; 3] = ["model_name_or_path", "train_path", "output_dir"];
 /// What has no bearing on a plan; accepted, so that a command line of `train` can be taken as it is.
-const NO_BEARING: [&str; 22] = [
+const NO_BEARING: [&str; 23] = [
+    "no_fused",
     "resume",
     "dry_run",
     "quick_start",

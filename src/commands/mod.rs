@@ -26,6 +26,7 @@ pub use train::quick_start::settings as quick_start_settings;
 use glmtune_model::device_health;
 use tracing_subscriber::EnvFilter;
 
+use crate::backend;
 use crate::cli::Command;
 
 /// Runs a command.
@@ -42,6 +43,9 @@ pub fn run(command: Command) -> Result<()> {
 }
 
 fn start(command: Command) -> Result<()> {
+    if let Some(model) = command.model() {
+        backend::set_fused(!model.no_fused);
+    }
     match command {
         Command::Train(args) => train::run(&args),
         Command::Generate(args) => generate::run(&args),

@@ -12,7 +12,7 @@ use crate::commands::error::{Error, Result};
 use crate::commands::train::check_flags;
 
 /// Flags of `train` that `predict` must have as well: the model's and the rows' form.
-const SHARED: [&str; 11] = [
+const SHARED: [&str; 12] = [
     "--max-len",
     "--max-src-len",
     "--prompt-column",
@@ -24,6 +24,7 @@ const SHARED: [&str; 11] = [
     "--backend",
     "--devices",
     "--dtype",
+    "--no-fused",
 ];
 
 /// A flag with a path.
