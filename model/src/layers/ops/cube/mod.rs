@@ -19,7 +19,6 @@ use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElemen
 use super::attention::AttentionOps;
 use super::cache::CacheOps;
 use super::linear::LinearOps;
-use super::rotary::RotaryOps;
 
 macro_rules! default_on_gpus {
     ($($operation:ident),* $(,)?) => {
@@ -36,7 +35,7 @@ macro_rules! default_on_gpus {
     };
 }
 
-default_on_gpus!(AttentionOps, CacheOps, LinearOps, RotaryOps);
+default_on_gpus!(AttentionOps, CacheOps, LinearOps);
 
 /// Whether kernels are used. The operations are functions of a backend's type and of tensors, which carry no
 /// settings of ours, so that a switch for all of them can only be the process's own; a program sets it once,

@@ -1,6 +1,8 @@
 //! Rotary position embedding of a head by a table of angles.
 
 mod autodiff;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 pub mod default;
 #[cfg(feature = "flex")]
 mod flex;
