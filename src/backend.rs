@@ -217,9 +217,11 @@ pub unsafe fn quiet_vulkan_layers() {
 
 /// Lets GPUs compute with the kernels of this project, as they do from the start, or with Burn's operations. For
 /// the whole process, before its first operation on a device.
-pub fn set_fused(_fused: bool) {
+pub fn set_fused(fused: bool) {
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    glmtune_model::layers::ops::cube::set_fused(_fused);
+    glmtune_model::layers::ops::cube::set_fused(fused);
+    #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+    let _ = fused;
 }
 
 /// Picks a backend and its first device.

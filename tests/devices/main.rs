@@ -1,5 +1,5 @@
-//! Devices that fail: what the library makes of it. A failed device stays failed, so each test does its work in
-//! a process of its own.
+//! Devices other than the CPU: that their kernels compute what Burn's operations do, and what the library makes of
+//! one that fails. A failed device stays failed, so each test of that does its work in a process of its own.
 
 #![allow(
     missing_docs,
@@ -9,6 +9,9 @@
     clippy::print_stderr
 )]
 
+// One of its references is the CPU.
+#[cfg(all(feature = "flex", any(feature = "wgpu", feature = "cuda")))]
+mod kernels;
 #[cfg(feature = "cuda")]
 mod software_cuda;
 #[cfg(feature = "wgpu")]

@@ -8,7 +8,7 @@ use glmtune::model::error::{Error, Result};
 use crate::{alone, assert_nothing_is_saved};
 
 /// Whether there is an adapter; CI installs a software Vulkan, so there it must be one.
-fn available() -> bool {
+pub fn available() -> bool {
     let found = !glmtune::backend::wgpu_adapters().is_empty();
     let required = std::env::var_os("CI").is_some();
     assert!(found || !required, "CI is set, and wgpu finds no adapter");
