@@ -85,7 +85,7 @@ pub fn layer_norm_backward<B: Backend>(
     epsilon: f64,
     grad: FloatTensor<B>,
     wants_weight: bool,
-) -> (FloatTensor<B>, Option<(FloatTensor<B>, FloatTensor<B>)>) {
+) -> (FloatTensor<B>, Option<super::affine::AffineGradients<B>>) {
     let (x, x_dtype) = to_f32::<B, 2>(x);
     let (weight, weight_dtype) = to_f32::<B, 1>(weight);
     let (grad, _) = to_f32::<B, 2>(grad);

@@ -1,5 +1,6 @@
 //! The norms of the family, computed in float32 whatever the type.
 
+mod affine;
 mod autodiff;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod cube;
@@ -10,6 +11,8 @@ pub mod memory;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
+
+pub use affine::AffineGradients;
 
 /// Rows that one task of the CPU's backward pass works on; each task sums the weight's gradient on its own.
 const ROWS: usize = 64;
@@ -68,10 +71,7 @@ pub trait NormOps: Backend {
         epsilon: f64,
         grad: FloatTensor<Self>,
         wants_weight: bool,
-    ) -> (
-        FloatTensor<Self>,
-        Option<(FloatTensor<Self>, FloatTensor<Self>)>,
-    ) {
+    ) -> (FloatTensor<Self>, Option<AffineGradients<Self>>) {
         default::layer_norm_backward::<Self>(x, weight, epsilon, grad, wants_weight)
     }
 }

@@ -1,5 +1,8 @@
 //! Rotary embedding in one launch: every unit turns a vector of a head.
 
+// Kernels know no such method of integers.
+#![allow(clippy::manual_is_multiple_of)]
+
 use burn::tensor::TensorMetadata;
 use burn_cubecl::cubecl;
 use burn_cubecl::tensor::CubeTensor;
