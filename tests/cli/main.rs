@@ -83,6 +83,16 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
+/// Runs `glmtune` on a CUDA device in software.
+#[cfg(feature = "cuda")]
+pub fn glmtune_on_software_cuda(libraries: &Path, devices: &str, args: &[&str]) -> Run {
+    use common::software_cuda::{capability, put_on};
+    let mut command = command(args);
+    put_on(&mut command, libraries, capability::WITHOUT_TF32);
+    command.env("SOFTWARE_CUDA_DEVICES", devices);
+    Run::of(command.stdin(Stdio::null()).output().unwrap())
+}
+
 /// Runs `glmtune` on the CPU where a backend matters.
 pub fn glmtune(args: &[&str]) -> Run {
     Run::of(command(args).stdin(Stdio::null()).output().unwrap())

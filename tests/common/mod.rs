@@ -4,6 +4,8 @@
 
 pub mod fixtures;
 pub mod rope_ratio;
+#[cfg(feature = "cuda")]
+pub mod software_cuda;
 
 use std::path::{Path, PathBuf};
 
@@ -20,4 +22,13 @@ pub fn data(path: &str) -> PathBuf {
 /// The golden model directory of a family.
 pub fn golden(family: &str) -> PathBuf {
     data("golden").join(family)
+}
+
+/// The name by which a test is chosen, from its module's path and its own name.
+pub fn test_name(module: &str, name: &str) -> String {
+    let within = module.split_once("::").map_or("", |(_, rest)| rest);
+    match within {
+        "" => name.to_string(),
+        within => format!("{within}::{name}"),
+    }
 }

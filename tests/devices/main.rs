@@ -10,6 +10,9 @@
 )]
 
 // One of its references is the CPU.
+#[cfg(feature = "cuda")]
+#[path = "../common/mod.rs"]
+mod common;
 #[cfg(all(feature = "flex", any(feature = "wgpu", feature = "cuda")))]
 mod kernels;
 #[cfg(feature = "cuda")]

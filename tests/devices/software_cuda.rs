@@ -1,25 +1,15 @@
-//! The program on a CUDA device in software, whose libraries `CUDA_EMULATOR_LIBRARIES` names.
+//! The program on the CUDA device in software: what it refuses, which cards it takes, what it counts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
-/// The folder of the device's libraries.
-fn libraries() -> Option<PathBuf> {
-    let folder = std::env::var_os("CUDA_EMULATOR_LIBRARIES").map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("skipped: CUDA_EMULATOR_LIBRARIES names no CUDA device in software");
-    }
-    folder
-}
+use crate::common::software_cuda::{capability, libraries, put_on};
 
-/// A program that finds the device's libraries in a folder, and no CUDA but that.
+/// The program on the device.
 fn program(libraries: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_glmtune"));
-    command
-        .env("LD_LIBRARY_PATH", libraries)
-        .env("CUDA_PATH", libraries)
-        .env_remove("GLMTUNE_LOG")
-        .env_remove("CUDA_VISIBLE_DEVICES");
+    put_on(&mut command, libraries, capability::WITH_TF32);
+    command.env_remove("GLMTUNE_LOG");
     command
 }
 
@@ -100,8 +90,8 @@ impl Training {
 fn out_of_memory_ends_a_training() {
     let Some(libraries) = libraries() else { return };
     let training = Training::new();
-    let mut program = program(&libraries);
-    program.env("CUDA_EMULATOR_MEMORY", "0.001");
+    let mut program = program(libraries);
+    program.env("SOFTWARE_CUDA_MEMORY", "0.001");
     let said = failed(training.train(program, &[]));
     assert!(said.contains("ran out of memory"), "{said}");
     assert!(said.contains("--gradient_checkpointing"), "{said}");
@@ -112,7 +102,7 @@ fn out_of_memory_ends_a_training() {
 fn missing_headers_and_compilers_are_named() {
     let Some(libraries) = libraries() else { return };
     let training = Training::new();
-    let mut headless = program(&libraries);
+    let mut headless = program(libraries);
     headless.env_remove("CUDA_PATH");
     let has_toolkit = ["/usr/local/cuda", "/opt/cuda", "/usr/bin/nvcc"];
     if !has_toolkit.iter().any(|path| Path::new(path).exists()) {
@@ -139,8 +129,8 @@ fn an_older_card_trains_in_f16_and_refuses_bf16() {
     config_json["torch_dtype"] = "bfloat16".into();
     std::fs::write(&config, config_json.to_string()).unwrap();
     let old = || {
-        let mut program = program(&libraries);
-        program.env("CUDA_EMULATOR_CAPABILITY", "75");
+        let mut program = program(libraries);
+        program.env("SOFTWARE_CUDA_CAPABILITY", "75");
         program
     };
     let said = succeeded(training.train(old(), &[]));
@@ -157,8 +147,8 @@ fn all_visible_cards_train_unless_some_are_named() {
     let Some(libraries) = libraries() else { return };
     let training = Training::new();
     let cards = |visible: Option<&str>| {
-        let mut program = program(&libraries);
-        program.env("CUDA_EMULATOR_DEVICES", "4");
+        let mut program = program(libraries);
+        program.env("SOFTWARE_CUDA_DEVICES", "4");
         if let Some(visible) = visible {
             program.env("CUDA_VISIBLE_DEVICES", visible);
         }
@@ -206,8 +196,8 @@ impl Training {
         let trace = self.path("trace.json");
         let mut program = program(libraries);
         // The pages of CubeCL's pools are shares of a device's memory, and would hide what little this takes.
-        program.env("CUDA_EMULATOR_MEMORY", "0.05");
-        program.env("CUDA_EMULATOR_TRACE", &trace);
+        program.env("SOFTWARE_CUDA_MEMORY", "0.05");
+        program.env("SOFTWARE_CUDA_TRACE", &trace);
         let steps = steps.to_string();
         let more = [
             "--per_device_train_batch_size",
@@ -246,9 +236,9 @@ impl Training {
 fn offloaded_weights_come_and_go() {
     let Some(libraries) = libraries() else { return };
     let training = Training::of("small");
-    let plain = training.counted(&libraries, 3, "--gradient_checkpointing");
-    let short = training.counted(&libraries, 1, "--offload_param");
-    let long = training.counted(&libraries, 3, "--offload_param");
+    let plain = training.counted(libraries, 3, "--gradient_checkpointing");
+    let short = training.counted(libraries, 1, "--offload_param");
+    let long = training.counted(libraries, 3, "--offload_param");
     let step = (long.uploaded - short.uploaded) / 2;
     let expected = training.visiting();
     let beside = step as f64 / expected as f64 - 1.0;

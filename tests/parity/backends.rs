@@ -1,4 +1,4 @@
-//! The backends of this build and their tolerances.
+//! The backends of this build and their tolerances. Each is asked for by the name of a test.
 
 use glmtune::model::GlmBackend;
 
@@ -32,7 +32,7 @@ pub const GPU: Tolerance = Tolerance {
 
 /// The CPU, which every machine has.
 #[cfg(feature = "flex")]
-pub fn flex() -> Option<TestBackend<burn_flex::Flex>> {
+pub fn flex(_test: &str) -> Option<TestBackend<burn_flex::Flex>> {
     Some(TestBackend {
         device: Default::default(),
         tolerance: FLEX,
@@ -41,29 +41,35 @@ pub fn flex() -> Option<TestBackend<burn_flex::Flex>> {
 
 /// A GPU through wgpu (or Mesa's software Vulkan).
 #[cfg(feature = "wgpu")]
-pub fn wgpu() -> Option<TestBackend<burn_wgpu::Wgpu>> {
-    available("wgpu", !glmtune::backend::wgpu_adapters().is_empty()).then(|| TestBackend {
+pub fn wgpu(_test: &str) -> Option<TestBackend<burn_wgpu::Wgpu>> {
+    has_wgpu().then(|| TestBackend {
         device: Default::default(),
         tolerance: GPU,
     })
 }
 
-/// An NVIDIA GPU.
+/// An NVIDIA GPU. Where there is none, a process of its own runs the test on the CUDA device in software.
 #[cfg(feature = "cuda")]
-pub fn cuda() -> Option<TestBackend<burn_cuda::Cuda>> {
-    available("cuda", glmtune::backend::cuda_devices() > 0).then(|| TestBackend {
+pub fn cuda(test: &str) -> Option<TestBackend<burn_cuda::Cuda>> {
+    use crate::common::software_cuda::{capability, run_there};
+    if glmtune::backend::cuda_devices() == 0 {
+        run_there(test, capability::WITHOUT_TF32);
+        return None;
+    }
+    Some(TestBackend {
         device: Default::default(),
         tolerance: GPU,
     })
 }
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-fn available(name: &str, found: bool) -> bool {
-    // Continuous integration installs a software Vulkan, so there wgpu must work.
-    let required = name == "wgpu" && std::env::var_os("CI").is_some();
+/// Continuous integration installs a software Vulkan, so there wgpu must work.
+#[cfg(feature = "wgpu")]
+fn has_wgpu() -> bool {
+    let found = !glmtune::backend::wgpu_adapters().is_empty();
+    let required = std::env::var_os("CI").is_some();
     assert!(found || !required, "CI is set, and wgpu finds no adapter");
     if !found {
-        eprintln!("skipped: this machine has no {name} device");
+        eprintln!("skipped: this machine has no wgpu device");
     }
     found
 }
@@ -87,7 +93,8 @@ macro_rules! parity_tests {
     (@family $backend:ident $body:ident $($family:ident)*) => {
         $(#[test]
         fn $family() {
-            if let Some(backend) = $crate::backends::$backend() {
+            let test = $crate::common::test_name(module_path!(), stringify!($family));
+            if let Some(backend) = $crate::backends::$backend(&test) {
                 super::super::$body(&backend, stringify!($family));
             }
         })*

@@ -182,7 +182,7 @@ fn answers<B: GlmBackend>(
 #[cfg(feature = "flex")]
 #[test]
 fn batches_answer_as_rows_alone() {
-    let backend = crate::backends::flex().unwrap();
+    let backend = crate::backends::flex("generation::batches_answer_as_rows_alone").unwrap();
     for family in crate::common::FAMILIES {
         let prompts = ragged(&Fixtures::of(family));
         for run in std::iter::once("base").chain(ADAPTERS) {

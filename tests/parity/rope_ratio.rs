@@ -38,7 +38,7 @@ fn each_family_in_its_way<B: GlmBackend>(backend: TestBackend<B>) {
 #[cfg(feature = "flex")]
 #[test]
 fn flex() {
-    crate::backends::flex()
+    crate::backends::flex("rope_ratio::flex")
         .into_iter()
         .for_each(each_family_in_its_way);
 }
@@ -46,7 +46,7 @@ fn flex() {
 #[cfg(feature = "wgpu")]
 #[test]
 fn wgpu() {
-    crate::backends::wgpu()
+    crate::backends::wgpu("rope_ratio::wgpu")
         .into_iter()
         .for_each(each_family_in_its_way);
 }
@@ -54,7 +54,7 @@ fn wgpu() {
 #[cfg(feature = "cuda")]
 #[test]
 fn cuda() {
-    crate::backends::cuda()
+    crate::backends::cuda("rope_ratio::cuda")
         .into_iter()
         .for_each(each_family_in_its_way);
 }

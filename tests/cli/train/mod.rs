@@ -115,12 +115,22 @@ impl GoldenRun {
 
     /// Trains with more arguments into a folder of a name. Of a flag that comes twice, the last counts.
     pub fn run(&self, name: &str, more: &[&str]) -> crate::Run {
+        self.run_by(name, more, crate::glmtune)
+    }
+
+    /// The same by a runner of `glmtune`, which gets the arguments.
+    pub fn run_by(
+        &self,
+        name: &str,
+        more: &[&str],
+        glmtune: impl FnOnce(&[&str]) -> crate::Run,
+    ) -> crate::Run {
         let output = self.folder.path().join(name);
         let mut args = vec!["train", "--no_shuffle", "--no_cache"];
         args.extend(self.args.iter().map(String::as_str));
         args.extend(["--output_dir", output.to_str().unwrap()]);
         args.extend(more);
-        crate::glmtune(&args)
+        glmtune(&args)
     }
 
     /// What the published code gave, step by step.

@@ -13,7 +13,7 @@ const RUNS: [&str; 6] = [
 
 /// Largest `max|a-b| / max|b|` of a trajectory.
 const FLEX: f64 = 1e-4;
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
 const GPU: f64 = 1e-3;
 
 fn trajectories(family: &str, more: &[&str], tolerance: f64) {
@@ -170,5 +170,57 @@ mod on_wgpu {
     #[test]
     fn two_stages() {
         on_wgpu("chatglm2", &["--pipeline_stages", "2"]);
+    }
+}
+
+/// On the CUDA device in software, whose kernels are compiled when they are first met: a run is a test, so that few
+/// can be chosen.
+#[cfg(feature = "cuda")]
+mod on_cuda {
+    use super::*;
+    use crate::common::software_cuda::libraries;
+    use crate::glmtune_on_software_cuda;
+
+    fn on_cuda(family: &str, run: &str, devices: &str, more: &[&str]) {
+        let Some(libraries) = libraries() else { return };
+        let golden = GoldenRun::new(family, run);
+        let more = [&["--backend", "cuda"], more].concat();
+        let glmtune = |args: &[&str]| glmtune_on_software_cuda(libraries, devices, args);
+        golden.run_by("out", &more, glmtune).success();
+        golden.assert_trajectory(run, &golden.folder.path().join("out"), GPU);
+    }
+
+    macro_rules! runs {
+        ($($family:ident),*) => {
+            $(mod $family {
+                runs!(@of $family all freeze lora lora_all prefix prefix_projection);
+            })*
+        };
+        (@of $family:ident $($run:ident)*) => {
+            $(#[test]
+            fn $run() {
+                super::on_cuda(stringify!($family), stringify!($run), "1", &[]);
+            })*
+        };
+    }
+    runs!(chatglm, chatglm2, chatglm3, glm4);
+
+    /// Two replicas on two devices, whose gradients meet, with one micro-batch each.
+    #[test]
+    fn two_replicas() {
+        let more = ["--devices", "0,1", "--gradient_accumulation_steps", "1"];
+        on_cuda("chatglm2", "lora", "2", &more);
+    }
+
+    #[test]
+    fn two_stages() {
+        let more = ["--devices", "0,1", "--pipeline_stages", "2"];
+        on_cuda("chatglm2", "lora", "2", &more);
+    }
+
+    #[test]
+    fn offloaded() {
+        let more = ["--offload_param", "--offload_optimizer"];
+        on_cuda("chatglm2", "lora", "1", &more);
     }
 }
