@@ -95,7 +95,7 @@ pub fn cube_sum(value: f32, #[comptime] units: usize) -> f32 {
     sum
 }
 
-/// The largest of what the units of a cube give; see [`cube_sum`].
+/// The largest of what the units of a cube give; see [`cube_sum()`].
 #[cube]
 pub fn cube_max(value: f32, #[comptime] units: usize) -> f32 {
     let unit = UNIT_POS as usize;
