@@ -154,3 +154,26 @@ pub struct Operation {
     /// The backward pass, in its order.
     pub backward: Vec<Stage>,
 }
+
+impl Operation {
+    /// An operation on each of some elements whose backward pass reads the gradient alone.
+    pub fn elementwise(compute: &Compute, elements: u64, is_view: bool) -> Self {
+        let bytes = compute.bytes(elements);
+        let read = compute.read(elements, is_view);
+        Self {
+            output: bytes,
+            work: read + compute.widened(elements) + bytes,
+            copied: match read {
+                0 => Vec::new(),
+                _ => vec![(0, read)],
+            },
+            backward: vec![Stage {
+                gradients: vec![(0, Gradient::New(bytes))],
+                work: compute.widened(2 * elements) + bytes,
+                copied: compute.copied(vec![Copied::Gradient]),
+                ..Stage::default()
+            }],
+            ..Self::default()
+        }
+    }
+}
