@@ -260,6 +260,17 @@ fn inverse_deviation<F: Float, N: Size>(
     f32::new(1.0) / f32::sqrt(variance + epsilon)
 }
 
+/// `(x - mean) · inverse` of the vector at a place.
+#[cube]
+fn normalized<F: Float, N: Size>(
+    x: &LinearView<Vector<F, N>>,
+    place: usize,
+    mean: f32,
+    inverse: f32,
+) -> Vector<f32, N> {
+    (Vector::<f32, N>::cast_from(x[place]) - Vector::new(mean)) * Vector::new(inverse)
+}
+
 #[cube(launch_unchecked)]
 fn rms_norm_kernel<F: Float, W: Float, N: Size>(
     x: &LinearView<Vector<F, N>>,
@@ -340,8 +351,7 @@ fn backward_kernel<F: Float, W: Float, G: Float, N: Size>(
     let mut sum_along = Vector::<f32, N>::new(f32::new(0.0));
     let mut column = UNIT_POS as usize;
     while column < width {
-        let normalized = (Vector::<f32, N>::cast_from(x[start + column]) - Vector::new(mean))
-            * Vector::new(inverse);
+        let normalized = normalized::<F, N>(x, start + column, mean, inverse);
         let scaled = Vector::<f32, N>::cast_from(grad[start + column])
             * Vector::<f32, N>::cast_from(weight[column]);
         sum += scaled;
@@ -357,8 +367,7 @@ fn backward_kernel<F: Float, W: Float, G: Float, N: Size>(
 
     let mut column = UNIT_POS as usize;
     while column < width {
-        let normalized = (Vector::<f32, N>::cast_from(x[start + column]) - Vector::new(mean))
-            * Vector::new(inverse);
+        let normalized = normalized::<F, N>(x, start + column, mean, inverse);
         let scaled = Vector::<f32, N>::cast_from(grad[start + column])
             * Vector::<f32, N>::cast_from(weight[column]);
         let across = scaled - Vector::new(shift) - normalized * Vector::new(along);
@@ -394,8 +403,7 @@ fn blocks_kernel<F: Float, G: Float, N: Size>(
     for row in first..last {
         let (mean, inverse) = (statistics[row * 2], statistics[row * 2 + 1]);
         let place = row * width + column;
-        let normalized =
-            (Vector::<f32, N>::cast_from(x[place]) - Vector::new(mean)) * Vector::new(inverse);
+        let normalized = normalized::<F, N>(x, place, mean, inverse);
         let grad = Vector::<f32, N>::cast_from(grad[place]);
         sum_weight += grad * normalized;
         sum_bias += grad;
