@@ -77,6 +77,8 @@ fn linear() {
             [5, 64, 64],
             [70, 96, 300],
             [9, 700, 600],
+            // More than meet the weight's lines as they are.
+            [530, 40, 70],
         ] {
             let (x, weight) = (random([rows, input], dtype), random([output, input], dtype));
             let what = format!("linear {rows}x{input}x{output}");

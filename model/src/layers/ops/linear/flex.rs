@@ -42,14 +42,10 @@ pub fn linear(x: Float, weight: Float, bias: Option<Float>) -> Float {
     let bias = bias.map(Values::of);
     let mut out = vec![0.0; sizes.rows * sizes.output];
     if sizes.rows > FEW_ROWS {
-        let some = sizes.rows <= SOME_ROWS;
-        match Halves::of(&weight) {
-            Some(halves) if some => lines::product(&x, Weight::Halves(halves), sizes, &mut out),
-            Some(halves) => panels(&x, halves, sizes, &mut out),
-            None if some => {
-                lines::product(&x, Weight::Floats(weight.storage()), sizes, &mut out);
-            }
-            None => product(&x, weight.storage(), sizes, &mut out),
+        match Weight::of(&weight) {
+            weight if sizes.rows <= SOME_ROWS => lines::product(&x, weight, sizes, &mut out),
+            Weight::Halves(halves) => panels(&x, halves, sizes, &mut out),
+            Weight::Floats(floats) => product(&x, floats, sizes, &mut out),
         }
         if let Some(bias) = bias {
             add_bias(&mut out, &bias);
@@ -192,11 +188,7 @@ fn scalar_products(
             }
         }
     };
-    let tasks = output.div_ceil(OUTPUTS);
-    match sizes.is_worth_threads() {
-        true => (0..tasks).into_par_iter().for_each(task),
-        false => (0..tasks).for_each(task),
-    }
+    sizes.for_each(output.div_ceil(OUTPUTS), task);
 }
 
 /// `grad · weight`: see

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
+use burn_flex::FlexTensor;
 
 use super::panel::{LINES, OUTPUTS, ROWS};
 use super::sizes::Sizes;
@@ -22,6 +22,16 @@ pub(super) enum Weight<'a> {
     Halves(Halves<'a>),
 }
 
+impl<'a> Weight<'a> {
+    /// Those of a contiguous tensor.
+    pub fn of(weight: &'a FlexTensor) -> Self {
+        match Halves::of(weight) {
+            Some(halves) => Self::Halves(halves),
+            None => Self::Floats(weight.storage()),
+        }
+    }
+}
+
 /// `out = x · weightᵀ`.
 pub(super) fn product(x: &[f32], weight: Weight<'_>, sizes: Sizes, out: &mut [f32]) {
     let turned = turned(x, sizes);
@@ -33,11 +43,7 @@ pub(super) fn product(x: &[f32], weight: Weight<'_>, sizes: Sizes, out: &mut [f3
             unsafe { *shared.at(row * sizes.output + column) = value };
         });
     };
-    let tasks = sizes.output.div_ceil(OUTPUTS);
-    match sizes.is_worth_threads() {
-        true => (0..tasks).into_par_iter().for_each(task),
-        false => (0..tasks).for_each(task),
-    }
+    sizes.for_each(sizes.output.div_ceil(OUTPUTS), task);
 }
 
 /// For each [`ROWS`] rows: their first elements, their second ones, and so on; zeros in the place of missing rows.
