@@ -6,8 +6,10 @@
 
 use std::cell::RefCell;
 
+use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
+use glmtune_model::layers::linear as linear_layer;
 use glmtune_model::layers::ops::activation::{self, ActivationOps};
 use glmtune_model::layers::ops::attention::{self, AttentionInput, AttentionOps, AttentionScale};
 use glmtune_model::layers::ops::dropout::{self, Dropout, DropoutOps};
@@ -15,7 +17,7 @@ use glmtune_model::layers::ops::head_loss::{self, HeadAdapter, HeadGradients, He
 use glmtune_model::layers::ops::linear::{self, LinearOps};
 use glmtune_model::layers::ops::norm::{self, NormOps};
 use glmtune_model::layers::ops::rotary::{self, Direction, RotaryOps, RotaryPairs};
-use glmtune_model::layers::{AttentionMask, MaskSpec};
+use glmtune_model::layers::{AttentionMask, LoraFactors, MaskSpec, lora};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -66,6 +68,67 @@ fn assert_close<const D: usize>(what: &str, dtype: DType, found: FlexTensor, exp
             "{what}, {dtype:?}, element {index}: {a} and {b}"
         );
     }
+}
+
+/// One operation, or its parts one by one: outputs and all gradients.
+#[test]
+fn lora_is_the_sum_of_its_parts() {
+    type Graph = Autodiff<Flex>;
+    let (rows, input, output, rank) = (37, 96, 130, 8);
+    let shapes = [
+        [rows, input],
+        [output, input],
+        [rank, input],
+        [output, rank],
+        [rows, output],
+    ];
+    for dropout in [None, Some(Dropout { rate: 0.1, seed: 3 })] {
+        let [x, weight, a, b, grad] = shapes.map(|shape| random(shape, DType::F32));
+        let bias = random([output], DType::F32);
+        let run = |in_one: bool| {
+            let leaf = |tensor: &FlexTensor| {
+                let tensor = Tensor::<Graph, 2>::from_inner(wrap(tensor));
+                tensor.require_grad()
+            };
+            let [x, weight, a, b] = [&x, &weight, &a, &b].map(leaf);
+            let bias = Tensor::<Graph, 1>::from_inner(wrap(&bias)).require_grad();
+            let inputs = [x.clone(), weight.clone(), a.clone(), b.clone()];
+            let factors = LoraFactors {
+                a: a.clone(),
+                b: b.clone(),
+                scaling: 0.5,
+                dropout,
+            };
+            let output = match in_one {
+                true => lora(x, weight, Some(bias.clone()), factors),
+                false => {
+                    let dropped = match dropout {
+                        Some(dropout) => glmtune_model::layers::dropout(x.clone(), dropout),
+                        None => x.clone(),
+                    };
+                    let up = linear_layer(linear_layer(dropped, a, None), b, None);
+                    linear_layer(x, weight, Some(bias.clone())) + up.mul_scalar(0.5)
+                }
+            };
+            let loss = (output.clone() * Tensor::from_inner(wrap(&grad))).sum();
+            let grads = loss.backward();
+            let mut found = vec![output.inner()];
+            found.extend(inputs.iter().map(|input| input.grad(&grads).unwrap()));
+            let bias = bias.grad(&grads).unwrap().unsqueeze::<2>();
+            found.push(bias);
+            found
+        };
+        let names = ["output", "x", "weight", "A", "B", "bias"];
+        for ((found, expected), name) in run(true).into_iter().zip(run(false)).zip(names) {
+            let [found, expected] = [found, expected].map(|x| x.into_primitive().tensor());
+            let what = format!("{name}, {dropout:?}");
+            assert_close::<2>(&what, DType::F32, found, expected);
+        }
+    }
+}
+
+fn wrap<const D: usize>(tensor: &FlexTensor) -> Tensor<Flex, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(tensor.clone()))
 }
 
 #[test]

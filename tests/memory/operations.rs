@@ -11,7 +11,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::{FloatTensor, FloatTensorOps};
 use burn::tensor::{DType, FloatDType, Int, Shape, Slice, Tensor};
 use burn_flex::{Flex, FlexDevice};
-use glmtune::model::layers::memory::{self, AttentionSizes, HeadTerm};
+use glmtune::model::layers::memory::{self, AttentionSizes, HeadTerm, TracedLora};
 use glmtune::model::layers::ops::activation::ActivationOps;
 use glmtune::model::layers::ops::attention::{AttentionInput, AttentionOps, AttentionScale};
 use glmtune::model::layers::ops::cache::CacheOps;
@@ -19,6 +19,7 @@ use glmtune::model::layers::ops::cache::memory::cache_write;
 use glmtune::model::layers::ops::dropout::{Dropout, DropoutOps};
 use glmtune::model::layers::ops::head_loss::{HeadAdapter, HeadGradients, HeadLossOps};
 use glmtune::model::layers::ops::linear::LinearOps;
+use glmtune::model::layers::ops::lora::{LoraLayer, LoraOps};
 use glmtune::model::layers::ops::norm::NormOps;
 use glmtune::model::layers::ops::rotary::{Direction, RotaryOps, RotaryPairs};
 use glmtune::model::layers::{AttentionMask, MaskSpec};
@@ -272,6 +273,50 @@ fn linears() -> Vec<Case> {
             [constant(&x), tracked(&weight), constant(&bias)],
         ),
         frozen,
+    ]
+}
+
+fn loras() -> Vec<Case> {
+    let (rows, input, output, rank) = (4099, 517, 1283, 16);
+    let factors = [&[rank, input], &[output, rank]];
+    let with = |what, rate: f64, factors: [Input; 2]| {
+        let [a, b] = factors;
+        let base = [constant(&[output, input]), constant(&[output])];
+        let [weight, bias] = base;
+        case(
+            ("glm_lora", what),
+            &[tracked(&[rows, input]), weight, bias, a, b],
+            move |inputs| {
+                let [x, weight, bias, a, b] = take(inputs);
+                let layer = LoraLayer {
+                    x,
+                    weight,
+                    bias: Some(bias),
+                    a,
+                    b,
+                    scaling: 2.0,
+                    dropout: (rate > 0.0).then_some(Dropout { rate, seed: 7 }),
+                };
+                Graph::glm_lora(layer).output
+            },
+            move |trace, inputs| {
+                let [x, weight, bias, a, b] = take(inputs);
+                let layer = TracedLora {
+                    rows: rows as u64,
+                    x,
+                    weight,
+                    bias: Some(bias),
+                    factors: [a, b],
+                    drops: rate > 0.0,
+                };
+                memory::lora(trace, layer)
+            },
+        )
+    };
+    vec![
+        with("without dropout", 0.0, factors.map(|shape| tracked(shape))),
+        with("with dropout", 0.1, factors.map(|shape| tracked(shape))),
+        with("not trained", 0.0, factors.map(|shape| constant(shape))),
     ]
 }
 
@@ -535,6 +580,7 @@ fn burns() -> Vec<Case> {
 pub fn operations_hold_what_they_declare() {
     let all = [
         linears(),
+        loras(),
         norms(),
         elementwise(),
         attentions(),

@@ -6,7 +6,7 @@
 use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 use glmtune_training::TrainingBackend;
-use glmtune_training::optim::ops::{AdamMoments, AdamStep, default};
+use glmtune_training::optim::ops::{AdamMoments, AdamParameter, AdamStep, default};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -62,19 +62,31 @@ fn adamw_and_norm() {
         step: 1,
         grad_scale: 0.5,
     };
-    let mut found = random(&mut generator);
+    let mut parameter = || AdamParameter {
+        weight: random(&mut generator),
+        moments: zeros(),
+    };
+    let mut found = vec![parameter(), parameter()];
     let mut expected = found.clone();
-    let (mut ours, mut theirs) = (zeros(), zeros());
+    let with = |parameters: Vec<AdamParameter<Flex>>, grad: &FlexTensor| -> Vec<_> {
+        let parameters = parameters.into_iter();
+        parameters
+            .map(|parameter| (parameter, grad.clone()))
+            .collect()
+    };
     for number in 1..=STEPS {
         step.step = number;
         let grad = random(&mut generator);
         let norm = Flex::glm_squares(vec![grad.clone(), grad.clone()]);
         let expected_norm = default::squares::<Flex>(vec![grad.clone(), grad.clone()]);
         assert_close::<1>("sum of squares", &norm, &expected_norm);
-        (found, ours) = Flex::glm_adamw(found, grad.clone(), ours, &step);
-        (expected, theirs) = default::adamw::<Flex>(expected, grad, theirs, &step);
-        assert_close::<2>("weight", &found, &expected);
-        assert_close::<2>("first", &ours.first, &theirs.first);
-        assert_close::<2>("second", &ours.second, &theirs.second);
+        found = Flex::glm_adamw(with(found, &grad), &step);
+        expected = default::adamw::<Flex>(with(expected, &grad), &step);
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_close::<2>("weight", &found.weight, &expected.weight);
+            let (ours, theirs) = (&found.moments, &expected.moments);
+            assert_close::<2>("first", &ours.first, &theirs.first);
+            assert_close::<2>("second", &ours.second, &theirs.second);
+        }
     }
 }

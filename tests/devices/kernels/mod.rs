@@ -2,6 +2,7 @@
 //! that it has: sizes that are and are not a multiple of what a unit reads at once, and inputs of other strides.
 
 mod layers;
+mod lora;
 mod update;
 
 use burn::tensor::backend::Backend;

@@ -7,10 +7,9 @@ use burn::tensor::ops::FloatTensor;
 use glmtune_model::GlmBackend;
 use serde::Serialize;
 
-use super::ops::{AdamMoments, AdamStep, TrainingBackend};
-use super::{Optimizer, ReadState, StateTensor, Update, Weight, by_parameter};
+use super::ops::{AdamMoments, AdamParameter, AdamStep, TrainingBackend};
+use super::{Optimizer, ParameterUpdate, ReadState, StateTensor, Update, Weight, by_parameter};
 use crate::error::{Error, Result};
-use crate::gradients::Gradient;
 use crate::tensors::{primitive_from_raw, primitive_to_raw};
 
 /// Names of the moments, as PyTorch has them.
@@ -92,21 +91,20 @@ impl<B: GlmBackend> AdamW<B> {
     }
 }
 
-impl<B: TrainingBackend> Optimizer<B> for AdamW<B> {
-    fn update(
+impl<B: TrainingBackend> AdamW<B> {
+    /// A parameter and its gradient, both on the device; the moments of one that has none are zero.
+    fn parameter(
         &mut self,
-        path: &str,
-        weight: Weight<B>,
-        grad: Gradient<B>,
-        update: Update,
-    ) -> Result<Weight<B>> {
+        given: ParameterUpdate<B>,
+    ) -> Result<(AdamParameter<B>, FloatTensor<B>)> {
+        let ParameterUpdate { path, weight, grad } = given;
         let Weight::Device(weight) = weight else {
             return Err(Error::Request(format!(
                 "`{path}` lives in the host's memory, where this optimizer does not update"
             )));
         };
         let device = B::float_device(&weight);
-        let moments = self.moments.remove(path).unwrap_or_else(|| {
+        let moments = self.moments.remove(&path).unwrap_or_else(|| {
             let zeros = || B::float_zeros(weight.shape(), &device, weight.dtype().into());
             AdamMoments {
                 first: zeros(),
@@ -114,10 +112,25 @@ impl<B: TrainingBackend> Optimizer<B> for AdamW<B> {
             }
         });
         let grad = grad.into_device(weight.shape(), &device);
-        let step = self.settings.step(update);
-        let (weight, moments) = B::glm_adamw(weight, grad, moments, &step);
-        self.moments.insert(path.to_string(), moments);
-        Ok(Weight::Device(weight))
+        Ok((AdamParameter { weight, moments }, grad))
+    }
+}
+
+impl<B: TrainingBackend> Optimizer<B> for AdamW<B> {
+    fn update(
+        &mut self,
+        parameters: Vec<ParameterUpdate<B>>,
+        update: Update,
+    ) -> Result<Vec<Weight<B>>> {
+        let paths: Vec<String> = parameters.iter().map(|one| one.path.clone()).collect();
+        let parameters = parameters.into_iter().map(|one| self.parameter(one));
+        let parameters = parameters.collect::<Result<Vec<_>>>()?;
+        let updated = B::glm_adamw(parameters, &self.settings.step(update));
+        let weights = paths.into_iter().zip(updated).map(|(path, parameter)| {
+            self.moments.insert(path, parameter.moments);
+            Weight::Device(parameter.weight)
+        });
+        Ok(weights.collect())
     }
 
     fn state(&self) -> Vec<StateTensor<'_>> {

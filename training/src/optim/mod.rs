@@ -43,6 +43,17 @@ pub enum Weight<B: GlmBackend> {
     Host(TensorData),
 }
 
+/// A parameter that is to change.
+#[derive(Debug)]
+pub struct ParameterUpdate<B: GlmBackend> {
+    /// Its path.
+    pub path: String,
+    /// Its value.
+    pub weight: Weight<B>,
+    /// The gradient of the loss with respect to it.
+    pub grad: Gradient<B>,
+}
+
 /// A float32 tensor of an optimizer: of its state, named `<quantity>.<path of the parameter>`, or a master,
 /// named by the path. Its elements
 /// are fetched when they are wanted: all of them together can be as large as the model three times over.
@@ -67,17 +78,16 @@ pub type ReadState<'a> = &'a dyn Fn(&str) -> Result<RawTensor>;
 
 /// A rule that turns gradients into updates, and the state that it keeps for each parameter.
 pub trait Optimizer<B: GlmBackend>: Send {
-    /// The weight after an update, in the type and the place of the weight before it.
+    /// The weights after an update, in the order of the parameters, each in the type and the place of the weight
+    /// before it.
     ///
     /// # Errors
     /// If the device cannot be read, or the optimizer cannot update a weight in that place.
     fn update(
         &mut self,
-        path: &str,
-        weight: Weight<B>,
-        grad: Gradient<B>,
+        parameters: Vec<ParameterUpdate<B>>,
         update: Update,
-    ) -> Result<Weight<B>>;
+    ) -> Result<Vec<Weight<B>>>;
 
     /// Takes over the float32 values of a trained parameter, which the model holds in its compute type, as
     /// its master; an optimizer that updates the model's own float32 weights keeps none.

@@ -11,7 +11,8 @@ use glmtune_model::{FloatType, GlmBackend};
 use super::adamw::{FIRST, SECOND};
 use super::ops::host_adamw;
 use super::{
-    AdamWSettings, Optimizer, ReadState, StateTensor, Update, Weight, by_parameter, foreign,
+    AdamWSettings, Optimizer, ParameterUpdate, ReadState, StateTensor, Update, Weight,
+    by_parameter, foreign,
 };
 use crate::error::Result;
 use crate::gradients::Gradient;
@@ -90,19 +91,18 @@ impl OffloadedAdamW {
     }
 }
 
-impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
-    fn update(
+impl OffloadedAdamW {
+    /// The weight after an update, where it was before.
+    fn update_one<B: GlmBackend>(
         &mut self,
-        path: &str,
-        weight: Weight<B>,
-        grad: Gradient<B>,
+        ParameterUpdate { path, weight, grad }: ParameterUpdate<B>,
         update: Update,
     ) -> Result<Weight<B>> {
         let (device, dtype): (Option<B::Device>, DType) = match &weight {
             Weight::Device(weight) => (Some(B::float_device(weight)), weight.dtype()),
             Weight::Host(data) => (None, data.dtype),
         };
-        let mut state = match self.states.remove(path) {
+        let mut state = match self.states.remove(&path) {
             Some(state) => state,
             None => HostState::of::<B>(weight, &self.group)?,
         };
@@ -118,11 +118,24 @@ impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
         let shape = Shape::from(state.shape.clone());
         let whole = self.group.whole(&state.master, shape.num_elements());
         let data = narrow(&whole, shape, FloatType::try_from(dtype)?);
-        self.states.insert(path.to_string(), state);
+        self.states.insert(path, state);
         Ok(match device {
             Some(device) => Weight::Device(B::float_from_data(data, &device)),
             None => Weight::Host(data),
         })
+    }
+}
+
+impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
+    fn update(
+        &mut self,
+        parameters: Vec<ParameterUpdate<B>>,
+        update: Update,
+    ) -> Result<Vec<Weight<B>>> {
+        let parameters = parameters.into_iter();
+        parameters
+            .map(|parameter| self.update_one(parameter, update))
+            .collect()
     }
 
     fn wants_host_gradients(&self) -> bool {

@@ -8,7 +8,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use super::super::linear_call::{HeadOperands, LinearCall, ProjectionAdapter};
 use super::settings::LoraSettings;
-use crate::layers::{self, Dropout, GlmBackend, linear};
+use crate::layers::{self, Dropout, GlmBackend, LoraFactors, linear, lora};
 use crate::random_weights::uniform;
 
 /// One of the two factors, under the name that PEFT gives it.
@@ -87,10 +87,13 @@ impl<B: Backend> Lora<B> {
 
 impl<B: GlmBackend> ProjectionAdapter<B> for Lora<B> {
     fn forward(&self, call: LinearCall<B>) -> Tensor<B, 2> {
-        let (input, seed) = (call.input.clone(), call.dropout_seed);
-        let base = call.output();
-        let low = self.low(input, seed);
-        base + linear(low, self.lora_B.weight.val(), None).mul_scalar(self.scaling)
+        let factors = LoraFactors {
+            a: self.lora_A.weight.val(),
+            b: self.lora_B.weight.val(),
+            scaling: self.scaling,
+            dropout: self.input_dropout(call.dropout_seed),
+        };
+        lora(call.input, call.weight, call.bias, factors)
     }
 
     fn head_operands(&self, call: LinearCall<B>) -> HeadOperands<B> {
@@ -109,13 +112,17 @@ impl<B: GlmBackend> Lora<B> {
     /// # Shapes
     /// - `x`: `[rows, in]`; result: `[rows, rank]`
     fn low(&self, x: Tensor<B, 2>, dropout_seed: Option<u64>) -> Tensor<B, 2> {
-        let x = match dropout_seed {
-            Some(seed) if self.dropout > 0.0 => {
-                let rate = self.dropout;
-                layers::dropout(x, Dropout { rate, seed })
-            }
-            _ => x,
+        let x = match self.input_dropout(dropout_seed) {
+            Some(dropout) => layers::dropout(x, dropout),
+            None => x,
         };
         linear(x, self.lora_A.weight.val(), None)
+    }
+
+    /// What takes elements from the input, in training.
+    fn input_dropout(&self, seed: Option<u64>) -> Option<Dropout> {
+        let rate = self.dropout;
+        seed.filter(|_| rate > 0.0)
+            .map(|seed| Dropout { rate, seed })
     }
 }

@@ -1,8 +1,8 @@
 //! What a LoRA adapter does in a pass whose memory is counted: `layer.rs`, call by call.
 
 use crate::adapters::traced::TracedCall;
-use crate::layers::memory::{HeadTerm, dropout, linear};
-use crate::memory::{Trace, Traced, add, mul_scalar, to_type};
+use crate::layers::memory::{HeadTerm, TracedLora, dropout, linear, lora};
+use crate::memory::{Trace, Traced, mul_scalar, to_type};
 
 /// What tells an adapter's passes from another's.
 #[derive(Debug, Clone, Copy)]
@@ -31,12 +31,16 @@ impl Factors {
 
 /// As the adapter's `forward`.
 pub(super) fn forward(form: Form, trace: &Trace, call: TracedCall<'_>) -> Traced {
-    let (input, rows) = (call.input.clone(), call.rows);
     let factors = Factors::of(form, trace, call.dims);
-    let base = call.output(trace);
-    let low = low(form, trace, rows, input, factors.a);
-    let up = linear(trace, rows, low, factors.b, None);
-    add(trace, base, mul_scalar(trace, up))
+    let layer = TracedLora {
+        rows: call.rows,
+        x: call.input,
+        weight: call.weight,
+        bias: call.bias,
+        factors: [factors.a, factors.b],
+        drops: form.drops,
+    };
+    lora(trace, layer)
 }
 
 /// As the adapter's `head_operands`.

@@ -21,6 +21,7 @@ pub mod dropout;
 pub mod flex;
 pub mod head_loss;
 pub mod linear;
+pub mod lora;
 pub mod norm;
 pub(crate) mod primitive;
 pub mod rotary;
@@ -33,6 +34,7 @@ use cache::CacheOps;
 use dropout::DropoutOps;
 use head_loss::HeadLossOps;
 use linear::LinearOps;
+use lora::LoraOps;
 use norm::NormOps;
 use rotary::RotaryOps;
 
@@ -41,6 +43,7 @@ use rotary::RotaryOps;
 pub trait GlmBackend:
     Backend
     + LinearOps
+    + LoraOps
     + NormOps
     + RotaryOps
     + ActivationOps
@@ -53,6 +56,7 @@ pub trait GlmBackend:
 
 impl<B> GlmBackend for B where
     B: LinearOps
+        + LoraOps
         + NormOps
         + RotaryOps
         + ActivationOps

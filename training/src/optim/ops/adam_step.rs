@@ -12,6 +12,15 @@ pub struct AdamMoments<B: Backend> {
     pub second: FloatTensor<B>,
 }
 
+/// A parameter as AdamW changes it.
+#[derive(Debug, Clone)]
+pub struct AdamParameter<B: Backend> {
+    /// Float32.
+    pub weight: FloatTensor<B>,
+    /// Of the shape of the weight.
+    pub moments: AdamMoments<B>,
+}
+
 /// The numbers of one AdamW update (Loshchilov and Hutter 2019).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamStep {

@@ -1,6 +1,9 @@
-//! GPUs through CubeCL (wgpu and CUDA): an update in one launch for each parameter, in place, and the squares of a
-//! gradient in one.
+//! GPUs through CubeCL (wgpu and CUDA): the update of many parameters in one launch, in place, and the squares of
+//! many gradients in one. A launch takes as many as the device lets a kernel have buffers.
 
+use std::collections::BTreeMap;
+
+use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::cubecl;
 use burn_cubecl::tensor::CubeTensor;
@@ -8,10 +11,10 @@ use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElemen
 use cubecl::prelude::*;
 use cubecl::std::tensor::layout::linear::LinearView;
 use glmtune_model::layers::ops::cube::reduce::{cube_sum, lanes_sum};
-use glmtune_model::layers::ops::cube::{empty, fused, own, rows, units, vector_size};
+use glmtune_model::layers::ops::cube::{empty, fused, own, rows, vector_size};
 
 use super::coefficients::Coefficients;
-use super::{AdamMoments, AdamStep, TrainingBackend, default};
+use super::{AdamMoments, AdamParameter, AdamStep, TrainingBackend, default};
 
 impl<R, F, I, BT> TrainingBackend for CubeBackend<R, F, I, BT>
 where
@@ -28,18 +31,19 @@ where
     }
 
     fn glm_adamw(
-        weight: CubeTensor<R>,
-        grad: CubeTensor<R>,
-        moments: AdamMoments<Self>,
+        parameters: Vec<(AdamParameter<Self>, CubeTensor<R>)>,
         step: &AdamStep,
-    ) -> (CubeTensor<R>, AdamMoments<Self>) {
-        let AdamMoments { first, second } = moments;
-        let exact = [&weight, &first, &second].map(|tensor| tensor.dtype == DType::F32);
-        if !fused(&[&weight, &grad, &first, &second]) || exact != [true; 3] {
-            return default::adamw::<Self>(weight, grad, AdamMoments { first, second }, step);
+    ) -> Vec<AdamParameter<Self>> {
+        let suits = |(parameter, grad): &(AdamParameter<Self>, CubeTensor<R>)| {
+            let AdamMoments { first, second } = &parameter.moments;
+            let state = [&parameter.weight, first, second];
+            state.iter().all(|tensor| tensor.dtype == DType::F32)
+                && fused(&[state[0], state[1], state[2], grad])
+        };
+        match parameters.iter().all(suits) {
+            true => adamw(parameters, step),
+            false => default::adamw::<Self>(parameters, step),
         }
-        let [weight, first, second] = adamw([weight, first, second], grad, step);
-        (weight, AdamMoments { first, second })
     }
 
     fn glm_memory_in_use(device: &Self::Device) -> Option<u64> {
@@ -49,98 +53,180 @@ where
     }
 }
 
-/// Most cubes that share the elements of a tensor.
-const SHARES: usize = 256;
-/// Vectors that a unit reads at least, where there are so many.
-const VECTORS: usize = 8;
+/// Units of a cube.
+const UNITS: usize = 256;
+/// Vectors of a unit.
+const VECTORS: usize = 4;
+/// Vectors of a cube.
+const SHARE: usize = UNITS * VECTORS;
+/// Most tensors, of each that a parameter has, in one launch: the kernel has code for each of them.
+const GROUP: usize = 32;
 
-/// The sums of squares of the shares of all tensors, one tensor after another.
-fn squares<R: CubeRuntime>(tensors: Vec<CubeTensor<R>>) -> CubeTensor<R> {
-    let width = |tensor: &CubeTensor<R>| tensor.shape().last().copied().unwrap_or(1);
-    let plans: Vec<(usize, usize)> = tensors
-        .iter()
-        .map(|tensor| {
-            let vector = vector_size(&[tensor], width(tensor));
-            let vectors = tensor.shape().num_elements() / vector;
-            let (_, dim) = rows(&tensor.client, 1, vectors);
-            let shares = vectors.div_ceil(VECTORS * dim.x as usize);
-            (vector, shares.min(SHARES))
+/// What a launch has in common: elements that a unit reads at once, and the type of the gradients.
+type Kind = (usize, DType);
+
+/// Tensors taken apart by what a launch must have in common, in groups of what fits into one launch that has so many
+/// buffers for each.
+fn groups<R: CubeRuntime, T>(
+    items: Vec<T>,
+    tensors: impl Fn(&T) -> Vec<&CubeTensor<R>>,
+) -> Vec<(Kind, Vec<T>)> {
+    let mut by_kind: BTreeMap<(String, usize, String), (Kind, usize, Vec<T>)> = BTreeMap::new();
+    for item in items {
+        let buffers = tensors(&item);
+        let (grad, of_device) = (buffers[buffers.len() - 1], buffers[0]);
+        let width = grad.shape().last().copied().unwrap_or(1);
+        let kind = (vector_size(&buffers, width), grad.dtype);
+        let bindings = of_device.client.properties().hardware.max_bindings as usize;
+        // One is left for sizes, or for what is summed.
+        let fit = (bindings.saturating_sub(1) / buffers.len()).clamp(1, GROUP);
+        let device = format!("{:?}", of_device.device);
+        let key = (device, kind.0, format!("{:?}", kind.1));
+        let (_, _, group) = by_kind
+            .entry(key)
+            .or_insert_with(|| (kind, fit, Vec::new()));
+        group.push(item);
+    }
+    let split = by_kind.into_values().flat_map(|(kind, fit, items)| {
+        let mut items = items.into_iter();
+        std::iter::from_fn(move || {
+            let group: Vec<T> = items.by_ref().take(fit).collect();
+            (!group.is_empty()).then_some((kind, group))
         })
-        .collect();
-    let count = plans.iter().map(|(_, shares)| shares).sum();
-    let out = empty(&tensors[0], Shape::new([count]), DType::F32);
+    });
+    split.collect()
+}
+
+/// The sums of squares of the shares of all tensors.
+fn squares<R: CubeRuntime>(tensors: Vec<CubeTensor<R>>) -> CubeTensor<R> {
+    let of = |tensor: &CubeTensor<R>, vector: usize| shares(tensor, vector);
+    let groups = groups(tensors, |tensor| vec![tensor]);
+    let counts = groups.iter().map(|((vector, _), group)| {
+        let shares = group.iter().map(|tensor| of(tensor, *vector));
+        shares.sum::<usize>()
+    });
+    let counts: Vec<usize> = counts.collect();
+    let first = &groups[0].1[0];
+    let out = empty(first, Shape::new([counts.iter().sum()]), DType::F32);
     let mut offset = 0;
-    for (tensor, (vector, shares)) in tensors.into_iter().zip(plans) {
-        let (client, dtype) = (tensor.client.clone(), tensor.dtype);
-        let (count, dim) = rows(&client, shares, tensor.shape().num_elements() / vector);
+    for (((vector, dtype), group), count) in groups.into_iter().zip(counts) {
+        let client = group[0].client.clone();
+        let (cubes, dim) = rows(&client, count, UNITS);
+        let views = group.into_iter().map(CubeTensor::into_linear_view);
         // SAFETY: no unit reads beyond the elements, and no cube writes but its share.
         unsafe {
             squares_kernel::launch_unchecked(
                 &client,
-                count,
+                cubes,
                 dim,
                 vector,
-                tensor.into_linear_view(),
+                views.collect(),
                 out.clone().into_linear_view(),
                 offset,
-                shares,
                 dim.x as usize,
                 dtype.into(),
             );
         }
-        offset += shares;
+        offset += count;
     }
     out
 }
 
+/// Cubes that work on a tensor.
+fn shares<R: CubeRuntime>(tensor: &CubeTensor<R>, vector: usize) -> usize {
+    (tensor.shape().num_elements() / vector).div_ceil(SHARE)
+}
+
 #[cube(launch_unchecked)]
 fn squares_kernel<F: Float, N: Size>(
-    values: &LinearView<Vector<F, N>>,
+    tensors: &Sequence<LinearView<Vector<F, N>>>,
     out: &mut LinearView<f32, ReadWrite>,
     offset: usize,
-    shares: usize,
     #[comptime] units: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    if CUBE_POS >= shares {
-        terminate!();
-    }
+    let mut begin = 0usize.runtime();
     let mut sum = Vector::<f32, N>::new(f32::new(0.0));
-    let mut place = CUBE_POS * units + UNIT_POS as usize;
-    while place < values.shape() {
-        let value = Vector::<f32, N>::cast_from(values[place]);
-        sum += value * value;
-        place += shares * units;
+    #[unroll]
+    for index in 0..tensors.len() {
+        let values = tensors[index];
+        let end = begin + values.shape().div_ceil(SHARE);
+        if CUBE_POS >= begin && CUBE_POS < end {
+            let first = (CUBE_POS - begin) * SHARE;
+            let last = min(first + SHARE, values.shape());
+            let mut place = first + UNIT_POS as usize;
+            while place < last {
+                let value = Vector::<f32, N>::cast_from(values[place]);
+                sum += value * value;
+                place += units;
+            }
+        }
+        begin = end;
     }
     let sum = cube_sum(lanes_sum::<N>(sum), units);
-    if UNIT_POS == 0 {
+    if UNIT_POS == 0 && CUBE_POS < begin {
         out[offset + CUBE_POS] = sum;
     }
 }
 
-/// The weight and its moments after an update: those that were given, unless somebody else holds them too.
-fn adamw<R: CubeRuntime>(
+/// A parameter of an update, as the kernel changes it: weight and moments, and the gradient.
+struct Row<R: CubeRuntime> {
+    /// Which of the parameters it is.
+    index: usize,
     state: [CubeTensor<R>; 3],
     grad: CubeTensor<R>,
+}
+
+/// The weights and their moments after an update: those that were given, unless somebody else holds them too.
+fn adamw<B, R>(
+    parameters: Vec<(AdamParameter<B>, CubeTensor<R>)>,
     step: &AdamStep,
-) -> [CubeTensor<R>; 3] {
-    let [weight, first, second] = state.map(own);
-    let (client, grad_dtype, shape) = (weight.client.clone(), grad.dtype, weight.shape());
-    let width = shape.last().copied().unwrap_or(1);
-    let vector = vector_size(&[&weight, &grad, &first, &second], width);
-    let (count, dim) = units(&client, shape.num_elements() / vector);
+) -> Vec<AdamParameter<B>>
+where
+    B: Backend<FloatTensorPrimitive = CubeTensor<R>>,
+    R: CubeRuntime,
+{
+    let parameters = parameters.into_iter().enumerate();
+    let rows: Vec<Row<R>> = parameters
+        .map(|(index, (AdamParameter { weight, moments }, grad))| Row {
+            index,
+            state: [weight, moments.first, moments.second].map(own),
+            grad,
+        })
+        .collect();
+    let mut updated = BTreeMap::new();
+    for (kind, group) in groups(rows, |row| row.state.iter().chain([&row.grad]).collect()) {
+        launch_adamw(kind, &group, step);
+        updated.extend(group.into_iter().map(|row| {
+            let [weight, first, second] = row.state;
+            let moments = AdamMoments { first, second };
+            (row.index, AdamParameter { weight, moments })
+        }));
+    }
+    updated.into_values().collect()
+}
+
+fn launch_adamw<R: CubeRuntime>((vector, dtype): Kind, group: &[Row<R>], step: &AdamStep) {
+    let client = group[0].grad.client.clone();
+    let count = group.iter().map(|row| shares(&row.grad, vector)).sum();
+    let (cubes, dim) = rows(&client, count, UNITS);
+    let state = |place: usize| {
+        let tensors = group.iter().map(move |row| row.state[place].clone());
+        tensors.map(CubeTensor::into_linear_view)
+    };
+    let grads = group.iter().map(|row| row.grad.clone().into_linear_view());
     let c = Coefficients::of(step);
     // SAFETY: no unit reads or writes beyond the elements.
     unsafe {
         adamw_kernel::launch_unchecked(
             &client,
-            count,
+            cubes,
             dim,
             vector,
-            weight.clone().into_linear_view(),
-            first.clone().into_linear_view(),
-            second.clone().into_linear_view(),
-            grad.into_linear_view(),
+            state(0).collect(),
+            state(1).collect(),
+            state(2).collect(),
+            grads.collect(),
             c.grad_scale,
             c.beta1,
             c.beta2,
@@ -148,18 +234,18 @@ fn adamw<R: CubeRuntime>(
             c.root,
             c.epsilon,
             c.keep,
-            grad_dtype.into(),
+            dim.x as usize,
+            dtype.into(),
         );
     }
-    [weight, first, second]
 }
 
 #[cube(launch_unchecked)]
 fn adamw_kernel<G: Float, N: Size>(
-    weight: &mut LinearView<Vector<f32, N>, ReadWrite>,
-    first: &mut LinearView<Vector<f32, N>, ReadWrite>,
-    second: &mut LinearView<Vector<f32, N>, ReadWrite>,
-    grad: &LinearView<Vector<G, N>>,
+    weights: &mut Sequence<LinearView<Vector<f32, N>, ReadWrite>>,
+    firsts: &mut Sequence<LinearView<Vector<f32, N>, ReadWrite>>,
+    seconds: &mut Sequence<LinearView<Vector<f32, N>, ReadWrite>>,
+    grads: &Sequence<LinearView<Vector<G, N>>>,
     grad_scale: f32,
     beta1: f32,
     beta2: f32,
@@ -167,18 +253,34 @@ fn adamw_kernel<G: Float, N: Size>(
     root: f32,
     epsilon: f32,
     keep: f32,
+    #[comptime] units: usize,
     #[define(G)] _dtype: StorageType,
 ) {
-    let place = ABSOLUTE_POS;
-    if !weight.is_in_bounds(place) {
-        terminate!();
-    }
     let one = f32::new(1.0);
-    let g = Vector::<f32, N>::cast_from(grad[place]) * Vector::new(grad_scale);
-    let m = Vector::new(beta1) * first[place] + Vector::new(one - beta1) * g;
-    let v = Vector::new(beta2) * second[place] + Vector::new(one - beta2) * g * g;
-    let denominator = Vector::sqrt(v) * Vector::new(root) + Vector::new(epsilon);
-    weight[place] = weight[place] * Vector::new(keep) - Vector::new(rate) * m / denominator;
-    first[place] = m;
-    second[place] = v;
+    let mut begin = 0usize.runtime();
+    #[unroll]
+    for index in 0..grads.len() {
+        let grad = grads[index];
+        let end = begin + grad.shape().div_ceil(SHARE);
+        if CUBE_POS >= begin && CUBE_POS < end {
+            let weight = weights.index_mut(index);
+            let first = firsts.index_mut(index);
+            let second = seconds.index_mut(index);
+            let start = (CUBE_POS - begin) * SHARE;
+            let last = min(start + SHARE, grad.shape());
+            let mut place = start + UNIT_POS as usize;
+            while place < last {
+                let g = Vector::<f32, N>::cast_from(grad[place]) * Vector::new(grad_scale);
+                let m = Vector::new(beta1) * first[place] + Vector::new(one - beta1) * g;
+                let v = Vector::new(beta2) * second[place] + Vector::new(one - beta2) * g * g;
+                let denominator = Vector::sqrt(v) * Vector::new(root) + Vector::new(epsilon);
+                weight[place] =
+                    weight[place] * Vector::new(keep) - Vector::new(rate) * m / denominator;
+                first[place] = m;
+                second[place] = v;
+                place += units;
+            }
+        }
+        begin = end;
+    }
 }

@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Shape, Tensor, TensorMetadata, TensorPrimitive};
 
-use super::adam_step::{AdamMoments, AdamStep};
+use super::adam_step::{AdamMoments, AdamParameter, AdamStep};
 
 /// A tensor of any rank as one row.
 fn flat<B: Backend>(x: FloatTensor<B>) -> Tensor<B, 1> {
@@ -28,11 +28,20 @@ pub fn squares<B: Backend>(tensors: Vec<FloatTensor<B>>) -> FloatTensor<B> {
 
 /// See [`TrainingBackend::glm_adamw`](super::TrainingBackend::glm_adamw).
 pub fn adamw<B: Backend>(
-    weight: FloatTensor<B>,
-    grad: FloatTensor<B>,
-    moments: AdamMoments<B>,
+    parameters: Vec<(AdamParameter<B>, FloatTensor<B>)>,
     step: &AdamStep,
-) -> (FloatTensor<B>, AdamMoments<B>) {
+) -> Vec<AdamParameter<B>> {
+    let parameters = parameters.into_iter();
+    parameters
+        .map(|(parameter, grad)| updated(parameter, grad, step))
+        .collect()
+}
+
+fn updated<B: Backend>(
+    AdamParameter { weight, moments }: AdamParameter<B>,
+    grad: FloatTensor<B>,
+    step: &AdamStep,
+) -> AdamParameter<B> {
     let shape = weight.shape();
     let [correction1, correction2] = step.bias_corrections();
     let weight = flat::<B>(weight);
@@ -54,5 +63,6 @@ pub fn adamw<B: Backend>(
         first: back(first),
         second: back(second),
     };
-    (back(weight), moments)
+    let weight = back(weight);
+    AdamParameter { weight, moments }
 }

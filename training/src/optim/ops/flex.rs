@@ -7,7 +7,7 @@ use glmtune_model::layers::ops::flex::simd::{simd, sum};
 use glmtune_model::layers::ops::flex::values::{Values, from_vec};
 use rayon::prelude::*;
 
-use super::{AdamMoments, AdamStep, TrainingBackend, host_adamw};
+use super::{AdamMoments, AdamParameter, AdamStep, TrainingBackend, host_adamw};
 
 /// Elements that one task computes. Fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 1 << 15;
@@ -20,12 +20,13 @@ impl TrainingBackend for Flex {
     }
 
     fn glm_adamw(
-        weight: Float,
-        grad: Float,
-        moments: AdamMoments<Flex>,
+        parameters: Vec<(AdamParameter<Flex>, Float)>,
         step: &AdamStep,
-    ) -> (Float, AdamMoments<Flex>) {
-        adamw(weight, grad, moments, step)
+    ) -> Vec<AdamParameter<Flex>> {
+        let parameters = parameters.into_iter();
+        parameters
+            .map(|(parameter, grad)| adamw(parameter, grad, step))
+            .collect()
     }
 }
 
@@ -43,11 +44,10 @@ fn squares(values: &[f32]) -> f64 {
 
 /// See [`TrainingBackend::glm_adamw`](super::TrainingBackend::glm_adamw).
 fn adamw(
-    weight: Float,
+    AdamParameter { weight, moments }: AdamParameter<Flex>,
     grad: Float,
-    moments: AdamMoments<Flex>,
     step: &AdamStep,
-) -> (Float, AdamMoments<Flex>) {
+) -> AdamParameter<Flex> {
     let grad = Values::of(grad);
     let owned = |tensor: Float| tensor.to_contiguous();
     let mut weight = owned(weight);
@@ -60,5 +60,6 @@ fn adamw(
         &grad,
         step,
     );
-    (weight, AdamMoments { first, second })
+    let moments = AdamMoments { first, second };
+    AdamParameter { weight, moments }
 }

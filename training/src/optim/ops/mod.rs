@@ -10,7 +10,7 @@ pub mod default;
 mod flex;
 mod host_adamw;
 
-pub use adam_step::{AdamMoments, AdamStep};
+pub use adam_step::{AdamMoments, AdamParameter, AdamStep};
 
 pub use host_adamw::host_adamw;
 
@@ -28,17 +28,15 @@ pub trait TrainingBackend: GlmBackend {
         default::squares::<Self>(tensors)
     }
 
-    /// One update of AdamW: the weight (float32) and the moments after it.
+    /// One update of AdamW: parameters of one device after it, each given with its gradient.
     ///
     /// # Shapes
-    /// - `weight`, `grad`, moments and results: of any rank, all of one shape
+    /// - a parameter and its gradient: of any rank, both of one shape
     fn glm_adamw(
-        weight: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        moments: AdamMoments<Self>,
+        parameters: Vec<(AdamParameter<Self>, FloatTensor<Self>)>,
         step: &AdamStep,
-    ) -> (FloatTensor<Self>, AdamMoments<Self>) {
-        default::adamw::<Self>(weight, grad, moments, step)
+    ) -> Vec<AdamParameter<Self>> {
+        default::adamw::<Self>(parameters, step)
     }
 
     /// Bytes of a device's memory that are in use; `None` where it is the process's own.

@@ -39,24 +39,54 @@ fn dropout<R: CubeRuntime>(x: CubeTensor<R>, dropout: Dropout) -> CubeTensor<R> 
             vector,
             x.into_linear_view(),
             out.clone().into_linear_view(),
-            dropout.seed as u32,
-            (dropout.seed >> 32) as u32,
-            dropout.threshold(),
-            dropout.scale(),
+            mask(Some(dropout)),
             dtype.into(),
         );
     }
     out
 }
 
-#[cube(launch_unchecked)]
-fn dropout_kernel<F: Float, N: Size>(
-    x: &LinearView<Vector<F, N>>,
-    out: &mut LinearView<Vector<F, N>, ReadWrite>,
+/// A mask as kernels take it; none keeps every element as it is.
+pub(in crate::layers::ops) fn mask<R: CubeRuntime>(dropout: Option<Dropout>) -> MaskLaunch<R> {
+    let all = Dropout { rate: 0.0, seed: 0 };
+    let settings = dropout.unwrap_or(all);
+    MaskLaunch::new(
+        settings.seed as u32,
+        (settings.seed >> 32) as u32,
+        settings.threshold(),
+        settings.scale(),
+        dropout.is_some(),
+    )
+}
+
+/// Which elements are dropped, and what the others are multiplied with.
+#[derive(CubeType, CubeLaunch)]
+pub(in crate::layers::ops) struct Mask {
     seed_low: u32,
     seed_high: u32,
     threshold: u32,
     scale: f32,
+    #[cube(comptime)]
+    drops: bool,
+}
+
+/// What the mask makes of the value of an element at a place.
+#[cube]
+pub(in crate::layers::ops) fn masked(value: f32, place: usize, mask: &Mask) -> f32 {
+    if comptime!(mask.drops) {
+        // The high half of an element's place is 0: a tensor has fewer than 2^32 of them.
+        let hash = hash(u32::cast_from(place), mask.seed_low, mask.seed_high);
+        select(hash < mask.threshold, f32::new(0.0), value * mask.scale)
+    } else {
+        value
+    }
+}
+
+#[cube(launch_unchecked)]
+fn dropout_kernel<F: Float, N: Size>(
+    x: &LinearView<Vector<F, N>>,
+    out: &mut LinearView<Vector<F, N>, ReadWrite>,
+    mask: &Mask,
     #[define(F)] _dtype: StorageType,
 ) {
     if !out.is_in_bounds(ABSOLUTE_POS) {
@@ -65,10 +95,7 @@ fn dropout_kernel<F: Float, N: Size>(
     let mut values = Vector::<f32, N>::cast_from(x[ABSOLUTE_POS]);
     #[unroll]
     for lane in 0..N::value() {
-        // The high half of an element's place is 0: a tensor has fewer than 2^32 of them.
-        let place = u32::cast_from(ABSOLUTE_POS * N::value() + lane);
-        let dropped = hash(place, seed_low, seed_high) < threshold;
-        values[lane] = select(dropped, f32::new(0.0), values[lane] * scale);
+        values[lane] = masked(values[lane], ABSOLUTE_POS * N::value() + lane, mask);
     }
     out[ABSOLUTE_POS] = Vector::cast_from(values);
 }

@@ -8,11 +8,9 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::ops::FloatTensor;
 
-use super::LinearOps;
+use super::{LinearOps, gradient_of_bias, gradient_of_weight};
 use crate::layers::ops::autodiff::finish;
-use crate::layers::ops::primitive::{unwrap, wrap};
 
-/// `gradᵀ · x` and the column sums of `grad`: the gradients of a linear's weight and bias.
 #[derive(Debug)]
 struct Linear;
 
@@ -23,10 +21,6 @@ struct LinearState<B: LinearOps> {
     weight: Option<FloatTensor<B>>,
 }
 
-fn linear_grad_weight<B: LinearOps>(grad: FloatTensor<B>, x: FloatTensor<B>) -> FloatTensor<B> {
-    unwrap(wrap::<B, 2>(grad).transpose().matmul(wrap::<B, 2>(x)))
-}
-
 impl<B: LinearOps> Backward<B, 2> for Linear {
     type State = LinearState<B>;
 
@@ -34,7 +28,7 @@ impl<B: LinearOps> Backward<B, 2> for Linear {
         let grad = grads.consume::<B>(&ops.node);
         let [x_node, weight_node] = ops.parents;
         if let (Some(node), Some(x)) = (weight_node, ops.state.x) {
-            grads.register::<B>(node.id, linear_grad_weight::<B>(grad.clone(), x));
+            grads.register::<B>(node.id, gradient_of_weight::<B>(grad.clone(), x));
         }
         if let (Some(node), Some(weight)) = (x_node, ops.state.weight) {
             grads.register::<B>(node.id, B::glm_linear_backward_input(grad, weight));
@@ -52,11 +46,10 @@ impl<B: LinearOps> Backward<B, 3> for LinearBias {
         let grad = grads.consume::<B>(&ops.node);
         let [x_node, weight_node, bias_node] = ops.parents;
         if let Some(node) = bias_node {
-            let sums = wrap::<B, 2>(grad.clone()).sum_dim(0).squeeze_dim::<1>(0);
-            grads.register::<B>(node.id, unwrap(sums));
+            grads.register::<B>(node.id, gradient_of_bias::<B>(grad.clone()));
         }
         if let (Some(node), Some(x)) = (weight_node, ops.state.x) {
-            grads.register::<B>(node.id, linear_grad_weight::<B>(grad.clone(), x));
+            grads.register::<B>(node.id, gradient_of_weight::<B>(grad.clone(), x));
         }
         if let (Some(node), Some(weight)) = (x_node, ops.state.weight) {
             grads.register::<B>(node.id, B::glm_linear_backward_input(grad, weight));

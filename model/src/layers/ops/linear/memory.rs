@@ -2,7 +2,8 @@
 //! tracked.
 
 use super::panel::{
-    FEW_ROWS, LINES, OUTPUTS, ROWS, SOME_ROWS, backward_panel, forward_panel, packed, sum_panel,
+    FEW_ROWS, LINES, OUTPUTS, ROWS, SOME_ROWS, THIN, backward_panel, forward_panel, packed,
+    sum_panel,
 };
 use crate::memory::{Compute, Copied, Gradient, Kept, Operation, Stage, Trace, Traced};
 
@@ -103,7 +104,7 @@ impl Product {
 
     /// The most that `gradᵀ · x` holds beside its factors: Burn's product widens whole matrices, of which it turns
     /// and packs one.
-    fn weight_work(&self, compute: &Compute) -> u64 {
+    pub fn weight_work(&self, compute: &Compute) -> u64 {
         let weight = self.output * self.input;
         let gradient = compute.bytes(weight);
         if !compute.widens() {
@@ -113,7 +114,10 @@ impl Product {
             self.rows * self.output,
             self.rows * (self.input + self.output),
         );
-        let packed = compute.float32(packed(self.rows, self.output));
+        let packed = match self.input <= THIN as u64 {
+            true => 0,
+            false => compute.float32(packed(self.rows, self.output)),
+        };
         let product = compute.bytes(turned) + compute.widened(factors + weight) + packed;
         product.max(compute.bytes(turned) + compute.widened(weight) + gradient)
     }

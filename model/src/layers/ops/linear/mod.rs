@@ -14,6 +14,21 @@ mod sizes;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 
+use super::primitive::{unwrap, wrap};
+
+/// `gradᵀ · x`, `[out, in]`: the gradient of a linear layer's weight.
+pub(super) fn gradient_of_weight<B: LinearOps>(
+    grad: FloatTensor<B>,
+    x: FloatTensor<B>,
+) -> FloatTensor<B> {
+    unwrap(wrap::<B, 2>(grad).transpose().matmul(wrap::<B, 2>(x)))
+}
+
+/// The sums of the columns of `grad`, `[out]`: the gradient of a linear layer's bias.
+pub(super) fn gradient_of_bias<B: LinearOps>(grad: FloatTensor<B>) -> FloatTensor<B> {
+    unwrap(wrap::<B, 2>(grad).sum_dim(0).squeeze_dim::<1>(0))
+}
+
 /// Linear layers.
 pub trait LinearOps: Backend {
     /// `x · weightᵀ + bias`.

@@ -15,6 +15,9 @@ const PANEL: usize = 1 << 18;
 /// Panels that one product over the outputs takes at a time, all of whose threads work on the same one.
 const BACKWARD: usize = 4;
 
+/// Up to this width, `gemm` packs nothing of the other factor.
+pub(super) const THIN: usize = 32;
+
 /// Elements that `gemm` packs at a time of a factor whose rows are adjacent, `depth` of them summed over.
 pub(super) fn packed(depth: u64, width: u64) -> u64 {
     depth.min(512) * width
