@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::BoolTensor;
-use burn::tensor::{Bool, Tensor, TensorData};
+use burn::tensor::ops::{BoolTensor, IntTensor};
+use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
 
 /// The intervals of one attention, on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,12 +53,13 @@ impl MaskSpec {
     }
 }
 
-/// A [`MaskSpec`] with its dense form, which is made at most once and shared by all layers.
+/// A [`MaskSpec`] with its forms on a device, each of which is made at most once and shared by all layers.
 #[derive(Debug, Clone)]
 pub struct AttentionMask<B: Backend> {
     spec: Arc<MaskSpec>,
     device: B::Device,
     dense: Arc<OnceLock<Option<BoolTensor<B>>>>,
+    intervals: Arc<OnceLock<Option<IntTensor<B>>>>,
 }
 
 impl<B: Backend> AttentionMask<B> {
@@ -68,6 +69,7 @@ impl<B: Backend> AttentionMask<B> {
             spec: Arc::new(spec),
             device: device.clone(),
             dense: Arc::new(OnceLock::new()),
+            intervals: Arc::new(OnceLock::new()),
         }
     }
 
@@ -81,6 +83,26 @@ impl<B: Backend> AttentionMask<B> {
     pub fn hidden(&self) -> Option<Tensor<B, 3, Bool>> {
         let dense = self.dense.get_or_init(|| self.make_dense());
         dense.clone().map(Tensor::from_primitive)
+    }
+
+    /// The intervals on the device, `[batch or 1, queries, 2]`: the keys `from … to` that a query sees beside the
+    /// prefix, which is counted as keys `0 … prefix`, in 32-bit integers; `None` where nothing is hidden.
+    pub fn intervals(&self) -> Option<Tensor<B, 3, Int>> {
+        let intervals = self.intervals.get_or_init(|| self.upload_intervals());
+        intervals.clone().map(Tensor::from_primitive)
+    }
+
+    fn upload_intervals(&self) -> Option<IntTensor<B>> {
+        let spec = &self.spec;
+        if spec.sees_all() {
+            return None;
+        }
+        let bound = |key: u32| (key as usize + spec.prefix).min(spec.keys) as i32;
+        let bounds = spec.visible.iter();
+        let bounds = bounds.flat_map(|&(from, to)| [bound(from), bound(to)]);
+        let data = TensorData::new(bounds.collect::<Vec<i32>>(), [spec.rows(), spec.queries, 2]);
+        let options = (&self.device, DType::I32);
+        Some(Tensor::<B, 3, Int>::from_data(data, options).into_primitive())
     }
 
     fn make_dense(&self) -> Option<BoolTensor<B>> {
@@ -101,12 +123,13 @@ impl<B: Backend> AttentionMask<B> {
 }
 
 impl<B: Backend, C: CheckpointStrategy> AttentionMask<Autodiff<B, C>> {
-    /// The same mask, and the same dense form, for the backend below.
+    /// The same mask, and the same forms on the device, for the backend below.
     pub fn inner(&self) -> AttentionMask<B> {
         AttentionMask {
             spec: self.spec.clone(),
             device: self.device.clone(),
             dense: self.dense.clone(),
+            intervals: self.intervals.clone(),
         }
     }
 }

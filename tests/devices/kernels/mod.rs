@@ -1,6 +1,7 @@
 //! The kernels of GPUs against the defaults made of Burn's operations, on every device that there is, in every type
 //! that it has: sizes that are and are not a multiple of what a unit reads at once, and inputs of other strides.
 
+mod attention;
 mod layers;
 mod lora;
 mod update;

@@ -1,6 +1,8 @@
 //! Softmax attention with grouped key/value heads, the softmax in float32.
 
 mod autodiff;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 pub mod default;
 #[cfg(feature = "flex")]
 mod flex;

@@ -36,4 +36,10 @@ impl Sizes {
     pub(super) fn share(&self) -> usize {
         self.heads / self.groups
     }
+
+    /// Queries of all heads of a group.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    pub(super) fn rows(&self) -> usize {
+        self.share() * self.queries
+    }
 }

@@ -16,7 +16,6 @@ use burn_cubecl::cubecl::{calculate_cube_count_elemwise, tensor_vector_size_para
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 
-use super::attention::AttentionOps;
 use super::cache::CacheOps;
 use super::linear::LinearOps;
 
@@ -35,7 +34,7 @@ macro_rules! default_on_gpus {
     };
 }
 
-default_on_gpus!(AttentionOps, CacheOps, LinearOps);
+default_on_gpus!(CacheOps, LinearOps);
 
 /// Whether kernels are used. The operations are functions of a backend's type and of tensors, which carry no
 /// settings of ours, so that a switch for all of them can only be the process's own; a program sets it once,
