@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::backend::BackendChoice;
 
+mod bench;
 mod compare;
 mod eval;
 mod method;
@@ -22,6 +23,7 @@ mod tips;
 mod train;
 mod validation;
 
+pub use bench::{BenchArgs, ProfileName, Subject};
 pub use compare::CompareArgs;
 pub use eval::{EvalArgs, TaskChoice};
 pub use method::{MethodArgs, TrainType};
@@ -88,6 +90,8 @@ pub enum Command {
     Merge(MergeArgs),
     /// A model directory with random weights, in the published layout.
     Init(InitArgs),
+    /// Measured speed and memory: training, prompts, answers, products, updates, loading.
+    Bench(Box<BenchArgs>),
     /// What this machine and this build offer, and what a run would use.
     Doctor(DoctorArgs),
     /// Completions for a shell, on standard output.

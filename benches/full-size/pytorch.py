@@ -1,4 +1,5 @@
-"""The rows of `run.sh` with the published PyTorch code and PEFT: a line of the same table.
+"""The rows of `glmtune bench train` with the published PyTorch code and PEFT: a line of a table, kept in a file, from
+which it is not measured again.
 
 Needs torch, transformers (4.41 for this code), peft, and a folder with a model's published Python files.
 Trusts that folder: it runs its code.
@@ -50,12 +51,14 @@ def prepare(model, args):
         model = get_peft_model(
             model,
             LoraConfig(
-                r=16, lora_alpha=30, lora_dropout=0.1, target_modules=["query_key_value"], task_type="CAUSAL_LM"
+                r=16, lora_alpha=30, lora_dropout=args.dropout, target_modules=["query_key_value"], task_type="CAUSAL_LM"
             ),
         )
     elif args.method in ("freeze", "ptuning"):
-        last = [f"layers.{model.config.num_layers - i}." for i in range(1, 6)]
+        last = [f"layers.{model.config.num_layers - i}." for i in range(1, 5)]
         parts = last if args.method == "freeze" else ["prefix_encoder"]
+        if args.method == "ptuning":
+            model.transformer.dropout.p = args.dropout
         for name, parameter in model.named_parameters():
             parameter.requires_grad = any(part in name for part in parts)
     for parameter in model.parameters():
@@ -67,22 +70,44 @@ def prepare(model, args):
     return model.train()
 
 
+def rows(args):
+    """Ids and labels of each step, as `glmtune bench` has them."""
+    config = json.loads((Path(args.model) / "config.json").read_text())
+    vocabulary = config.get("padded_vocab_size") or config["vocab_size"]
+    different = min(max(vocabulary // 2 - 10, 1), 5000)
+    context = args.length * 2 // 3
+    for number in range(args.steps):
+        ids = [10 + (place * 7919 + number * 104729) % different for place in range(args.length)]
+        if "gmask_token_id" in config:
+            ids[context - 2 : context] = [config["gmask_token_id"], config["bos_token_id"]]
+        yield ids, [-100] * context + ids[context:]
+
+
 def main():
     parser = argparse.ArgumentParser()
-    for name in ("code", "model", "dtype", "method", "rows"):
+    for name in ("code", "model", "dtype", "method", "done"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--length", type=int, default=1560)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--gradient_checkpointing", action="store_true")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
+    name = f"PyTorch {args.method}, dropout {args.dropout}" + (", checkpointed" if args.gradient_checkpointing else "")
+    start = f"| {Path(args.model).name} | {name} | {args.dtype} | {args.length} | "
+    done = Path(args.done)
+    if done.exists() and start in done.read_text():
+        return
+    if args.method in ("freeze", "all") and args.dropout:
+        return
     model = prepare(load(args), args)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1)
-    tokens = seconds = 0
+    seconds = []
     mixed = torch.autocast(args.device, TYPES[args.dtype], enabled=args.dtype != "f32")
-    for index, line in enumerate(open(args.rows)):
-        row = json.loads(line)
+    for index, row in enumerate(rows(args)):
         started = time.time()
-        ids, labels = (torch.tensor([row[key]], device=args.device) for key in ("input_ids", "labels"))
+        ids, labels = (torch.tensor([part], device=args.device) for part in row)
         with mixed:
             loss = model(input_ids=ids, labels=labels, use_cache=False).loss
         loss.backward()
@@ -91,12 +116,14 @@ def main():
         optimizer.zero_grad()
         loss.item()
         if index:
-            tokens, seconds = tokens + len(row["input_ids"]), seconds + time.time() - started
+            seconds.append(time.time() - started)
     peak = torch.cuda.max_memory_reserved() >> 20 if args.device == "cuda" else "-"
     process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    name = f"PyTorch {args.method}" + (", checkpointed" if args.gradient_checkpointing else "")
-    length = len(row["input_ids"])
-    print(f"| {Path(args.model).name} | {name} | {args.dtype} | {length} | - | {peak} | {process} | {tokens / seconds:.0f} |")
+    speed = args.length / sorted(seconds)[len(seconds) // 2]
+    line = f"{start}device {peak} MiB | process {process} MiB | {speed:.0f} tokens/s |"
+    print(line)
+    with done.open("a") as file:
+        file.write(line + "\n")
 
 
 if __name__ == "__main__":

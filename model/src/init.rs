@@ -32,6 +32,9 @@ pub struct InitSettings {
     pub mode: Option<Mode>,
     /// The directory that gives tokenizer and vocabulary; by default a small tokenizer of bytes.
     pub tokenizer: Option<PathBuf>,
+    /// Whether the vocabulary has as many rows as that of the family's published models, also where the tokenizer has
+    /// fewer tokens.
+    pub published_vocabulary: bool,
     /// Type of the weights; by default float32, and for published sizes the published type.
     pub dtype: Option<FloatType>,
     /// Largest file, in bytes.
@@ -47,6 +50,7 @@ impl InitSettings {
             preset,
             mode: None,
             tokenizer: None,
+            published_vocabulary: false,
             dtype: None,
             max_shard_size: 2_000_000_000,
             seed: 1234,
@@ -154,7 +158,9 @@ fn write_config(
             tokenizer.vocab_size().next_multiple_of(VOCABULARY_MULTIPLE)
         }
         Some(_) => Preset::published_vocabulary(mode).max(tokenizer.vocab_size()),
-        None if settings.preset.is_published() => Preset::published_vocabulary(mode),
+        None if settings.preset.is_published() || settings.published_vocabulary => {
+            Preset::published_vocabulary(mode)
+        }
         None => tokenizer.vocab_size().next_multiple_of(VOCABULARY_MULTIPLE),
     };
     let mut config = settings.preset.config(mode, vocabulary);

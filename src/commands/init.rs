@@ -18,6 +18,7 @@ pub fn run(args: &InitArgs) -> Result<()> {
         preset: args.preset,
         mode: args.mode,
         tokenizer: args.tokenizer.clone(),
+        published_vocabulary: false,
         dtype: args.dtype.map(Into::into),
         max_shard_size: parse_size(&args.max_shard_size)?,
         seed: args.seed,

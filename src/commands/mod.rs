@@ -1,6 +1,8 @@
 //! The commands: each checks its flags, runs library code, and prints.
 
+mod bench;
 mod chat;
+mod child;
 mod compare;
 mod console;
 mod doctor;
@@ -13,12 +15,15 @@ mod leftovers;
 mod merge;
 mod plan;
 mod predict;
+mod process;
+mod ranks;
 mod report;
 mod score;
 mod session;
 mod shell;
 mod tokenize;
 mod train;
+mod work;
 
 pub use error::{Error, Result};
 pub use train::quick_start::settings as quick_start_settings;
@@ -58,6 +63,7 @@ fn start(command: Command) -> Result<()> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),

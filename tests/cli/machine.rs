@@ -48,7 +48,8 @@ fn shells_get_completions_and_man_its_pages() {
 fn the_help_promises_what_exists() {
     let help = glmtune(&["--help"]).success().to_lowercase();
     for command in [
-        "train", "generate", "chat", "predict", "eval", "compare", "merge", "inspect", "doctor",
+        "train", "generate", "chat", "predict", "eval", "compare", "merge", "inspect", "bench",
+        "doctor",
     ] {
         assert!(help.contains(command), "{help}");
     }

@@ -7,6 +7,7 @@
 mod common;
 
 mod bases;
+mod bench;
 mod chat;
 #[cfg(unix)]
 mod compare;

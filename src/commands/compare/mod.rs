@@ -1,11 +1,9 @@
 //! `glmtune compare`: several methods of tuning from one base, over several seeds, side by side.
 
-mod child;
 mod command_lines;
 mod config;
 mod folders;
 mod mark;
-mod process;
 mod progress;
 mod stages;
 mod tuned;
@@ -27,6 +25,7 @@ use super::console::{note, on_interrupts, say};
 use super::error::{Error, Result};
 use super::eval;
 use super::leftovers::tidy;
+use super::process;
 use crate::cli::CompareArgs;
 
 /// Runs the command.

@@ -13,13 +13,13 @@ use glmtune_model::tokenizer::tokenizer_files;
 
 use glmtune_training::saving::folder::{best_output, named_outputs, set_aside};
 
-use super::child::{self, News};
 use super::command_lines::{flag, parse_train, shared, train_args};
 use super::config::{Config, MethodConfig, arguments};
 use super::folders::RunFolder;
 use super::mark::{self, Mark};
 use super::progress::Progress;
 use crate::cli::TrainArgs;
+use crate::commands::child::{self, News};
 use crate::commands::console::interrupted;
 use crate::commands::error::{Error, Result};
 use crate::commands::predict;

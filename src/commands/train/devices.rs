@@ -6,10 +6,10 @@ use glmtune_training::device_failure::StoppedByDevice;
 use glmtune_training::parallel::ranks::ProcessGroup;
 use glmtune_training::settings::TrainSettings;
 
-use super::ranks::local_rank;
 use crate::backend::{Selected, describe, select_all};
 use crate::cli::TrainArgs;
 use crate::commands::error::{Error, Result};
+use crate::commands::ranks::local_rank;
 
 /// The devices of this process. Where none is named, a pipeline takes as many as it has stages, or one for all,
 /// and the quick start, whose rows are few, takes one.

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::tensor::{DType, Distribution, Tensor};
-use glmtune_model::causal_lm::segment_paths;
 use glmtune_model::layers::linear;
-use glmtune_model::parameters::{ParameterInfo, parameters};
+use glmtune_model::parameters::parameters;
 use glmtune_model::rows::IGNORED;
 use glmtune_model::tokenizer::{SpecialToken, Tokenizer};
-use glmtune_model::{BuildOptions, CausalLm, GlmBackend, ModelConfig, Segment};
+use glmtune_model::{BuildOptions, CausalLm, GlmBackend};
 use glmtune_training::data::Dataset;
 use glmtune_training::run::load;
 use glmtune_training::settings::TrainSettings;
@@ -20,6 +19,7 @@ use crate::backend::AnyBackend;
 use crate::commands::error::Result;
 use crate::commands::plan::{Case, Planned};
 use crate::commands::report::{Report, duration};
+use crate::commands::work::Matrices;
 
 /// What stands around the targets of the row that is shown.
 const TARGETS: (&str, &str) = ("⟦", "⟧");
@@ -67,8 +67,7 @@ pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
     let work = Work {
         settings: &settings,
         dataset: &dataset,
-        blocks: block_weights(&info.config, &infos),
-        head: head_weights(&info.config, &infos),
+        matrices: Matrices::of(&info.config, &infos),
         trained,
     };
     let speed = products_per_second::<B>(
@@ -151,10 +150,7 @@ fn longest(dataset: &Dataset) -> (usize, usize) {
 struct Work<'a> {
     settings: &'a TrainSettings,
     dataset: &'a Dataset,
-    /// Elements of the matrices of the blocks.
-    blocks: f64,
-    /// Elements of the output layer.
-    head: f64,
+    matrices: Matrices,
     /// Elements that are trained.
     trained: u64,
 }
@@ -180,39 +176,15 @@ impl Work<'_> {
         )
     }
 
-    /// Multiplications with additions for a mean row: forward, backward through inputs, gradients of what is
-    /// trained, and the forward pass again where blocks run twice.
+    /// Multiplications with additions for a mean row.
     fn row(&self) -> f64 {
         let summary = self.dataset.summary();
         let mean = |all: usize| all as f64 / summary.rows.max(1) as f64;
         let (tokens, targets) = (mean(summary.tokens), mean(summary.targets));
         let again = self.settings.recomputes();
-        let passes = if again { 3.0 } else { 2.0 };
-        tokens * (passes * self.blocks + self.trained as f64) + targets * 2.0 * self.head
+        self.matrices
+            .training(tokens, targets, self.trained as f64, again)
     }
-}
-
-fn block_weights(config: &ModelConfig, infos: &[ParameterInfo]) -> f64 {
-    elements(config, infos, |segment| {
-        matches!(segment, Segment::Block(_))
-    })
-}
-
-fn head_weights(config: &ModelConfig, infos: &[ParameterInfo]) -> f64 {
-    elements(config, infos, |segment| segment == Segment::Head)
-}
-
-/// Elements of the matrices of some segments.
-fn elements(
-    config: &ModelConfig,
-    infos: &[ParameterInfo],
-    is_meant: impl Fn(Segment) -> bool,
-) -> f64 {
-    let segments = segment_paths(config);
-    let matrices = infos
-        .iter()
-        .filter(|info| info.shape.len() == 2 && segments.of(&info.path).is_ok_and(&is_meant));
-    matrices.map(ParameterInfo::elements).sum::<usize>() as f64
 }
 
 /// Multiplications with additions that the device's products make in a second, by a trial.

@@ -10,7 +10,6 @@ mod ending;
 mod output_dir;
 mod preparation;
 pub mod quick_start;
-mod ranks;
 mod request;
 mod settings;
 mod settings_file;
@@ -27,6 +26,7 @@ use glmtune_training::{Training, TrainingBackend};
 
 use self::request::Request;
 use super::error::{Error, Result};
+use super::ranks;
 use super::session;
 use crate::cli::TrainArgs;
 use crate::on_devices;

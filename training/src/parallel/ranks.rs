@@ -50,6 +50,11 @@ impl ProcessGroup {
         Self { ranks: Some(ranks) }
     }
 
+    /// The processes, where there are several.
+    pub fn ranks(&self) -> Option<&dyn Ranks> {
+        self.ranks.as_deref()
+    }
+
     /// Number of processes.
     pub fn size(&self) -> usize {
         self.ranks.as_ref().map_or(1, |ranks| ranks.size())

@@ -10,9 +10,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use super::console::interrupted;
+use super::error::Result;
 use super::process;
-use crate::commands::console::interrupted;
-use crate::commands::error::Result;
 
 /// Between two looks at a child that says nothing.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -24,6 +24,8 @@ const KEPT_LINES: usize = 12;
 pub struct Ended {
     /// Whether it did what it was asked to.
     pub succeeded: bool,
+    /// Its exit status, if it ended by itself.
+    pub status: Option<i32>,
     /// How long it ran.
     pub seconds: f64,
     /// Most memory that it had at once, where the system tells.
@@ -88,6 +90,7 @@ pub fn run(task: &Task<'_>, watch: &mut dyn FnMut(News<'_>)) -> Result<Ended> {
     }
     Ok(Ended {
         succeeded: status.success(),
+        status: status.code(),
         seconds: started.elapsed().as_secs_f64(),
         peak_bytes: peak,
         error: errors.into(),
