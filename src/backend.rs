@@ -14,6 +14,8 @@ use glmtune_model::GlmBackend;
 use glmtune_model::device_health;
 use glmtune_model::error::{Error, Result};
 
+use crate::kernel_table;
+
 /// The backend that a user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -275,7 +277,8 @@ fn own_devices(first: Selected, _: Option<usize>) -> Result<Vec<Selected>> {
     Ok(vec![first])
 }
 
-/// Lets devices compute something whose result is known, before a run depends on them; the CPU needs no trial.
+/// Lets devices compute something whose result is known, before a run depends on them, and from then on by the
+/// kernels that were measured on them; the CPU needs neither.
 ///
 /// # Errors
 /// What failed, and what can be done about it.
@@ -288,6 +291,8 @@ pub fn probe<B: GlmBackend>(
     for (_, device) in on_trial.filter(|(selected, _)| !selected.is_cpu()) {
         device_health::probe::<B>(device, dtype)?;
     }
+    let on_trial = selected.iter().filter(|selected| !selected.is_cpu());
+    kernel_table::install(&on_trial.map(ToString::to_string).collect::<Vec<_>>());
     Ok(())
 }
 

@@ -20,9 +20,11 @@
 //! [`Error::Device`](model::Error::Device) when the device fails.
 
 pub mod backend;
+mod cache_folder;
 pub mod cli;
 pub mod commands;
 mod dashboard;
+mod kernel_table;
 pub mod prelude;
 pub mod print;
 pub mod settings_file;

@@ -86,8 +86,10 @@ pub struct AnswerCase {
 /// Products.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KernelCase {
-    /// Rows of activations.
+    /// Rows of activations in training, and for a prompt.
     pub tokens: usize,
+    /// Rows when tokens follow one by one.
+    pub batch_size: usize,
     /// Rank of LoRA.
     pub lora_dim: usize,
 }

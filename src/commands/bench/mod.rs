@@ -21,6 +21,7 @@ mod profile;
 mod results;
 mod rows;
 mod runner;
+mod selection;
 mod table;
 mod training;
 mod transfers;

@@ -145,6 +145,7 @@ fn decode_name(args: &BenchArgs) -> String {
 fn kernels(args: &BenchArgs) -> KernelCase {
     KernelCase {
         tokens: args.max_len.unwrap_or(MAX_LEN) * args.batch_size,
+        batch_size: args.batch_size,
         lora_dim: args.lora_dim,
     }
 }

@@ -1,18 +1,24 @@
 //! The products of a model: its linear layers forward, backward through their inputs and for their weights, and the
-//! thin ones of LoRA.
+//! thin ones of LoRA. Where a backend has several kernels for a product, the fastest is found first.
 
 use burn::tensor::{Tensor, TensorPrimitive};
 use glmtune_model::causal_lm::segment_paths;
 use glmtune_model::layers::linear;
+use glmtune_model::layers::ops::linear::kernels::{Pass, ProductClass, kernel};
 use glmtune_model::{GlmBackend, Segment};
 
 use super::case::KernelCase;
+use super::clock::Clock;
 use super::measured::Found;
 use super::place::Place;
+use super::selection::{self, Product};
 use crate::commands::error::Result;
+use crate::kernel_table::{self, Measurements};
 
 /// The layer whose LoRA is measured.
 const ADAPTED: &str = "query_key_value";
+/// Part of the time for finding the fastest kernels.
+const SELECTION: f64 = 0.75;
 
 /// A linear layer.
 struct Layer {
@@ -21,38 +27,67 @@ struct Layer {
     output: usize,
 }
 
+/// One of its products.
+struct Task<'a> {
+    layer: &'a Layer,
+    pass: Pass,
+    rows: usize,
+}
+
 /// Measures them.
 ///
 /// # Errors
 /// If the device fails.
 pub fn measure<B: GlmBackend>(place: &Place<'_, B>, case: &KernelCase) -> Result<Vec<Found>> {
-    let mut layers = layers(place)?;
-    let adapted = layers.iter().find(|layer| layer.name == ADAPTED);
-    let thin = adapted.map(|Layer { input, output, .. }| {
-        [
-            ("lora_A", *input, case.lora_dim),
-            ("lora_B", case.lora_dim, *output),
-        ]
-    });
-    layers.extend(
-        thin.into_iter()
-            .flatten()
-            .map(|(name, input, output)| Layer {
-                name: name.to_string(),
-                input,
-                output,
-            }),
-    );
-    let count = layers.len();
-    let mut all = Vec::new();
-    for (index, layer) in layers.iter().enumerate() {
-        all.extend(of_layer(place, layer, case.tokens, count - index)?);
+    let layers = layers(place, case.lora_dim)?;
+    let tasks = tasks(&layers, case);
+    if !B::glm_product_kernels(1).is_empty() {
+        select(place, &tasks)?;
     }
-    Ok(all)
+    let count = tasks.len();
+    let all = tasks.iter().enumerate();
+    all.map(|(index, task)| time(place, task, place.clock.share(count - index)))
+        .collect()
 }
 
-/// The layers of the first block, and the output layer.
-fn layers<B: GlmBackend>(place: &Place<'_, B>) -> Result<Vec<Layer>> {
+/// Every product in training and for a prompt, and those of an answer.
+fn tasks<'a>(layers: &'a [Layer], case: &KernelCase) -> Vec<Task<'a>> {
+    let of = |layer, pass, rows| Task { layer, pass, rows };
+    let training = layers
+        .iter()
+        .flat_map(|layer| Pass::ALL.map(|pass| of(layer, pass, case.tokens)));
+    let answers = layers
+        .iter()
+        .map(|layer| of(layer, Pass::Forward, case.batch_size));
+    training.chain(answers).collect()
+}
+
+/// Finds the fastest kernels that are not known yet, and lets the model use them.
+fn select<B: GlmBackend>(place: &Place<'_, B>, tasks: &[Task<'_>]) -> Result<()> {
+    let mut known = Measurements::read()?;
+    known.give_up_begun()?;
+    let clock = Clock::start(SELECTION * place.clock.left());
+    for (index, task) in tasks.iter().enumerate() {
+        let share = clock.share(tasks.len() - index);
+        let product = operands(place, task, task.rows);
+        let fewer = Product::<B>::fewer(task.rows);
+        let ragged = fewer.map(|rows| operands(place, task, rows));
+        let [lhs, rhs] = product;
+        let Layer { input, output, .. } = task.layer;
+        let product = Product {
+            class: ProductClass::of(task.pass, task.rows, *input, *output),
+            lhs,
+            rhs,
+            ragged,
+        };
+        selection::choose(place, &mut known, &product, share)?;
+    }
+    kernel_table::install(&[place.selected[0].to_string()]);
+    Ok(())
+}
+
+/// The layers of the first block, the output layer, and the factors of a LoRA.
+fn layers<B: GlmBackend>(place: &Place<'_, B>, lora_dim: usize) -> Result<Vec<Layer>> {
     let segments = segment_paths(&place.info.config);
     let mut layers = Vec::new();
     for info in place.parameters() {
@@ -68,48 +103,69 @@ fn layers<B: GlmBackend>(place: &Place<'_, B>) -> Result<Vec<Layer>> {
             });
         }
     }
+    let adapted = layers.iter().find(|layer| layer.name == ADAPTED);
+    let factors = adapted.map(|Layer { input, output, .. }| {
+        [("lora_A", *input, lora_dim), ("lora_B", lora_dim, *output)]
+    });
+    let factors = factors.into_iter().flatten();
+    layers.extend(factors.map(|(name, input, output)| Layer {
+        name: name.to_string(),
+        input,
+        output,
+    }));
     Ok(layers)
 }
 
-fn of_layer<B: GlmBackend>(
+/// Rows of activations, and what they are multiplied with: a weight, or the gradients of their outputs.
+fn factors<B: GlmBackend>(place: &Place<'_, B>, task: &Task<'_>, rows: usize) -> [Tensor<B, 2>; 2] {
+    let Layer { input, output, .. } = *task.layer;
+    let [first, second] = match task.pass {
+        Pass::Forward => [[rows, input], [output, input]],
+        Pass::Input => [[rows, output], [output, input]],
+        Pass::Weight => [[rows, output], [rows, input]],
+    };
+    [place.random(first), place.random(second)]
+}
+
+/// The two sides of a product, as the model's operations have them.
+fn operands<B: GlmBackend>(
     place: &Place<'_, B>,
-    layer: &Layer,
-    tokens: usize,
-    left: usize,
-) -> Result<[Found; 3]> {
+    task: &Task<'_>,
+    rows: usize,
+) -> [Tensor<B, 2>; 2] {
+    let [first, second] = factors(place, task, rows);
+    match task.pass {
+        Pass::Forward => [first, second.transpose()],
+        Pass::Input => [first, second],
+        Pass::Weight => [first.transpose(), second],
+    }
+}
+
+/// A product as the model computes it.
+fn time<B: GlmBackend>(place: &Place<'_, B>, task: &Task<'_>, clock: Clock) -> Result<Found> {
     let Layer {
         name,
         input,
         output,
-    } = layer;
-    let x = place.random([tokens, *input]);
-    let grad = place.random([tokens, *output]);
-    let weight = place.random([*output, *input]);
-    let products = (tokens * input * output) as f64;
-    let elements = (tokens * (input + output) + input * output) as f64;
+    } = task.layer;
+    let (rows, pass) = (task.rows, task.pass);
+    let [first, second] = factors(place, task, rows);
+    let class = ProductClass::of(pass, rows, *input, *output);
+    let by = kernel(place.dtype, class).map_or(String::new(), |kernel| format!(", {kernel}"));
+    let name = format!("{name} {rows}×{input}→{output} {pass}{by}");
+    let work = || drop(product(pass, first.clone(), second.clone()));
+    let found = clock.repeat_short(&name, work, || place.wait())?;
+    let elements = (rows * (input + output) + input * output) as f64;
     let bytes = elements * place.dtype.size() as f64;
-    let clock = place.clock.share(left);
-    let measured = |pass: &str, left: usize, work: &mut dyn FnMut()| -> Result<Found> {
-        let name = format!("{name} {tokens}×{input}→{output} {pass}");
-        let found = clock
-            .share(left)
-            .repeat_short(&name, work, || place.wait())?;
-        Ok(found.products(products).bytes(bytes))
-    };
-    let forward = measured("forward", 3, &mut || {
-        drop(linear(x.clone(), weight.clone(), None));
-    })?;
-    let through_input = measured("backward, input", 2, &mut || {
-        drop(backward_input(grad.clone(), weight.clone()));
-    })?;
-    let for_weight = measured("backward, weight", 1, &mut || {
-        drop(grad.clone().transpose().matmul(x.clone()));
-    })?;
-    Ok([forward, through_input, for_weight])
+    Ok(found.products((rows * input * output) as f64).bytes(bytes))
 }
 
-fn backward_input<B: GlmBackend>(grad: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
-    let [grad, weight] = [grad, weight].map(|tensor| tensor.into_primitive().tensor());
-    let found = B::glm_linear_backward_input(grad, weight);
-    Tensor::from_primitive(TensorPrimitive::Float(found))
+fn product<B: GlmBackend>(pass: Pass, first: Tensor<B, 2>, second: Tensor<B, 2>) -> Tensor<B, 2> {
+    let backward = match pass {
+        Pass::Forward => return linear(first, second, None),
+        Pass::Input => B::glm_linear_backward_input,
+        Pass::Weight => B::glm_linear_backward_weight,
+    };
+    let [first, second] = [first, second].map(|tensor| tensor.into_primitive().tensor());
+    Tensor::from_primitive(TensorPrimitive::Float(backward(first, second)))
 }

@@ -6,14 +6,16 @@ use std::path::Path;
 use glmtune_model::FloatType;
 
 use super::budget::Budget;
-use super::case::Case;
+use super::case::{Case, Work};
 use super::folder::Folder;
 use super::measured::Measured;
 use super::models::Models;
 use crate::cli::{BenchArgs, Precision};
 use crate::commands::child::{self, News, Task};
+use crate::commands::console::interrupted;
 use crate::commands::error::{Error, Result};
 use crate::commands::process;
+use crate::kernel_table::Measurements;
 
 /// The exit status of a request that was wrong.
 const WRONG_REQUEST: i32 = 2;
@@ -40,11 +42,24 @@ pub struct Ended {
 }
 
 impl Runner<'_> {
-    /// Runs a measurement, one of so many that are still to come.
+    /// Runs a measurement, one of so many that are still to come; once more where a kernel that was tried has ended the
+    /// process, which then goes on without it.
     ///
     /// # Errors
     /// If its model cannot be made, the process not be started, or the request is wrong.
     pub fn run(&self, case: &Case, budget: &Budget, waiting: usize) -> Result<Ended> {
+        let mut ended = self.once(case, budget, waiting)?;
+        let tries = matches!(case.work, Work::Kernels(_));
+        while tries && ended.measured.is_none() && !budget.is_spent() && !interrupted() {
+            if !Measurements::read()?.was_cut_off() {
+                break;
+            }
+            ended = self.once(case, budget, waiting)?;
+        }
+        Ok(ended)
+    }
+
+    fn once(&self, case: &Case, budget: &Budget, waiting: usize) -> Result<Ended> {
         let model = self.models.directory(&case.model)?;
         let files = Folder::temporary(self.folder.path())?;
         let work = serde_json::to_string(&case.work).map_err(std::io::Error::from)?;

@@ -18,6 +18,7 @@ use glmtune_training::settings::TrainSettings;
 use super::{devices, settings};
 use crate::backend::types::Devices;
 use crate::backend::{Selected, probe};
+use crate::cache_folder::cache_folder;
 use crate::cli::TrainArgs;
 use crate::commands::console::{progress_bar, say};
 use crate::commands::error::Result;
@@ -158,12 +159,7 @@ impl<B: GlmBackend> Request<'_, B> {
     }
 }
 
-/// `glmtune/tokens` in the user's cache folder.
+/// The folder of encoded rows, where none is named.
 pub fn default_cache() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let cache = folder("XDG_CACHE_HOME")
-        .or_else(|| folder("LOCALAPPDATA"))
-        .map(PathBuf::from)
-        .or_else(|| folder("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
-    Some(cache.join("glmtune/tokens"))
+    cache_folder("tokens")
 }

@@ -17,7 +17,6 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 
 use super::cache::CacheOps;
-use super::linear::LinearOps;
 
 macro_rules! default_on_gpus {
     ($($operation:ident),* $(,)?) => {
@@ -34,7 +33,7 @@ macro_rules! default_on_gpus {
     };
 }
 
-default_on_gpus!(CacheOps, LinearOps);
+default_on_gpus!(CacheOps);
 
 /// Whether kernels are used. The operations are functions of a backend's type and of tensors, which carry no
 /// settings of ours, so that a switch for all of them can only be the process's own; a program sets it once,

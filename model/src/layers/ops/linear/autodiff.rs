@@ -8,7 +8,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::ops::FloatTensor;
 
-use super::{LinearOps, gradient_of_bias, gradient_of_weight};
+use super::{LinearOps, gradient_of_bias};
 use crate::layers::ops::autodiff::finish;
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl<B: LinearOps> Backward<B, 2> for Linear {
         let grad = grads.consume::<B>(&ops.node);
         let [x_node, weight_node] = ops.parents;
         if let (Some(node), Some(x)) = (weight_node, ops.state.x) {
-            grads.register::<B>(node.id, gradient_of_weight::<B>(grad.clone(), x));
+            grads.register::<B>(node.id, B::glm_linear_backward_weight(grad.clone(), x));
         }
         if let (Some(node), Some(weight)) = (x_node, ops.state.weight) {
             grads.register::<B>(node.id, B::glm_linear_backward_input(grad, weight));
@@ -49,7 +49,7 @@ impl<B: LinearOps> Backward<B, 3> for LinearBias {
             grads.register::<B>(node.id, gradient_of_bias::<B>(grad.clone()));
         }
         if let (Some(node), Some(x)) = (weight_node, ops.state.x) {
-            grads.register::<B>(node.id, gradient_of_weight::<B>(grad.clone(), x));
+            grads.register::<B>(node.id, B::glm_linear_backward_weight(grad.clone(), x));
         }
         if let (Some(node), Some(weight)) = (x_node, ops.state.weight) {
             grads.register::<B>(node.id, B::glm_linear_backward_input(grad, weight));

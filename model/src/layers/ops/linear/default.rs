@@ -12,10 +12,26 @@ pub fn linear<B: Backend>(
     bias: Option<FloatTensor<B>>,
 ) -> FloatTensor<B> {
     let output = wrap::<B, 2>(x).matmul(wrap::<B, 2>(weight).transpose());
+    add_bias::<B>(unwrap(output), bias)
+}
+
+/// `output` with a bias in every row.
+pub(super) fn add_bias<B: Backend>(
+    output: FloatTensor<B>,
+    bias: Option<FloatTensor<B>>,
+) -> FloatTensor<B> {
     match bias {
-        Some(bias) => unwrap(output + wrap::<B, 1>(bias).unsqueeze::<2>()),
-        None => unwrap(output),
+        Some(bias) => unwrap(wrap::<B, 2>(output) + wrap::<B, 1>(bias).unsqueeze::<2>()),
+        None => output,
     }
+}
+
+/// See [`LinearOps::glm_linear_backward_weight`](super::LinearOps::glm_linear_backward_weight).
+pub fn linear_backward_weight<B: Backend>(
+    grad: FloatTensor<B>,
+    x: FloatTensor<B>,
+) -> FloatTensor<B> {
+    unwrap(wrap::<B, 2>(grad).transpose().matmul(wrap::<B, 2>(x)))
 }
 
 /// See [`LinearOps::glm_linear_backward_input`](super::LinearOps::glm_linear_backward_input).

@@ -1,9 +1,12 @@
 //! Products with a weight of `[out, in]`, as published files have it.
 
 mod autodiff;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 pub mod default;
 #[cfg(feature = "flex")]
 pub(super) mod flex;
+pub mod kernels;
 #[cfg(feature = "flex")]
 mod lines;
 pub mod memory;
@@ -15,14 +18,6 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 
 use super::primitive::{unwrap, wrap};
-
-/// `gradᵀ · x`, `[out, in]`: the gradient of a linear layer's weight.
-pub(super) fn gradient_of_weight<B: LinearOps>(
-    grad: FloatTensor<B>,
-    x: FloatTensor<B>,
-) -> FloatTensor<B> {
-    unwrap(wrap::<B, 2>(grad).transpose().matmul(wrap::<B, 2>(x)))
-}
 
 /// The sums of the columns of `grad`, `[out]`: the gradient of a linear layer's bias.
 pub(super) fn gradient_of_bias<B: LinearOps>(grad: FloatTensor<B>) -> FloatTensor<B> {
@@ -55,5 +50,35 @@ pub trait LinearOps: Backend {
         weight: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         default::linear_backward_input::<Self>(grad, weight)
+    }
+
+    /// Gradient of [`glm_linear`](Self::glm_linear) with respect to `weight`: `gradᵀ · x`.
+    ///
+    /// # Shapes
+    /// - `grad`: `[rows, out]`, `x`: `[rows, in]`
+    /// - result: `[out, in]`
+    fn glm_linear_backward_weight(
+        grad: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        default::linear_backward_weight::<Self>(grad, x)
+    }
+
+    /// Names of the kernels that a product can be asked for, where the backend lets one choose; the product's result
+    /// has so many rows.
+    fn glm_product_kernels(_rows: usize) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// `lhs · rhs` by the kernel of a name; `None` if the backend has none of that name, or it cannot compute this.
+    ///
+    /// # Shapes
+    /// - `lhs`: `[m, k]`, `rhs`: `[k, n]`; result: `[m, n]`
+    fn glm_product_by(
+        _kernel: &str,
+        _lhs: FloatTensor<Self>,
+        _rhs: FloatTensor<Self>,
+    ) -> Option<FloatTensor<Self>> {
+        None
     }
 }

@@ -11,7 +11,7 @@ use burn::tensor::ops::FloatTensor;
 
 use super::{LoraForward, LoraKept, LoraLayer, LoraOps};
 use crate::layers::ops::autodiff::finish;
-use crate::layers::ops::linear::{gradient_of_bias, gradient_of_weight};
+use crate::layers::ops::linear::gradient_of_bias;
 
 #[derive(Debug)]
 struct Lora;
@@ -34,7 +34,7 @@ fn backward<B: LoraOps>(
     [x, weight, a, b]: [Option<NodeId>; 4],
     grads: &mut Gradients,
 ) {
-    let grad_weight = state.x.map(|x| gradient_of_weight::<B>(grad.clone(), x));
+    let grad_weight = state.x.map(|x| B::glm_linear_backward_weight(grad.clone(), x));
     let found = B::glm_lora_backward(state.kept, grad);
     let all = [
         (x, found.x),

@@ -5,7 +5,6 @@ use burn::tensor::{DType, TensorMetadata};
 
 use super::{LoraForward, LoraGradients, LoraKept, LoraLayer, LoraOps};
 use crate::layers::ops::dropout::Dropout;
-use crate::layers::ops::linear::gradient_of_weight;
 use crate::layers::ops::primitive::{to_type, unwrap, wrap};
 
 /// See [`LoraOps::glm_lora`].
@@ -29,13 +28,13 @@ pub fn lora_backward<B: LoraOps>(kept: LoraKept<B>, grad: FloatTensor<B>) -> Lor
     let [a, b] = [kept.a, kept.b].map(|factor| typed::<B>(factor, dtype));
     let grad_b = kept
         .low
-        .map(|low| gradient_of_weight::<B>(grad.clone(), low));
+        .map(|low| B::glm_linear_backward_weight(grad.clone(), low));
     // Of `drop(x)·Aᵀ`.
     let grad_low = (kept.x.is_some() || kept.weight.is_some())
         .then(|| scaled::<B>(B::glm_linear_backward_input(grad.clone(), b), kept.scaling));
     let grad_a = kept.x.zip(grad_low.clone()).map(|(x, grad_low)| {
         let x = dropped::<B>(x, dropout);
-        gradient_of_weight::<B>(grad_low, x)
+        B::glm_linear_backward_weight(grad_low, x)
     });
     let grad_x = kept.weight.zip(grad_low).map(|(weight, grad_low)| {
         let base = B::glm_linear_backward_input(grad, weight);
