@@ -21,10 +21,21 @@ const SIZES: [Sizes; 9] = [
     (300, 200, 100),
 ];
 
-/// The products of a size: plain, with either operand transposed, of batches that are contiguous or not.
-fn products<B: Backend>((m, k, n): Sizes, dtype: DType) -> Vec<(&'static str, Vec<f32>)> {
-    let matrix = |rows, columns, seed| tensor::<B, 2>([rows, columns], seed).cast(dtype);
-    let batch = |shape, seed| -> Tensor<B, 4> { tensor::<B, 4>(shape, seed).cast(dtype) };
+/// The products of a size: plain, with either operand transposed, of batches that are contiguous or not. Operands are
+/// numbers of one type, multiplied in another.
+fn products<B: Backend>(
+    (m, k, n): Sizes,
+    dtype: DType,
+    compute: DType,
+) -> Vec<(&'static str, Vec<f32>)> {
+    let matrix = |rows, columns, seed| {
+        let matrix = tensor::<B, 2>([rows, columns], seed);
+        matrix.cast(dtype).cast(compute)
+    };
+    let batch = |shape, seed| -> Tensor<B, 4> {
+        let batch = tensor::<B, 4>(shape, seed);
+        batch.cast(dtype).cast(compute)
+    };
     let (a, b) = (matrix(m, k, 1), matrix(k, n, 2));
     let (a_turned, b_turned) = (matrix(k, m, 3).transpose(), matrix(n, k, 4).transpose());
     let turned = batch([2, 3, n, k], 6).swap_dims(2, 3);
@@ -45,8 +56,8 @@ fn on_both(test: &str, capability: &str, dtype: DType, tolerance: f32) {
         return run_there(&format!("products::{test}"), capability);
     }
     for sizes in SIZES {
-        let found = products::<Cuda>(sizes, dtype).into_iter();
-        for ((name, found), (_, expected)) in found.zip(products::<Cpu>(sizes, dtype)) {
+        let found = products::<Cuda>(sizes, dtype, dtype).into_iter();
+        for ((name, found), (_, expected)) in found.zip(products::<Cpu>(sizes, dtype, DType::F32)) {
             assert_near(&format!("{sizes:?}, {name}"), &found, &expected, tolerance);
         }
     }
