@@ -42,9 +42,9 @@ impl HostTensor {
     /// The elements; nothing is copied.
     pub fn data(&self) -> TensorData {
         TensorData {
-            // Marked as a file's, they reach CUDA through a pinned buffer that its runtime keeps for staging; the
-            // mark has no other effect.
-            bytes: Bytes::from_shared(self.bytes.clone(), AllocationProperty::File),
+            // CubeCL 0.10 copies what it uploads, into memory that is not pinned, whatever it is (`do_create` in
+            // its `client.rs`); marked as a file's, it would be copied twice.
+            bytes: Bytes::from_shared(self.bytes.clone(), AllocationProperty::Other),
             shape: self.shape.clone(),
             dtype: self.dtype,
         }

@@ -34,6 +34,7 @@ pub mod pretrained;
 pub mod printable;
 pub mod process;
 pub mod random_weights;
+pub mod resident;
 pub mod rope_ratio;
 pub mod rows;
 pub mod segment;

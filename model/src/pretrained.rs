@@ -20,6 +20,7 @@ use crate::float_type::FloatType;
 use crate::host_weights::{HostTensor, HostWeights};
 use crate::layers::rotary::{RotaryPrecision, Rounding};
 use crate::parameters::{ParameterInfo, PathMapper, map_by_path, parameters};
+use crate::resident::upload;
 use crate::rope_ratio::RopeRatio;
 use crate::tensor_target::{TensorTarget, finite, to_data};
 use crate::tokenizer::Mode;
@@ -377,7 +378,7 @@ impl<B: Backend> PathMapper<B> for Loader<'_> {
             self.host.insert(path.to_string(), tensor.clone());
             return tensor.parameter(id, device, false);
         }
-        let tensor = Tensor::from_data(data, (&device, self.dtype));
+        let tensor = upload(data, &device, self.dtype);
         param.transform_for_load(tensor, id)
     }
 }

@@ -8,6 +8,7 @@ use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData};
 use crate::checkpoint::{self, RawTensor};
 use crate::error::{Error, Result, WeightFault};
 use crate::float_type::FloatType;
+use crate::resident::upload;
 
 /// Where the tensors of a file go, and in which type.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +45,7 @@ impl<'a, B: Backend> TensorTarget<'a, B> {
         raw: RawTensor,
     ) -> Result<Tensor<B, D>> {
         let data = to_data(finite(path, name, raw)?)?;
-        Ok(Tensor::from_data(data, (self.device, self.dtype)))
+        Ok(upload(data, self.device, self.dtype))
     }
 }
 

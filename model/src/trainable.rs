@@ -7,6 +7,7 @@ use burn::tensor::{DType, Tensor};
 use crate::host_weights::is_offloaded;
 use crate::layers::to_type;
 use crate::parameters::{PathMapper, map_by_path};
+use crate::resident::staying;
 
 /// Makes exactly those parameters trainable whose path is accepted. A trainable parameter gets the type
 /// `master`, float32 where updates are to be exact, unless it lives in the host's memory; the others keep
@@ -43,7 +44,9 @@ impl<B: Backend> PathMapper<B> for Selector<'_> {
             return param.set_require_grad(true);
         }
         let (id, tensor, _) = param.consume();
-        let master = to_type(tensor, self.master).detach();
+        let device = tensor.device();
+        let master = staying::<B, _, _>(&device, tensor, |tensor| to_type(tensor, self.master));
+        let master = master.detach();
         Param::initialized(id, master.require_grad())
     }
 }

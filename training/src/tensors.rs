@@ -9,6 +9,7 @@ use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData, TensorPrimitive, bf1
 use glmtune_model::checkpoint::{self, Checkpoint, RawTensor};
 use glmtune_model::host_weights::{HostTensor, HostWeights, value};
 use glmtune_model::parameters::{PathMapper, PathVisitor, map_by_path, visit_by_path};
+use glmtune_model::resident::upload;
 use glmtune_model::{FloatType, GlmBackend};
 use rayon::prelude::*;
 
@@ -196,7 +197,7 @@ impl<B: Backend> PathMapper<B> for Restorer<'_> {
             self.host.insert(path.to_string(), tensor.clone());
             return tensor.parameter(id, device, true);
         }
-        let tensor = Tensor::from_data(data, (&device, param.dtype()));
+        let tensor = upload(data, &device, param.dtype());
         param.transform_for_load(tensor, id)
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::TensorMetadata;
 use burn::tensor::ops::FloatTensor;
 use glmtune_model::GlmBackend;
+use glmtune_model::resident::staying;
 use serde::Serialize;
 
 use super::ops::{AdamMoments, AdamParameter, AdamStep, TrainingBackend};
@@ -105,7 +106,12 @@ impl<B: TrainingBackend> AdamW<B> {
         };
         let device = B::float_device(&weight);
         let moments = self.moments.remove(&path).unwrap_or_else(|| {
-            let zeros = || B::float_zeros(weight.shape(), &device, weight.dtype().into());
+            let (shape, dtype) = (weight.shape(), weight.dtype().into());
+            let zeros = || {
+                staying::<B, _, _>(&device, shape.clone(), |shape| {
+                    B::float_zeros(shape, &device, dtype)
+                })
+            };
             AdamMoments {
                 first: zeros(),
                 second: zeros(),

@@ -45,5 +45,8 @@ pub fn load<B: GlmBackend>(
         false => Masters::InModel,
     };
     let (method, seed) = (&settings.method, settings.seed);
-    prepare(pretrained, method, adapter, masters, seed)
+    let prepared = prepare(pretrained, method, adapter, masters, seed)?;
+    // What masters have replaced leaves the device.
+    B::memory_cleanup(device);
+    Ok(prepared)
 }
