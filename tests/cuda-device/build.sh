@@ -10,7 +10,8 @@ flags="-std=c++17 -O2 -g1 -fPIC -shared -Wall -Wextra -fvisibility=hidden -pthre
 # Kernels reach the driver's thread variables at fixed places, so they must be there before anybody touches them.
 $cxx $flags -ftls-model=initial-exec -I"$here/kernel" -Wl,-soname,libcuda.so.1 -o "$out/libcuda.so.1" \
     "$here"/driver/*.cpp -ldl
-$cxx $flags -Wl,-soname,libnvrtc.so -o "$out/libnvrtc.so" "$here/compiler/nvrtc.cpp" -ldl
+$cxx $flags -I"$here/kernel" -Wl,-soname,libnvrtc.so -Wl,-rpath,'$ORIGIN' -o "$out/libnvrtc.so" \
+    "$here/compiler/nvrtc.cpp" -L"$out" -l:libcuda.so.1 -ldl
 # cudarc looks for libnccl.so, other programs for libnccl.so.2.
 $cxx $flags -mf16c -I"$here/kernel" -Wl,-soname,libnccl.so -Wl,-rpath,'$ORIGIN' -o "$out/libnccl.so" \
     "$here/nccl/nccl.cpp" -L"$out" -l:libcuda.so.1 -lrt

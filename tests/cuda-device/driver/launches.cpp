@@ -99,6 +99,7 @@ API CUresult cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz,
     uint64_t blocks = uint64_t(gx) * gy * gz;
     k.blocks += blocks;
     k.threads += blocks * bx * by * bz;
+    if (s.order) fprintf(s.order, "%s\t%lu\t%lu\n", function->name.c_str(), blocks, blocks * bx * by * bz);
     if (s.idle) return SUCCESS;
     if (!function->code) {
         if (s.unknown[function->name]++ == 0 && !flag("SOFTWARE_CUDA_QUIET"))

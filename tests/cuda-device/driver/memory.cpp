@@ -85,7 +85,7 @@ static CUresult to_device(CUdeviceptr to, const void *from, size_t bytes) {
     State &s = state();
     std::lock_guard guard(s.lock);
     if (!s.holds(to, bytes)) return s.bad("copy to the device", to, bytes);
-    s.h2d.add(bytes), s.owner(to, bytes)->h2d.add(bytes);
+    s.count_h2d(to, bytes);
     return copy_h2d(s, to, from, bytes);
 }
 
@@ -197,7 +197,7 @@ API CUresult cuMemcpy2DAsync_v2(const Copy2D *c, void *) {
     if (c->dst_type == DEVICE && !s.holds(dst, extent(c->dst_pitch))) return s.bad("2D copy", dst, extent(c->dst_pitch));
     uint64_t bytes = c->width * c->height;
     if (c->src_type == HOST)
-        s.h2d.add(bytes), s.owner(dst, 1)->h2d.add(bytes);
+        s.count_h2d(dst, bytes);
     else if (c->dst_type == HOST)
         s.d2h.add(bytes), s.owner(src, 1)->d2h.add(bytes);
     else

@@ -31,6 +31,7 @@ std::vector<int> visible(int count) {
 void State::summary() {
     written = seconds();
     if (timeline) fflush(timeline);
+    if (order) fflush(order);
     std::string path = file("SOFTWARE_CUDA_TRACE");
     if (path.empty()) return;
     std::string partial = path + ".partial";

@@ -105,9 +105,9 @@ struct State {
     std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
     uint64_t total = uint64_t(number("SOFTWARE_CUDA_MEMORY", 80) * (1ull << 30));
     int capability = int(number("SOFTWARE_CUDA_CAPABILITY", 90));
-    bool skip = flag("SOFTWARE_CUDA_SKIP_COPIES");
-    bool zero = flag("SOFTWARE_CUDA_READ_ZERO");
-    bool idle = flag("SOFTWARE_CUDA_NO_EXECUTION");
+    // Until a copy to the device has so many bytes, all is done; from then on, what these three leave out is not.
+    uint64_t trial = uint64_t(number("SOFTWARE_CUDA_TRIAL", 0));
+    bool skip = false, zero = false, idle = false;
     bool poison = flag("SOFTWARE_CUDA_POISON");
     bool defer = flag("SOFTWARE_CUDA_DEFER");
 
@@ -127,17 +127,20 @@ struct State {
     std::map<std::string, Copies> collectives;
     std::map<std::string, Kernel> kernels;
     std::map<std::string, uint64_t> unknown;
-    FILE *timeline = nullptr;
+    FILE *timeline = nullptr, *order = nullptr;
     double written = 0;
 
     State() {
+        if (!trial) end_trial();
         for (int i : visible(int(number("SOFTWARE_CUDA_DEVICES", 1)))) {
             int index = int(devices.size());
             devices.emplace_back();
             devices.back().physical = i;
             devices.back().context.device = index;
         }
-        std::string path = file("SOFTWARE_CUDA_TIMELINE");
+        std::string path = file("SOFTWARE_CUDA_LAUNCHES");
+        if (!path.empty()) order = fopen(path.c_str(), "w");
+        path = file("SOFTWARE_CUDA_TIMELINE");
         if (!path.empty()) {
             timeline = fopen(path.c_str(), "w");
             if (timeline)
@@ -281,6 +284,17 @@ struct State {
     }
 
     // Copies.
+
+    void end_trial() {
+        skip = flag("SOFTWARE_CUDA_SKIP_COPIES");
+        zero = flag("SOFTWARE_CUDA_READ_ZERO");
+        idle = flag("SOFTWARE_CUDA_NO_EXECUTION");
+    }
+
+    void count_h2d(uint64_t to, uint64_t bytes) {
+        if (trial && bytes >= trial) end_trial();
+        h2d.add(bytes), owner(to, 1)->h2d.add(bytes);
+    }
 
     void forget(uint64_t at, uint64_t bytes) {
         // Nothing reads the staging memory of a copy that is skipped: give its whole pages back.
