@@ -2,6 +2,8 @@
 
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(feature = "cuda")]
+mod kernel_cache;
 pub mod types;
 
 #[cfg(feature = "cuda")]
@@ -402,7 +404,9 @@ fn wgpu(_index: usize) -> Result<Selected> {
 
 #[cfg(feature = "cuda")]
 fn cuda(index: usize) -> Result<Selected> {
-    cuda::one(index).map(Selected::Cuda)
+    let card = cuda::one(index)?;
+    kernel_cache::keep(&cuda::own(None)?);
+    Ok(Selected::Cuda(card))
 }
 
 #[cfg(not(feature = "cuda"))]

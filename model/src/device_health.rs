@@ -104,6 +104,17 @@ pub fn settle<B: Backend>(devices: &[B::Device]) -> Result<()> {
     check()
 }
 
+/// As [`settle`], for who has just read what was last asked of each device: that has waited for it, and found
+/// what had gone wrong.
+///
+/// # Errors
+/// As [`check`].
+pub fn settled() -> Result<()> {
+    #[cfg(debug_assertions)]
+    rehearsal::perform(DEVICE_THREADS[0]);
+    check()
+}
+
 /// Does some work, whose result is an error if a device fails meanwhile, even where that ends in a panic.
 ///
 /// # Errors

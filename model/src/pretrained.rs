@@ -20,7 +20,7 @@ use crate::float_type::FloatType;
 use crate::host_weights::{HostTensor, HostWeights};
 use crate::layers::rotary::{RotaryPrecision, Rounding};
 use crate::parameters::{ParameterInfo, PathMapper, map_by_path, parameters};
-use crate::resident::upload;
+use crate::resident::{make_room, upload};
 use crate::rope_ratio::RopeRatio;
 use crate::tensor_target::{TensorTarget, finite, to_data};
 use crate::tokenizer::Mode;
@@ -374,6 +374,7 @@ impl<B: Backend> PathMapper<B> for Loader<'_> {
         };
         let (id, device) = (param.id, param.lazy_device());
         if self.placement == Placement::Host && may_leave(path, &data.shape) {
+            make_room::<B, D>(data.shape.clone(), &device, self.dtype);
             let tensor = HostTensor::new(data);
             self.host.insert(path.to_string(), tensor.clone());
             return tensor.parameter(id, device, false);

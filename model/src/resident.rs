@@ -4,7 +4,7 @@
 //! page of a quarter of the card. What stays is allocated apart from them, each tensor for itself.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Shape, Tensor, TensorData};
 
 /// Makes what stays on a device.
 pub fn staying<B: Backend, I: Send, T: Send>(
@@ -13,6 +13,14 @@ pub fn staying<B: Backend, I: Send, T: Send>(
     make: impl Fn(I) -> T + Send,
 ) -> T {
     B::memory_persistent_allocations(device, input, make)
+}
+
+/// Makes room on a device for a tensor that will visit it now and then: CubeCL allocates what has the size of
+/// something that stays apart from its pages too, for ever.
+pub fn make_room<B: Backend, const D: usize>(shape: Shape, device: &B::Device, dtype: DType) {
+    drop(staying::<B, _, _>(device, shape, |shape| {
+        Tensor::<B, D>::empty(shape, (device, dtype))
+    }));
 }
 
 /// Brings a tensor to a device, where it stays.

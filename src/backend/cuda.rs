@@ -69,6 +69,14 @@ fn visible() -> String {
     }
 }
 
+/// The newest version of CUDA that the driver serves, as it counts them.
+pub(super) fn driver_version() -> Option<i32> {
+    let mut version = 0;
+    // SAFETY: writes one number.
+    let code = unsafe { cudarc::driver::sys::cuDriverGetVersion(&mut version) };
+    code.result().ok().map(|()| version)
+}
+
 /// Bytes of a card's memory.
 pub(super) fn memory(index: usize) -> Option<u64> {
     result::init().ok()?;

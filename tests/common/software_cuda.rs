@@ -99,6 +99,8 @@ pub fn put_on(command: &mut Command, libraries: &Path, capability: &str) {
         .env("LD_LIBRARY_PATH", libraries)
         .env("CUDA_PATH", libraries)
         .env("SOFTWARE_CUDA_CAPABILITY", capability)
+        // What this device compiles is a file beside its libraries, which another build of them leaves behind.
+        .env("GLMTUNE_KERNEL_CACHE", "off")
         .env_remove("CUDA_VISIBLE_DEVICES");
 }
 

@@ -5,4 +5,5 @@ libraries=$(cd "${1:?the folder that build.sh built into}" && pwd)
 shift
 export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 export CUDA_PATH="${CUDA_PATH:-$libraries}"
+export GLMTUNE_KERNEL_CACHE="${GLMTUNE_KERNEL_CACHE:-off}"
 exec "$@"

@@ -1,7 +1,7 @@
 //! The forward pass alone gives the loss of the training pass, whichever way it is computed.
 
 use burn::backend::Autodiff;
-use burn::tensor::DType;
+use burn::tensor::{DType, ElementConversion};
 use glmtune::model::host_weights::HostWeights;
 use glmtune::model::parameters::parameters;
 use glmtune::model::pretrained::{Placement, Pretrained};
@@ -39,7 +39,8 @@ fn training_loss<B: GlmBackend>(
     batch: &MicroBatch,
     activations: Activations,
 ) -> f64 {
-    loss_and_gradients(model, batch, None, activations, 1.0, &mut |_| Ok(())).unwrap()
+    let loss = loss_and_gradients(model, batch, None, activations, 1.0, &mut |_| Ok(())).unwrap();
+    loss.into_scalar().elem()
 }
 
 /// What a training of everything sees of each micro-batch.

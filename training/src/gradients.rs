@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use burn::backend::Autodiff;
 use burn::module::Param;
 use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::ExecutionError;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Shape, Tensor, TensorData, TensorMetadata, TensorPrimitive};
+use burn::tensor::{Shape, Tensor, TensorData, TensorMetadata, TensorPrimitive, Transaction};
 use glmtune_model::parameters::{PathVisitor, visit_by_path};
-use glmtune_model::{CausalLm, GlmBackend};
+use glmtune_model::{CausalLm, GlmBackend, device_health};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::optim::ops::TrainingBackend;
+use crate::tensors::widen;
 
 /// Elements of a partial sum.
 const CHUNK: usize = 1 << 15;
@@ -34,10 +36,7 @@ impl<B: GlmBackend> Gradient<B> {
     pub fn into_host(self) -> Result<Vec<f32>> {
         match self {
             Self::Host(values) => Ok(values),
-            Self::Device(tensor) => {
-                let elements = tensor.shape().num_elements();
-                read::<B>(float(B::float_reshape(tensor, Shape::new([elements]))))
-            }
+            Self::Device(tensor) => read(flat::<B>(tensor)),
         }
     }
 
@@ -120,10 +119,18 @@ impl<B: GlmBackend> Gradients<B> {
     /// # Errors
     /// If the device cannot be read.
     pub fn into_host(self) -> Result<Self> {
-        let moved = self.by_path.into_iter();
-        let by_path = moved
-            .map(|(path, grad)| Ok((path, Gradient::Host(grad.into_host()?))))
-            .collect::<Result<_>>()?;
+        let (mut by_path, mut paths, mut tensors) = (BTreeMap::new(), Vec::new(), Vec::new());
+        for (path, grad) in self.by_path {
+            match grad {
+                Gradient::Host(_) => drop(by_path.insert(path, grad)),
+                Gradient::Device(tensor) => {
+                    paths.push(path);
+                    tensors.push(flat::<B>(tensor));
+                }
+            }
+        }
+        let read = read_together(tensors)?.into_iter().map(Gradient::Host);
+        by_path.extend(paths.into_iter().zip(read));
         Ok(Self { by_path })
     }
 
@@ -155,14 +162,17 @@ impl<B: TrainingBackend> Gradients<B> {
     /// # Errors
     /// If the device cannot be read.
     pub fn global_norm(&self) -> Result<f64> {
-        Ok(self.squares()?.sqrt())
+        let (sum, on_devices) = self.partial_squares();
+        let read = read_together(on_devices)?.concat();
+        Ok(read
+            .into_iter()
+            .fold(sum, |sum, part| sum + f64::from(part))
+            .sqrt())
     }
 
-    /// The sum of the squares of all elements.
-    ///
-    /// # Errors
-    /// As [`global_norm`](Self::global_norm).
-    pub(crate) fn squares(&self) -> Result<f64> {
+    /// The sum of the squares of all elements in the host's memory, and for each device parts of the sum over its
+    /// own.
+    pub(crate) fn partial_squares(&self) -> (f64, Vec<Tensor<B, 1>>) {
         let mut sum = 0.0;
         let mut on_device: Vec<(B::Device, Vec<FloatTensor<B>>)> = Vec::new();
         for grad in self.by_path.values() {
@@ -177,13 +187,16 @@ impl<B: TrainingBackend> Gradients<B> {
                 }
             }
         }
-        for (_, tensors) in on_device {
-            // Read once: every reading waits for the device.
-            let squares = read::<B>(float(B::glm_squares(tensors)))?;
-            sum += squares.iter().map(|&square| f64::from(square)).sum::<f64>();
-        }
-        Ok(sum)
+        let parts = on_device.into_iter();
+        let parts = parts.map(|(_, tensors)| float(B::glm_squares(tensors)));
+        (sum, parts.collect())
     }
+}
+
+/// The elements of a tensor of any rank.
+fn flat<B: GlmBackend>(tensor: FloatTensor<B>) -> Tensor<B, 1> {
+    let elements = tensor.shape().num_elements();
+    float(B::float_reshape(tensor, Shape::new([elements])))
 }
 
 /// A tensor around a float primitive.
@@ -191,14 +204,42 @@ pub(crate) fn float<B: GlmBackend, const D: usize>(primitive: FloatTensor<B>) ->
     Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
-/// The values of a float32 tensor.
+/// The values of a float tensor as float32.
 pub(crate) fn read<B: GlmBackend>(tensor: Tensor<B, 1>) -> Result<Vec<f32>> {
-    let values = tensor.into_data().convert::<f32>().to_vec();
-    values.map_err(|error| {
-        Error::Model(glmtune_model::Error::Compute(format!(
-            "a result could not be read from the device: {error:?}"
-        )))
-    })
+    Ok(read_together(vec![tensor])?.concat())
+}
+
+/// The values of float tensors as float32; each device is waited for once.
+pub(crate) fn read_together<B: GlmBackend>(tensors: Vec<Tensor<B, 1>>) -> Result<Vec<Vec<f32>>> {
+    let mut by_device: Vec<(B::Device, Vec<usize>, Transaction<B>)> = Vec::new();
+    let count = tensors.len();
+    for (index, tensor) in tensors.into_iter().enumerate() {
+        let device = tensor.device();
+        let place = by_device.iter().position(|(other, ..)| *other == device);
+        let (_, indexes, transaction) = match place {
+            Some(place) => by_device.swap_remove(place),
+            None => (device.clone(), Vec::new(), Transaction::default()),
+        };
+        let indexes = indexes.into_iter().chain([index]).collect();
+        by_device.push((device, indexes, transaction.register(tensor)));
+    }
+    let mut values = vec![Vec::new(); count];
+    for (_, indexes, transaction) in by_device {
+        let read = transaction.try_execute().map_err(unreadable)?;
+        for (index, data) in indexes.into_iter().zip(read) {
+            values[index] = widen(&data)?;
+        }
+    }
+    Ok(values)
+}
+
+/// A device that cannot be read has failed.
+fn unreadable(error: ExecutionError) -> Error {
+    device_health::report(&error.to_string());
+    match device_health::check() {
+        Err(failure) => failure.into(),
+        Ok(()) => Error::Model(glmtune_model::Error::Compute(error.to_string())),
+    }
 }
 
 /// The number in a tensor of one element.

@@ -13,11 +13,12 @@ pub use boundary::{GradientBoundary, LowestTrained};
 pub use sink::Sink;
 
 use burn::backend::Autodiff;
+use burn::tensor::Tensor;
 use glmtune_model::layers::DropoutSource;
 use glmtune_model::{CausalLm, GlmBackend};
 
 use crate::error::Result;
-use crate::gradients::{Gradients, scalar};
+use crate::gradients::Gradients;
 use crate::micro_batch::MicroBatch;
 use segments::Segments;
 
@@ -31,9 +32,10 @@ pub enum Activations {
     Recomputed(GradientBoundary),
 }
 
-/// The loss of a micro-batch; the gradients of what is trained go to `sink`.
+/// The loss of a micro-batch, `[1]`, on its device; the gradients of what is trained go to `sink`.
 ///
-/// `scale` multiplies the gradients from where they arise; the loss that is returned is not scaled.
+/// `scale` multiplies the gradients from where they arise; the loss that is returned is not scaled. Who reads it
+/// waits for the device.
 ///
 /// # Errors
 /// If a row lacks the tokens that its positions depend on, has no target, or the device fails.
@@ -44,7 +46,7 @@ pub fn loss_and_gradients<B: GlmBackend>(
     activations: Activations,
     scale: f64,
     sink: Sink<'_, B>,
-) -> Result<f64> {
+) -> Result<Tensor<B, 1>> {
     match activations {
         Activations::Kept => plain(model, batch, dropout, scale, sink),
         Activations::Recomputed(boundary) => {
@@ -61,7 +63,7 @@ fn checkpointed<B: GlmBackend>(
     boundary: GradientBoundary,
     scale: f64,
     sink: Sink<'_, B>,
-) -> Result<f64> {
+) -> Result<Tensor<B, 1>> {
     let segments = Segments::new(model, batch, dropout, boundary, &model.device())?;
     let all = 0..model.num_blocks();
     let (hidden, inputs) = segments.forward(all, segments.embed()?)?;
@@ -77,7 +79,7 @@ fn plain<B: GlmBackend>(
     dropout: Option<DropoutSource>,
     scale: f64,
     sink: Sink<'_, B>,
-) -> Result<f64> {
+) -> Result<Tensor<B, 1>> {
     let positions = model.positions(&batch.tokens)?;
     let device = model.device();
     let targets = batch.targets::<Autodiff<B>>(&device)?;
@@ -87,5 +89,5 @@ fn plain<B: GlmBackend>(
     let value = loss.clone().inner();
     let mut grads = loss.backward();
     sink(Gradients::take(model, &mut grads))?;
-    scalar(value)
+    Ok(value)
 }

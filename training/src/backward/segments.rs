@@ -14,7 +14,7 @@ use super::boundary::{GradientBoundary, LowestTrained};
 use super::sink::Sink;
 use crate::error::Result;
 use crate::forward;
-use crate::gradients::{Gradients, scalar};
+use crate::gradients::Gradients;
 use crate::micro_batch::MicroBatch;
 use crate::prefetch::{fetch, prefetch_each};
 
@@ -112,13 +112,13 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
         Ok((hidden.inner(), inputs))
     }
 
-    /// The head: the loss, and the gradient of its input.
+    /// The head: the loss, `[1]`, and the gradient of its input.
     pub fn head(
         &self,
         hidden: Tensor<B, 3>,
         scale: f64,
         sink: Sink<'_, B>,
-    ) -> Result<(f64, Tensor<B, 3>)> {
+    ) -> Result<(Tensor<B, 1>, Tensor<B, 3>)> {
         let targets = self.batch.targets::<Autodiff<B>>(&hidden.device())?;
         let input = leaf(hidden);
         let model = fetch(self.model, Segment::Head)?;
@@ -128,7 +128,7 @@ impl<'a, B: GlmBackend> Segments<'a, B> {
         let mut grads = loss.backward();
         let grad = gradient(&input, &grads);
         sink(Gradients::take(&model, &mut grads))?;
-        Ok((scalar(value)?, grad))
+        Ok((value, grad))
     }
 
     /// Blocks run again, the last one first: the gradient of the first one's input, and those of the prefix.

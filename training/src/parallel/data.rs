@@ -42,7 +42,7 @@ impl GradientPass {
         for WindowItem { batch, dropout } in items {
             let mut sink = |found: Gradients<B>| sum.take(found, self.to_host);
             let dropout = Some(*dropout);
-            sum.loss += loss_and_gradients(
+            let loss = loss_and_gradients(
                 model,
                 batch,
                 dropout,
@@ -50,6 +50,7 @@ impl GradientPass {
                 self.scale,
                 &mut sink,
             )?;
+            sum.losses.push(loss);
         }
         Ok(sum)
     }
@@ -91,7 +92,7 @@ pub fn replicas<B: GlmBackend>(
     let mut total = WindowSum::default();
     for (sum, device) in sums.into_iter().zip(devices) {
         let sum = sum?;
-        total.loss += sum.loss;
+        total.losses.extend(sum.losses);
         // Devices of one process do not see each other's memory; they meet through the host.
         total.take(sum.gradients, device != home)?;
     }

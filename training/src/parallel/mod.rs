@@ -17,8 +17,9 @@ use glmtune_model::layers::DropoutSource;
 use glmtune_model::{CausalLm, GlmBackend};
 
 use crate::error::Result;
-use crate::gradients::Gradients;
+use crate::gradients::{Gradients, read_together};
 use crate::micro_batch::MicroBatch;
+use crate::optim::ops::TrainingBackend;
 
 /// A micro-batch and the masks of its dropout.
 #[derive(Debug, Clone)]
@@ -32,8 +33,8 @@ pub struct WindowItem {
 /// What a window gives.
 #[derive(Debug)]
 pub struct WindowSum<B: GlmBackend> {
-    /// Sum of the micro-batches' losses.
-    pub loss: f64,
+    /// The losses of the micro-batches, each `[1]`, on the devices that computed them.
+    pub losses: Vec<Tensor<B, 1>>,
     /// Sum of their gradients.
     pub gradients: Gradients<B>,
 }
@@ -41,7 +42,7 @@ pub struct WindowSum<B: GlmBackend> {
 impl<B: GlmBackend> Default for WindowSum<B> {
     fn default() -> Self {
         Self {
-            loss: 0.0,
+            losses: Vec::new(),
             gradients: Gradients::default(),
         }
     }
@@ -58,6 +59,37 @@ impl<B: GlmBackend> WindowSum<B> {
             false => self.gradients.add(gradients),
         }
     }
+}
+
+impl<B: TrainingBackend> WindowSum<B> {
+    /// The numbers of a window, read at once: whoever reads from a device waits for it.
+    ///
+    /// # Errors
+    /// If a device cannot be read.
+    pub(crate) fn numbers(&self) -> Result<WindowNumbers> {
+        let (squares, on_devices) = self.gradients.partial_squares();
+        let mut numbers = WindowNumbers { loss: 0.0, squares };
+        let squares = on_devices.into_iter().map(|tensor| (false, tensor));
+        let losses = self.losses.iter().map(|loss| (true, loss.clone()));
+        let (are_losses, tensors): (Vec<bool>, Vec<_>) = losses.chain(squares).unzip();
+        for (is_loss, values) in are_losses.into_iter().zip(read_together(tensors)?) {
+            let sum = values.into_iter().map(f64::from).sum::<f64>();
+            match is_loss {
+                true => numbers.loss += sum,
+                false => numbers.squares += sum,
+            }
+        }
+        Ok(numbers)
+    }
+}
+
+/// What a step must know of a window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct WindowNumbers {
+    /// Sum of the micro-batches' losses.
+    pub loss: f64,
+    /// Sum of the squares of all gradients; not finite if any element is not.
+    pub squares: f64,
 }
 
 /// A model that shares the weights' memory and has nodes of its own in the autodiff graph, for a thread of

@@ -160,7 +160,7 @@ pub fn pipeline<B: GlmBackend>(
     });
     let mut total = WindowSum::default();
     for sum in first_cause(sums)? {
-        total.loss += sum.loss;
+        total.losses.extend(sum.losses);
         total.gradients.add(sum.gradients)?;
     }
     Ok(total)
@@ -277,11 +277,11 @@ impl<B: GlmBackend> Stage<'_, B> {
         let goes_on = self.stage > self.lowest_stage();
         let (sum, pass) = (&mut self.sum, self.pass);
         let mut sink = |found: Gradients<B>| sum.take(found, pass.to_host);
-        let mut losses = 0.0;
+        let mut losses = None;
         let (grad, mut prefix) = match head {
             Some(hidden) => {
                 let (loss, grad) = segments.head(hidden, pass.scale, &mut sink)?;
-                losses = loss;
+                losses = Some(loss);
                 (grad, Vec::new())
             }
             None => {
@@ -307,7 +307,7 @@ impl<B: GlmBackend> Stage<'_, B> {
                 segments.finish(prefix.collect(), grad, &mut sink)?;
             }
         }
-        self.sum.loss += losses;
+        self.sum.losses.extend(losses);
         Ok(())
     }
 

@@ -101,7 +101,7 @@ impl ProcessGroup {
         }
     }
 
-    /// The loss of all processes, and this one's part of the sum of their gradients for parameters of the
+    /// This process's losses, and its part of the sum of all processes' gradients for parameters of the
     /// given numbers of elements. A process without a micro-batch has none and adds zeros.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ impl ProcessGroup {
             gradients.insert(path.clone(), Gradient::Host(part));
         }
         Ok(WindowSum {
-            loss: ranks.all_sum(&[sum.loss])[0],
+            losses: sum.losses,
             gradients,
         })
     }

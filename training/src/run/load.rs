@@ -46,7 +46,9 @@ pub fn load<B: GlmBackend>(
     };
     let (method, seed) = (&settings.method, settings.seed);
     let prepared = prepare(pretrained, method, adapter, masters, seed)?;
-    // What masters have replaced leaves the device.
-    B::memory_cleanup(device);
+    if placement == Placement::Device {
+        // What masters have replaced leaves the device; visitors' room stays.
+        B::memory_cleanup(device);
+    }
     Ok(prepared)
 }

@@ -37,11 +37,13 @@ impl<B: TrainingBackend> Trainer<B> {
             self.check_gradients(&sum.gradients)?;
         }
         let sum = self.group.reduce(sum, &self.trainable)?;
-        let (loss, gradients) = (sum.loss / window.len() as f64, sum.gradients);
+        let numbers = sum.numbers()?;
+        device_health::settled()?;
+        let gradients = sum.gradients;
+        let numbers = self.group.sum(&[numbers.loss, numbers.squares]);
+        let loss = numbers[0] / window.len() as f64;
         let scale = self.loss_scale() * window.len() as f64;
-        let norm = self.group.sum(&[gradients.squares()?])[0].sqrt() / scale;
-        // Reading the norm has waited for the devices already.
-        device_health::settle::<B>(&self.devices)?;
+        let norm = numbers[1].sqrt() / scale;
         // As in DeepSpeed, the schedule moves on with the updates: a step that is left out does not count.
         let schedule = self.settings.schedule(self.dataset.len());
         let lr = schedule.rate(self.progress.updates);

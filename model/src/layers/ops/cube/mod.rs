@@ -4,7 +4,10 @@
 //! of its tensors, reads them by whatever strides they have, and writes a contiguous tensor. It has no atomics,
 //! so that its results are the same every time. An operation without one has its name in the list below.
 
+mod kernels;
 pub mod reduce;
+
+pub use kernels::keep_kernels;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
