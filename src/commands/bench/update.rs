@@ -6,7 +6,7 @@ use glmtune_model::parameters::ParameterInfo;
 use glmtune_training::TrainingBackend;
 use glmtune_training::gradients::Gradient;
 use glmtune_training::optim::ops::{AdamStep, host_adamw};
-use glmtune_training::optim::{AdamW, AdamWSettings, Optimizer, Update, Weight};
+use glmtune_training::optim::{AdamW, AdamWSettings, Optimizer, ParameterUpdate, Update, Weight};
 
 use super::measured::Found;
 use super::place::Place;
@@ -57,8 +57,10 @@ fn on_device<B: TrainingBackend>(
         )
     };
     let grads: Vec<FloatTensor<B>> = parameters.iter().map(random).collect();
-    let mut weights: Vec<Option<FloatTensor<B>>> =
-        parameters.iter().map(|info| Some(random(info))).collect();
+    let mut weights: Vec<Weight<B>> = parameters
+        .iter()
+        .map(|info| Weight::Device(random(info)))
+        .collect();
     let mut optimizer = AdamW::<B>::new(AdamWSettings::default());
     let mut number = 0;
     place.clock.share(2).repeat("on the device", || {
@@ -68,16 +70,15 @@ fn on_device<B: TrainingBackend>(
             number,
             grad_scale: 0.5,
         };
-        for ((info, weight), grad) in parameters.iter().zip(&mut weights).zip(&grads) {
-            // No handle stays here, so that the weight can be updated in place.
-            if let Some(before) = weight.take() {
-                let grad = Gradient::Device(grad.clone());
-                let before = Weight::Device(before);
-                if let Weight::Device(after) = optimizer.update(&info.path, before, grad, update)? {
-                    *weight = Some(after);
-                }
-            }
-        }
+        // No handle stays here, so that the weights can be updated in place.
+        let before = std::mem::take(&mut weights);
+        let all = parameters.iter().zip(before).zip(&grads);
+        let all = all.map(|((info, weight), grad)| ParameterUpdate {
+            path: info.path.clone(),
+            weight,
+            grad: Gradient::Device(grad.clone()),
+        });
+        weights = optimizer.update(all.collect(), update)?;
         place.wait()
     })
 }

@@ -34,7 +34,9 @@ fn backward<B: LoraOps>(
     [x, weight, a, b]: [Option<NodeId>; 4],
     grads: &mut Gradients,
 ) {
-    let grad_weight = state.x.map(|x| B::glm_linear_backward_weight(grad.clone(), x));
+    let grad_weight = state
+        .x
+        .map(|x| B::glm_linear_backward_weight(grad.clone(), x));
     let found = B::glm_lora_backward(state.kept, grad);
     let all = [
         (x, found.x),
