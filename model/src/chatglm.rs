@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::layers::rotary::{RotaryPrecision, Rounding, inverse_frequencies};
 use crate::layers::{
     AttentionScale, DropoutSite, Embedding, GlmBackend, LayerCache, LayerNorm, Projection,
-    RotaryPairs, RotaryTable, attention, gelu_tanh,
+    RotaryPairs, RotaryTable, attention, gelu_tanh, parts,
 };
 use crate::segment::SegmentPaths;
 
@@ -300,10 +300,10 @@ impl<B: GlmBackend> SelfAttention<B> {
         let mixed = self.query_key_value.forward_with_dropout(hidden, seed);
         // [batch, tokens, heads, 3 · head_dim]
         let mixed = mixed.reshape([batch, tokens, self.heads, 3 * head_dim]);
-        let part = |which: usize| mixed.clone().narrow(3, which * head_dim, head_dim);
-        let query = shared.rotary.apply(part(0));
-        let key = shared.rotary.apply(part(1));
-        let (key, value) = shared.extend(index, key, part(2), cache);
+        let [query, key, value] = parts(mixed, 3, [head_dim; 3]);
+        let query = shared.rotary.apply(query);
+        let key = shared.rotary.apply(key);
+        let (key, value) = shared.extend(index, key, value, cache);
         let scale = AttentionScale::new(head_dim, (index + 1) as f64);
         let context = attention(query, key, value, &shared.mask, scale);
         let seed = shared.dropout_seed(index, DropoutSite::Dense);

@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::layers::rotary::{RotaryPrecision, inverse_frequencies};
 use crate::layers::{
     AttentionScale, DropoutSite, Embedding, GlmBackend, LayerCache, Projection, RmsNorm,
-    RotaryPairs, RotaryTable, attention, swiglu,
+    RotaryPairs, RotaryTable, attention, parts, swiglu,
 };
 use crate::rope_ratio::RopeSettings;
 use crate::segment::SegmentPaths;
@@ -372,15 +372,11 @@ impl<B: GlmBackend> SelfAttention<B> {
         let d = self.head_dim;
         if self.split_per_head {
             let mixed = mixed.reshape([batch, tokens, self.heads, 3 * d]);
-            return [0, 1, 2].map(|part| mixed.clone().narrow(3, part * d, d));
+            return parts(mixed, 3, [d; 3]);
         }
         // All heads are d wide, so the flat parts are ranges of heads.
         let heads = mixed.reshape([batch, tokens, self.heads + 2 * self.kv_heads, d]);
-        [
-            heads.clone().narrow(2, 0, self.heads),
-            heads.clone().narrow(2, self.heads, self.kv_heads),
-            heads.narrow(2, self.heads + self.kv_heads, self.kv_heads),
-        ]
+        parts(heads, 2, [self.heads, self.kv_heads, self.kv_heads])
     }
 }
 

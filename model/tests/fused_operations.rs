@@ -17,7 +17,7 @@ use glmtune_model::layers::ops::head_loss::{self, HeadAdapter, HeadGradients, He
 use glmtune_model::layers::ops::linear::{self, LinearOps};
 use glmtune_model::layers::ops::norm::{self, NormOps};
 use glmtune_model::layers::ops::rotary::{self, Direction, RotaryOps, RotaryPairs};
-use glmtune_model::layers::{AttentionMask, LoraFactors, MaskSpec, lora};
+use glmtune_model::layers::{AttentionMask, LoraFactors, MaskSpec, lora, parts};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -124,6 +124,32 @@ fn lora_is_the_sum_of_its_parts() {
             let what = format!("{name}, {dropout:?}");
             assert_close::<2>(&what, DType::F32, found, expected);
         }
+    }
+}
+
+/// Gradients of the parts lie where the parts lay, and those of a part that nothing reads are zero.
+#[test]
+fn parts_have_their_places_in_the_gradient() {
+    type Graph = Autodiff<Flex>;
+    let x = random([3, 5, 9], DType::F32);
+    for read in [vec![0, 1, 2], vec![2, 0], vec![1]] {
+        let run = |in_one: bool| {
+            let x = Tensor::<Graph, 3>::from_inner(wrap(&x)).require_grad();
+            let all: [Tensor<Graph, 3>; 3] = match in_one {
+                true => parts(x.clone(), 2, [4, 3, 2]),
+                false => {
+                    [(0, 4), (4, 3), (7, 2)].map(|(start, size)| x.clone().narrow(2, start, size))
+                }
+            };
+            let sums = read.iter().map(|&part| {
+                let part: Tensor<Graph, 3> = all[part].clone();
+                (part.clone() * part.clone() * part).sum()
+            });
+            let loss = sums.reduce(|a, b| a + b).unwrap();
+            let grads = loss.backward();
+            x.grad(&grads).unwrap().into_data().to_vec::<f32>().unwrap()
+        };
+        assert_eq!(run(true), run(false), "{read:?}");
     }
 }
 

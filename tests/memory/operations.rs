@@ -21,6 +21,7 @@ use glmtune::model::layers::ops::head_loss::{HeadAdapter, HeadGradients, HeadLos
 use glmtune::model::layers::ops::linear::LinearOps;
 use glmtune::model::layers::ops::lora::{LoraLayer, LoraOps};
 use glmtune::model::layers::ops::norm::NormOps;
+use glmtune::model::layers::ops::parts::PartsOps;
 use glmtune::model::layers::ops::rotary::{Direction, RotaryOps, RotaryPairs};
 use glmtune::model::layers::{AttentionMask, MaskSpec};
 use glmtune::model::memory::{Compute, Kernels, Trace, Traced};
@@ -490,6 +491,42 @@ fn heads() -> Vec<Case> {
         .collect()
 }
 
+fn parts() -> Vec<Case> {
+    let (rows, sizes) = (1501, [170; 3]);
+    let with = |what, reads: fn([Float; 3]) -> Float, adds: fn(&Trace, [Traced; 3]) -> Traced| {
+        case(
+            ("glm_parts", what),
+            &[tracked(&[rows, 510])],
+            move |inputs| {
+                let [x] = take(inputs);
+                reads(Graph::glm_parts(x, 1, sizes))
+            },
+            move |trace, inputs| {
+                let [x] = take(inputs);
+                adds(
+                    trace,
+                    memory::parts(trace, x, sizes.map(|size| (rows * size) as u64)),
+                )
+            },
+        )
+    };
+    vec![
+        with(
+            "one of which is read",
+            |[x, _, _]| Graph::float_mul_scalar(x, 2.0.into()),
+            |trace, [x, _, _]| mul_scalar(trace, x),
+        ),
+        with(
+            "all of which are read",
+            |[a, b, c]| Graph::float_add(Graph::float_add(a, b), c),
+            |trace, [a, b, c]| {
+                let sum = add(trace, a, b);
+                add(trace, sum, c)
+            },
+        ),
+    ]
+}
+
 fn caches() -> Vec<Case> {
     let inputs = [constant(&[2, 1024, 4, 64]), constant(&[2, 301, 4, 64])];
     vec![case(
@@ -585,6 +622,7 @@ pub fn operations_hold_what_they_declare() {
         elementwise(),
         attentions(),
         heads(),
+        parts(),
         caches(),
         burns(),
     ];

@@ -2,8 +2,8 @@
 
 use crate::architecture::memory::TracedPass;
 use crate::config::ChatGlmConfig;
-use crate::layers::memory::{attention, gelu_tanh, rotary};
-use crate::memory::{Trace, Traced, add, mul_scalar, narrow};
+use crate::layers::memory::{attention, gelu_tanh, parts, rotary};
+use crate::memory::{Trace, Traced, add, mul_scalar};
 
 /// The output layer's path.
 pub(crate) const OUTPUT_LAYER: &str = "lm_head";
@@ -22,14 +22,12 @@ pub(crate) fn block(
     let normalized = norm("input_layernorm", hidden);
     let mixed = linear("attention.query_key_value", normalized.clone());
     let width = mixed.elements() / 3;
-    let part = || narrow(trace, mixed.clone(), width);
-    let (query, key) = (rotary(trace, part()), rotary(trace, part()));
-    let (key, value) = pass.extend(trace, key, part());
+    let [query, key, value] = parts(trace, mixed, [width; 3]);
+    let (query, key) = (rotary(trace, query), rotary(trace, key));
+    let (key, value) = pass.extend(trace, key, value);
     let heads = config.common.num_attention_heads;
     let context = attention(trace, pass.attention(heads, heads), [query, key, value]);
     let attended = linear("attention.dense", context);
-    // The joint projection is let go of where the attention's function ends.
-    drop(mixed);
     let hidden = add(trace, mul_scalar(trace, normalized), attended);
     let normalized = norm("post_attention_layernorm", hidden);
     let inner = linear("mlp.dense_h_to_4h", normalized.clone());

@@ -2,8 +2,8 @@
 
 use crate::architecture::memory::TracedPass;
 use crate::config::ChatGlm2Config;
-use crate::layers::memory::{attention, rotary, swiglu};
-use crate::memory::{Trace, Traced, add, narrow};
+use crate::layers::memory::{attention, parts, rotary, swiglu};
+use crate::memory::{Trace, Traced, add};
 
 /// The output layer's path.
 pub(crate) const OUTPUT_LAYER: &str = "transformer.output_layer";
@@ -52,10 +52,8 @@ fn split(
     mixed: Traced,
 ) -> [Traced; 3] {
     let (heads, groups) = (config.common.num_attention_heads, config.kv_heads());
-    [heads, groups, groups].map(|heads| {
-        let elements = pass.tokens() * (heads * config.kv_channels) as u64;
-        narrow(trace, mixed.clone(), elements)
-    })
+    let elements = |heads: usize| pass.tokens() * (heads * config.kv_channels) as u64;
+    parts(trace, mixed, [heads, groups, groups].map(elements))
 }
 
 /// As `final_norm`.

@@ -14,6 +14,7 @@ pub mod mask;
 pub mod memory;
 pub mod norm;
 pub mod ops;
+pub mod parts;
 pub mod projection;
 pub mod rotary;
 
@@ -32,6 +33,7 @@ pub use ops::attention::AttentionScale;
 pub use ops::dropout::Dropout;
 pub(crate) use ops::primitive::to_type;
 pub use ops::rotary::RotaryPairs;
+pub use parts::parts;
 pub use projection::Projection;
 pub use rotary::RotaryTable;
 

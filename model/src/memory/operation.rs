@@ -111,6 +111,8 @@ pub enum Gradient {
     InPlace(u64),
     /// Written over the kept tensor of the call's own at a place.
     Kept(usize),
+    /// Written to its place in the input's gradient, so many bytes, which the first such part makes.
+    Part(u64),
 }
 
 /// What a kernel reads a copy of, and lets go of before it makes anything else.

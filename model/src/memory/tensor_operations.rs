@@ -7,7 +7,7 @@ use super::trace::{Trace, Traced};
 fn gives(gradients: Vec<(usize, Gradient)>) -> Stage {
     let new = gradients.iter().map(|(_, gradient)| match gradient {
         Gradient::New(bytes) => *bytes,
-        Gradient::Same | Gradient::InPlace(_) | Gradient::Kept(_) => 0,
+        Gradient::Same | Gradient::InPlace(_) | Gradient::Kept(_) | Gradient::Part(_) => 0,
     });
     Stage {
         work: new.sum(),

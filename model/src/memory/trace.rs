@@ -355,7 +355,11 @@ impl Trace {
                 true => gradient.take(),
                 false => gradient.clone(),
             };
-            if let (Some(parent), Some(coming)) = (node.parents[place], coming) {
+            let parent = node.parents[place].filter(|parent| {
+                let is_part = matches!(kind, Gradient::Part(_));
+                !(is_part && grads.by_node.contains_key(&parent.node))
+            });
+            if let (Some(parent), Some(coming)) = (parent, coming) {
                 given.push((parent, self.gradient(&node.own, parent, kind, coming)));
             }
         }
@@ -379,7 +383,9 @@ impl Trace {
             Gradient::Same => Rc::clone(&coming.buffer),
             Gradient::Kept(place) => Rc::clone(&own[place]),
             Gradient::InPlace(_) if coming.can_be_written_over() => Rc::clone(&coming.buffer),
-            Gradient::New(bytes) | Gradient::InPlace(bytes) => Buffer::new(&self.ledger, bytes),
+            Gradient::New(bytes) | Gradient::InPlace(bytes) | Gradient::Part(bytes) => {
+                Buffer::new(&self.ledger, bytes)
+            }
         };
         let is_view = kind == Gradient::Same && buffer.bytes() > parent.elements * parent.size;
         Traced {

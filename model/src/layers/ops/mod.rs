@@ -23,6 +23,7 @@ pub mod head_loss;
 pub mod linear;
 pub mod lora;
 pub mod norm;
+pub mod parts;
 pub(crate) mod primitive;
 pub mod rotary;
 
@@ -36,6 +37,7 @@ use head_loss::HeadLossOps;
 use linear::LinearOps;
 use lora::LoraOps;
 use norm::NormOps;
+use parts::PartsOps;
 use rotary::RotaryOps;
 
 /// Burn's backend, extended by the leaf operations of the ChatGLM family. A backend that implements each of
@@ -45,6 +47,7 @@ pub trait GlmBackend:
     + LinearOps
     + LoraOps
     + NormOps
+    + PartsOps
     + RotaryOps
     + ActivationOps
     + AttentionOps
@@ -58,6 +61,7 @@ impl<B> GlmBackend for B where
     B: LinearOps
         + LoraOps
         + NormOps
+        + PartsOps
         + RotaryOps
         + ActivationOps
         + AttentionOps

@@ -20,6 +20,7 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 
 use super::cache::CacheOps;
+use super::parts::PartsOps;
 
 macro_rules! default_on_gpus {
     ($($operation:ident),* $(,)?) => {
@@ -36,7 +37,7 @@ macro_rules! default_on_gpus {
     };
 }
 
-default_on_gpus!(CacheOps);
+default_on_gpus!(CacheOps, PartsOps);
 
 /// Whether kernels are used. The operations are functions of a backend's type and of tensors, which carry no
 /// settings of ours, so that a switch for all of them can only be the process's own; a program sets it once,

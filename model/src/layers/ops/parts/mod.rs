@@ -1,0 +1,26 @@
+//! The parts of a joint projection, whose gradients are written side by side.
+
+mod autodiff;
+pub mod default;
+#[cfg(feature = "flex")]
+mod flex;
+pub mod memory;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
+
+/// A tensor taken apart.
+pub trait PartsOps: Backend {
+    /// Views of neighbouring parts of a tensor along an axis, of the given sizes, from its beginning on. In the backward
+    /// pass, the gradient of the whole is made once, and each part's is written to its place.
+    ///
+    /// # Shapes
+    /// - `x`: of any rank; results: as `x`, but for the axis
+    fn glm_parts<const N: usize>(
+        x: FloatTensor<Self>,
+        axis: usize,
+        sizes: [usize; N],
+    ) -> [FloatTensor<Self>; N] {
+        default::parts::<Self, N>(x, axis, sizes)
+    }
+}
