@@ -85,7 +85,11 @@ impl Measurements {
         })
     }
 
-    fn write(&self) -> Result<()> {
+    /// Writes what was noted.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn write(&self) -> Result<()> {
         let Some(path) = path() else {
             return Ok(());
         };
@@ -145,7 +149,11 @@ impl Measurements {
         let product = self.get_mut(place);
         product.seconds.insert(name.to_string(), seconds);
         self.begun = None;
-        self.write()
+        // That one does not do is on the disk as what was begun, until the next one is.
+        match seconds {
+            Some(_) => self.write(),
+            None => Ok(()),
+        }
     }
 
     fn get(&self, place: &Place) -> Option<&Product> {

@@ -85,7 +85,7 @@ fn every_measurement_tells_its_spread_rates_and_memory() {
 
 #[test]
 fn a_table_for_people_names_the_place_and_the_time() {
-    let table = bench(&["prefill", "--preset", "tiny", "--seconds", "5"]).success();
+    let table = bench(&["prefill", "--preset", "tiny", "--seconds", "30"]).success();
     let mut lines = table.lines();
     let place = lines.next().unwrap();
     assert!(place.starts_with("tiny, flex"), "{table}");

@@ -9,6 +9,7 @@ mod budget;
 mod case;
 mod ceilings;
 mod clock;
+mod flags;
 mod folder;
 mod loading;
 mod measured;
@@ -139,7 +140,7 @@ fn key(args: &BenchArgs, device: &str, case: &Case) -> Key {
         model: case.model.name(),
         mode: args.mode.map(|mode| mode.to_string()),
         device: device.to_string(),
-        asked_dtype: args.dtype.map(|dtype| runner::type_flag(dtype)),
+        asked_dtype: args.dtype.map(runner::type_flag),
         fused: !args.no_fused,
         settings: case.work.clone(),
     }

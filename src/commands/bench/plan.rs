@@ -2,7 +2,8 @@
 
 use glmtune_model::presets::Preset;
 
-use super::case::{AnswerCase, Case, KernelCase, TrainCase, Work};
+use super::case::{AnswerCase, Case, KernelCase, Work};
+use super::flags::{MAX_LEN, dropouts, training};
 use super::models::ModelChoice;
 use super::profile;
 use crate::cli::{BenchArgs, Subject, TrainType};
@@ -19,10 +20,6 @@ const ALL: [Subject; 7] = [
     Subject::Decode,
     Subject::Train,
 ];
-/// Dropout, where none is given: the Python project's.
-const DROPOUT: f64 = 0.1;
-/// Tokens of a row, where nothing else is given.
-const MAX_LEN: usize = 512;
 /// The shortest row: with less, none has a target in every family.
 const LEAST_LEN: usize = 16;
 
@@ -71,30 +68,6 @@ fn by_subject(args: &BenchArgs) -> Vec<Case> {
         published_gb: None,
     })
     .collect()
-}
-
-/// The values of dropout that are measured.
-pub fn dropouts(args: &BenchArgs) -> Vec<f64> {
-    match args.dropout.as_slice() {
-        [] => vec![DROPOUT],
-        given => given.to_vec(),
-    }
-}
-
-/// A training as the flags have it.
-pub fn training(args: &BenchArgs, method: TrainType, dropout: f64) -> TrainCase {
-    TrainCase {
-        method,
-        dropout,
-        max_len: args.max_len.unwrap_or(MAX_LEN),
-        batch_size: args.batch_size,
-        lora_dim: args.lora_dim,
-        lora_module_name: args.lora_module_name.clone(),
-        pre_seq_len: args.pre_seq_len,
-        gradient_checkpointing: args.gradient_checkpointing,
-        offload_optimizer: args.offload_optimizer,
-        offload_param: args.offload_param,
-    }
 }
 
 fn trainings(args: &BenchArgs) -> Vec<(String, Work)> {

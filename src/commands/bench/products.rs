@@ -81,6 +81,7 @@ fn select<B: GlmBackend>(place: &Place<'_, B>, tasks: &[Task<'_>]) -> Result<()>
             ragged,
         };
         selection::choose(place, &mut known, &product, share)?;
+        known.write()?;
     }
     kernel_table::install(&[place.selected[0].to_string()]);
     Ok(())

@@ -4,8 +4,8 @@ use glmtune_model::adapters::AdapterKind;
 use glmtune_model::presets::Preset;
 
 use super::case::{Case, TrainCase, Work};
+use super::flags::{dropouts, training};
 use super::models::ModelChoice;
-use super::plan::{dropouts, training};
 use crate::cli::{BenchArgs, ProfileName, TrainType};
 
 /// What the Python project's README says that a training takes on a card of 48 GB.

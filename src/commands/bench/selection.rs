@@ -40,7 +40,7 @@ pub struct Product<B: GlmBackend> {
 impl<B: GlmBackend> Product<B> {
     /// How many rows of activations are left out for the second check, of so many.
     pub fn fewer(rows: usize) -> Option<usize> {
-        (rows > 2 * RAGGED).then_some(rows - RAGGED)
+        (rows > 2 * RAGGED).then(|| rows - RAGGED)
     }
 }
 
@@ -70,7 +70,7 @@ pub fn choose<B: GlmBackend>(
         dtype: type_name(place.dtype).to_string(),
         class: product.class,
     };
-    if names.iter().all(|name| known.was_tried(&at, name)) {
+    if names.iter().all(|name| known.was_tried(&at, name)) || clock.left() <= 0.0 {
         return Ok(());
     }
     let own = match known.own_seconds(&at) {

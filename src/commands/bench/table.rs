@@ -29,7 +29,14 @@ pub fn table(results: &Results, entries: &[&Entry]) -> String {
     let mut rows: Vec<Vec<String>> = Vec::new();
     for entry in entries {
         let place = (&entry.key.model, &entry.key.device, &entry.dtype);
-        if at != Some(place) {
+        // What has failed does not tell its type.
+        let is_new = match at {
+            Some((model, device, _)) if entry.dtype.is_empty() => {
+                (model, device) != (place.0, place.1)
+            }
+            _ => at != Some(place),
+        };
+        if is_new {
             text.push_str(&aligned(&std::mem::take(&mut rows)));
             let (model, device, dtype) = place;
             text.push_str(&format!("{}, {device}, {dtype}\n", printable(model)));

@@ -4,6 +4,7 @@
 mod attention;
 mod layers;
 mod lora;
+mod products;
 mod update;
 
 use burn::tensor::backend::Backend;
