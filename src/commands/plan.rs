@@ -162,6 +162,7 @@ fn parts(parts: &Parts, program: u64) -> Report {
         ("gradients", parts.gradients),
         ("activations", parts.activations),
         ("logits", parts.logits),
+        ("pages", parts.pages),
         ("program", program),
     ])
 }

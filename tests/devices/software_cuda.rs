@@ -249,6 +249,73 @@ impl Training {
     }
 }
 
+impl Training {
+    /// What a plan has for the device, in bytes.
+    fn planned(&self, more: &[&str]) -> u64 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_glmtune"));
+        command.args(["inspect", &self.path("model"), "--plan", "--json"]);
+        let plan: serde_json::Value =
+            serde_json::from_str(&succeeded(command.args(more).output().unwrap())).unwrap();
+        let parts = &plan["plan of lora, f32"]["device"];
+        let parts = parts.as_object().unwrap_or_else(|| panic!("{plan}"));
+        parts.values().filter_map(serde_json::Value::as_u64).sum()
+    }
+
+    /// What the device's memory holds at most when a step of that training is launched, computed or not.
+    fn launched(&self, libraries: &Path, more: &[&str]) -> u64 {
+        let trace = self.path("trace.json");
+        let mut program = program(libraries);
+        for variable in ["NO_EXECUTION", "READ_ZERO"] {
+            program.env(format!("SOFTWARE_CUDA_{variable}"), "1");
+        }
+        // The card of the plan; arithmetic until the model is loaded.
+        program.env("SOFTWARE_CUDA_MEMORY", "4");
+        program.env("SOFTWARE_CUDA_TRIAL", "100000");
+        program.env("SOFTWARE_CUDA_TRACE", &trace);
+        succeeded(self.train(program, more));
+        let trace = std::fs::read_to_string(trace).unwrap();
+        let trace: serde_json::Value = serde_json::from_str(&trace).unwrap();
+        trace["device_peak"].as_u64().unwrap()
+    }
+}
+
+/// What is planned for a GPU is what the pools take of it, within a tenth.
+#[test]
+fn a_plan_is_what_the_pools_take() {
+    let Some(libraries) = libraries() else { return };
+    let training = Training::of("medium");
+    let rows: String = (0..8)
+        .map(|row| {
+            let ids: Vec<String> = (0..512)
+                .map(|i| ((i + row) % 200 + 3).to_string())
+                .collect();
+            let ids = ids.join(", ");
+            format!("{{\"input_ids\": [{ids}], \"labels\": [{ids}]}}\n")
+        })
+        .collect();
+    std::fs::write(training.path("rows.jsonl"), rows).unwrap();
+    let lengths = ["--max_len", "512", "--max_src_len", "500"];
+    let batch = [
+        "--per_device_train_batch_size",
+        "1",
+        "--gradient_accumulation_steps",
+        "1",
+    ];
+    for flag in [
+        "--gradient_checkpointing",
+        "--no_shuffle",
+        "--offload_param",
+    ] {
+        let more = [&lengths[..], &batch, &["--dtype", "f32", flag]].concat();
+        let (planned, found) = (training.planned(&more), training.launched(libraries, &more));
+        let beside = planned as f64 / found as f64 - 1.0;
+        assert!(
+            beside.abs() < 0.1,
+            "{flag}: {planned} bytes planned, {found} taken"
+        );
+    }
+}
+
 /// Weights in the host's memory visit the device in every pass, and leave it again.
 #[test]
 fn offloaded_weights_come_and_go() {

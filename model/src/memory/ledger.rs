@@ -33,9 +33,15 @@ impl Held {
 pub(super) struct Ledger {
     live: Cell<Held>,
     peak: Cell<Held>,
+    largest: Cell<u64>,
 }
 
 impl Ledger {
+    /// Bytes of the largest tensor that has come and gone.
+    pub fn largest(&self) -> u64 {
+        self.largest.get()
+    }
+
     pub fn live(&self) -> Held {
         self.live.get()
     }
@@ -100,6 +106,10 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        if !self.is_gradient.get() {
+            let largest = self.ledger.largest().max(self.bytes);
+            self.ledger.largest.set(largest);
+        }
         self.ledger.change(|held| {
             let part = match self.is_gradient.get() {
                 true => &mut held.gradients,

@@ -16,6 +16,8 @@ pub struct SegmentMemory {
     /// What of its backward pass stays until that of all segments ends, gradients of parameters and of its input left
     /// out.
     pub left: u64,
+    /// The largest tensor that comes and goes.
+    pub largest: u64,
 }
 
 /// A segment's input.
@@ -41,6 +43,7 @@ impl SegmentMemory {
         drop(run(&trace, input));
         Self {
             highest: trace.peak(),
+            largest: trace.largest(),
             ..Self::default()
         }
     }
@@ -68,6 +71,7 @@ impl SegmentMemory {
             return Self {
                 output,
                 highest: trace.peak(),
+                largest: trace.largest(),
                 ..Self::default()
             };
         };
@@ -81,6 +85,7 @@ impl SegmentMemory {
             output,
             highest: trace.peak(),
             left,
+            largest: trace.largest(),
         }
     }
 }

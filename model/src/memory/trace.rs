@@ -151,6 +151,11 @@ impl Trace {
         self.ledger.peak()
     }
 
+    /// Bytes of the largest tensor that has come and gone, gradients of parameters left out.
+    pub fn largest(&self) -> u64 {
+        self.ledger.largest()
+    }
+
     /// Forgets the highest moment so far.
     pub fn restart(&self) {
         self.ledger.restart();

@@ -7,6 +7,7 @@
 //! What a pass holds in a segment, operations and adapters say themselves ([`glmtune_model::memory`]); here is
 //! only what a training holds around the segments, and the order of its moments.
 
+mod pages;
 mod segments;
 mod shares;
 mod workload;
@@ -39,12 +40,33 @@ pub struct Parts {
     pub activations: u64,
     /// A chunk of logits, and the gradients of the head.
     pub logits: u64,
+    /// Pages of a GPU's pools, as far as they are not full.
+    pub pages: u64,
 }
 
 impl Parts {
     /// All together.
     pub fn total(&self) -> u64 {
-        self.weights + self.masters + self.moments + self.gradients + self.activations + self.logits
+        let stays = self.weights + self.masters + self.moments + self.gradients;
+        stays + self.activations + self.logits + self.pages
+    }
+
+    /// What a GPU's memory holds in the pools' pages.
+    fn pooled(self) -> Self {
+        Self {
+            activations: self.activations,
+            logits: self.logits,
+            ..Self::default()
+        }
+    }
+
+    /// What it holds apart from them: weights, and what has the sizes of weights.
+    fn apart(self) -> Self {
+        Self {
+            activations: 0,
+            logits: 0,
+            ..self
+        }
     }
 
     /// The sums of the parts.
@@ -57,6 +79,7 @@ impl Parts {
             gradients: self.gradients + other.gradients,
             activations: self.activations + other.activations,
             logits: self.logits + other.logits,
+            pages: self.pages + other.pages,
         }
     }
 }
@@ -99,6 +122,11 @@ struct Moment {
     host: Parts,
 }
 
+/// The highest of some moments.
+fn highest(moments: impl Iterator<Item = Parts>) -> Parts {
+    moments.max_by_key(Parts::total).unwrap_or_default()
+}
+
 /// What the segments of a training hold.
 struct Passes {
     /// Bytes of a hidden state.
@@ -111,6 +139,13 @@ struct Passes {
 }
 
 impl Passes {
+    /// The largest tensor that comes and goes.
+    fn largest(&self) -> u64 {
+        let blocks = self.blocks.iter().map(|memory| memory.largest);
+        let others = [self.prefix, self.embeddings, self.head].map(|memory| memory.largest);
+        blocks.chain(others).max().unwrap_or(0)
+    }
+
     fn new(segments: &Segments<'_>, shares: &Shares) -> Self {
         let (lowest, count) = (shares.blocks_below(), shares.blocks.len());
         // A graph begins at the lowest segment that is trained; its own input has no gradient.
@@ -119,12 +154,17 @@ impl Passes {
             true => segments.forward(index),
             false => segments.block(index, has_graph_below(index)),
         };
+        let mut head = segments.head(has_graph_below(count));
+        if shares.head.learned() > 0 {
+            // Its gradient, the largest there, has room of its own.
+            head.largest = 0;
+        }
         Self {
             hidden: segments.hidden(),
             prefix: segments.prefix(),
             embeddings: segments.embeddings(),
             blocks: (0..count).map(block).collect(),
-            head: segments.head(has_graph_below(count)),
+            head,
         }
     }
 }
@@ -184,14 +224,16 @@ impl<'a> Planner<'a> {
             }
             return plan;
         }
-        for moment in moments {
-            if moment.device.total() > plan.device.total() {
-                plan.device = moment.device;
-            }
-            if moment.host.total() > plan.host.total() {
-                plan.host = moment.host;
-            }
-        }
+        // Neither pools nor what is apart from them give back what they have: each counts at its own highest moment.
+        let device = || moments.iter().map(|moment| moment.device);
+        let [apart, pooled] = [
+            highest(device().map(Parts::apart)),
+            highest(device().map(Parts::pooled)),
+        ];
+        plan.device = apart.plus(pooled);
+        plan.device.weights += self.other_rooms();
+        plan.device.pages = pages::partly_filled(plan.device.total(), self.passes.largest());
+        plan.host = highest(moments.iter().map(|moment| moment.host));
         plan
     }
 
@@ -256,6 +298,15 @@ impl<'a> Planner<'a> {
             true => segments.iter().map(|own| own.mobile * self.size).sum(),
             false => 0,
         }
+    }
+
+    /// Room of visitors that is empty where the most is: a matrix of another size does not fit into it.
+    fn other_rooms(&self) -> u64 {
+        let shares = &self.shares;
+        let ends = [shares.embeddings, shares.head].map(|segment| self.visitors(&[segment]));
+        let pairs = shares.blocks.windows(2).map(|pair| self.visitors(pair));
+        let (ends, blocks) = (ends[0].max(ends[1]), pairs.max().unwrap_or(0));
+        ends.min(blocks)
     }
 
     /// The gradients of a segment at its turn, in bytes, and those of what is trained above it, which has had its.

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use burn::backend::Autodiff;
-use glmtune_model::GlmBackend;
+use burn::tensor::{DType, Shape};
 use glmtune_model::pretrained::{Placement, Pretrained};
+use glmtune_model::resident::make_room;
+use glmtune_model::{GlmBackend, Segment};
 
 use crate::error::Result;
 use crate::method::{Masters, Prepared, prepare};
@@ -50,5 +52,21 @@ pub fn load<B: GlmBackend>(
         // What masters have replaced leaves the device; visitors' room stays.
         B::memory_cleanup(device);
     }
+    make_room_for_gradients(&prepared, device)?;
     Ok(prepared)
+}
+
+/// The gradient of the output layer is added up in float32, chunk by chunk of the logits, whatever its own type: the
+/// largest tensor of a training by far.
+fn make_room_for_gradients<B: GlmBackend>(
+    prepared: &Prepared<B>,
+    device: &B::Device,
+) -> Result<()> {
+    for info in &prepared.trainable {
+        let is_of_head = prepared.model.segments().of(&info.path)? == Segment::Head;
+        if let ([rows, columns], true) = (info.shape.as_slice(), is_of_head) {
+            make_room::<B, 2>(Shape::new([*rows, *columns]), device, DType::F32);
+        }
+    }
+    Ok(())
 }
