@@ -660,7 +660,9 @@ fn every_operation_is_among(measured: &BTreeSet<&str>) {
                 .take_while(|c| c.is_alphanumeric() || *c == '_')
                 .collect();
             let name = format!("glm_{name}");
-            let is_measured = name.contains("_backward") || measured.contains(name.as_str());
+            // A benchmark asks for the kernels of a product by their names; no pass of a model does.
+            let is_of_pass = !name.contains("_backward") && !name.starts_with("glm_product_");
+            let is_measured = !is_of_pass || measured.contains(name.as_str());
             assert!(is_measured, "{name} is not measured");
         }
     }

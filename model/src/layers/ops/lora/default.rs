@@ -3,12 +3,13 @@
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, TensorMetadata};
 
-use super::{LoraForward, LoraGradients, LoraKept, LoraLayer, LoraOps};
-use crate::layers::ops::dropout::Dropout;
+use super::operands::{LoraForward, LoraGradients, LoraKept, LoraLayer};
+use crate::layers::ops::dropout::{Dropout, DropoutOps};
+use crate::layers::ops::linear::LinearOps;
 use crate::layers::ops::primitive::{to_type, unwrap, wrap};
 
-/// See [`LoraOps::glm_lora`].
-pub fn lora<B: LoraOps>(layer: LoraLayer<B>) -> LoraForward<B> {
+/// See [`LoraOps::glm_lora`](super::LoraOps::glm_lora).
+pub fn lora<B: LinearOps + DropoutOps>(layer: LoraLayer<B>) -> LoraForward<B> {
     let dtype = layer.x.dtype();
     let [a, b] = [layer.a, layer.b].map(|factor| typed::<B>(factor, dtype));
     let low = B::glm_linear(dropped::<B>(layer.x.clone(), layer.dropout), a, None);
@@ -21,8 +22,11 @@ pub fn lora<B: LoraOps>(layer: LoraLayer<B>) -> LoraForward<B> {
     }
 }
 
-/// See [`LoraOps::glm_lora_backward`].
-pub fn lora_backward<B: LoraOps>(kept: LoraKept<B>, grad: FloatTensor<B>) -> LoraGradients<B> {
+/// See [`LoraOps::glm_lora_backward`](super::LoraOps::glm_lora_backward).
+pub fn lora_backward<B: LinearOps + DropoutOps>(
+    kept: LoraKept<B>,
+    grad: FloatTensor<B>,
+) -> LoraGradients<B> {
     let (dtype, dropout) = (grad.dtype(), kept.dropout);
     let types = [kept.a.dtype(), kept.b.dtype()];
     let [a, b] = [kept.a, kept.b].map(|factor| typed::<B>(factor, dtype));
@@ -48,15 +52,18 @@ pub fn lora_backward<B: LoraOps>(kept: LoraKept<B>, grad: FloatTensor<B>) -> Lor
     }
 }
 
-fn typed<B: LoraOps>(x: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
+fn typed<B: LinearOps + DropoutOps>(x: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
     unwrap(to_type(wrap::<B, 2>(x), dtype))
 }
 
-fn scaled<B: LoraOps>(x: FloatTensor<B>, scaling: f64) -> FloatTensor<B> {
+fn scaled<B: LinearOps + DropoutOps>(x: FloatTensor<B>, scaling: f64) -> FloatTensor<B> {
     unwrap(wrap::<B, 2>(x).mul_scalar(scaling))
 }
 
-fn dropped<B: LoraOps>(x: FloatTensor<B>, dropout: Option<Dropout>) -> FloatTensor<B> {
+fn dropped<B: LinearOps + DropoutOps>(
+    x: FloatTensor<B>,
+    dropout: Option<Dropout>,
+) -> FloatTensor<B> {
     match dropout {
         Some(dropout) => B::glm_dropout(x, dropout),
         None => x,

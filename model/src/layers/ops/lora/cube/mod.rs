@@ -2,57 +2,21 @@
 //! result belongs.
 
 mod contract;
+mod factor;
 mod outer;
 mod spread;
 
-use burn::tensor::TensorMetadata;
+use burn::tensor::backend::Backend;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 
 use super::{LoraForward, LoraGradients, LoraKept, LoraLayer, LoraOps, default};
 use crate::layers::ops::cube::{fused, own};
-use crate::layers::ops::dropout::Dropout;
 use crate::layers::ops::linear::LinearOps;
 use contract::contract;
+use factor::{Factor, UNITS};
 use outer::outer;
 use spread::spread;
-
-/// Units of a cube.
-const UNITS: usize = 256;
-/// Ranks that a cube works on at a time.
-const RANKS: usize = 16;
-
-/// A factor, `[rank, width]` or `[width, rank]`.
-#[derive(Debug, Clone)]
-struct Factor<R: CubeRuntime> {
-    tensor: CubeTensor<R>,
-    /// Whether a line of it has the width, as A has.
-    lines_are_wide: bool,
-}
-
-impl<R: CubeRuntime> Factor<R> {
-    fn a(tensor: CubeTensor<R>) -> Self {
-        Self {
-            tensor,
-            lines_are_wide: true,
-        }
-    }
-
-    fn b(tensor: CubeTensor<R>) -> Self {
-        Self {
-            tensor,
-            lines_are_wide: false,
-        }
-    }
-
-    fn rank(&self) -> usize {
-        let shape = self.tensor.shape();
-        match self.lines_are_wide {
-            true => shape[0],
-            false => shape[1],
-        }
-    }
-}
 
 impl<R, F, I, BT> LoraOps for CubeBackend<R, F, I, BT>
 where
@@ -81,9 +45,10 @@ fn suits<R: CubeRuntime>(tensors: &[&CubeTensor<R>]) -> bool {
     fused(tensors) && hardware.max_units_per_cube as usize >= UNITS
 }
 
-fn forward<B: LoraOps + LinearOps, R: CubeRuntime>(layer: LoraLayer<B>) -> LoraForward<B>
+fn forward<B, R>(layer: LoraLayer<B>) -> LoraForward<B>
 where
-    B: burn::tensor::backend::Backend<FloatTensorPrimitive = CubeTensor<R>>,
+    B: LinearOps + Backend<FloatTensorPrimitive = CubeTensor<R>>,
+    R: CubeRuntime,
 {
     let scale = layer.scaling as f32;
     let low = contract(layer.x.clone(), Factor::a(layer.a), scale, layer.dropout);
@@ -92,9 +57,10 @@ where
     LoraForward { output, low }
 }
 
-fn backward<B, R: CubeRuntime>(kept: LoraKept<B>, grad: CubeTensor<R>) -> LoraGradients<B>
+fn backward<B, R>(kept: LoraKept<B>, grad: CubeTensor<R>) -> LoraGradients<B>
 where
-    B: LoraOps + burn::tensor::backend::Backend<FloatTensorPrimitive = CubeTensor<R>>,
+    B: LinearOps + Backend<FloatTensorPrimitive = CubeTensor<R>>,
+    R: CubeRuntime,
 {
     let scale = kept.scaling as f32;
     let [a, b] = [Factor::a(kept.a), Factor::b(kept.b)];

@@ -10,8 +10,9 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 use cubecl::std::tensor::layout::linear::LinearView;
 
-use super::{Dropout, Factor, RANKS, UNITS};
+use super::factor::{Factor, RANKS, UNITS};
 use crate::layers::ops::cube::empty;
+use crate::layers::ops::dropout::Dropout;
 use crate::layers::ops::dropout::cube::{Mask, mask, masked};
 
 /// Columns of a cube.
