@@ -76,29 +76,34 @@ fn alone(args: &BenchArgs) -> Result<()> {
     };
     let mut waiting: Vec<(&Case, &Key)> = cases.iter().zip(&keys).collect();
     waiting.retain(|(_, key)| results.get(key).is_none());
-    let budget = Budget::start(args);
+    let not_measured = measure(&runner, &waiting, &mut results)?;
+    show(args, &results, &keys, &not_measured)?;
+    conclude(&results.of(&keys), &not_measured)
+}
+
+/// Measures what there is time for, and gives the names of the rest.
+fn measure<'a>(
+    runner: &Runner<'_>,
+    waiting: &[(&'a Case, &Key)],
+    results: &mut Results,
+) -> Result<Vec<&'a str>> {
+    let budget = Budget::start(runner.args);
+    let count = waiting.len();
     let mut not_measured: Vec<&str> = Vec::new();
-    for (index, (case, key)) in waiting.iter().enumerate() {
+    for (index, &(case, key)) in waiting.iter().enumerate() {
         if interrupted() || budget.is_spent() {
             not_measured.push(&case.name);
             continue;
         }
-        let count = waiting.len();
-        note(format!(
-            "{}/{count} {}, {}",
-            index + 1,
-            case.model.name(),
-            case.name
-        ));
+        let model = case.model.name();
+        note(format!("{}/{count} {model}, {}", index + 1, case.name));
         let ended = runner.run(case, &budget, count - index)?;
-        if ended.measured.is_none() && interrupted() {
-            not_measured.push(&case.name);
-            continue;
+        match ended.measured.is_none() && interrupted() {
+            true => not_measured.push(&case.name),
+            false => results.add(entry(case, key, ended))?,
         }
-        results.add(entry(case, key, ended))?;
     }
-    show(args, &results, &keys, &not_measured)?;
-    conclude(&results.of(&keys), &not_measured)
+    Ok(not_measured)
 }
 
 /// What the processes of a run can measure together.

@@ -44,7 +44,8 @@ pub fn table(results: &Results, entries: &[&Entry]) -> String {
             at = Some(place);
         }
         rows.extend(lines(results, entry));
-        if let (Some(gb), Some(head)) = (entry.published_gb, rows.first_mut()) {
+        let published = entry.published_gb.filter(|_| entry.failed.is_empty());
+        if let (Some(gb), Some(head)) = (published, rows.first_mut()) {
             if head.len() == HEAD.len() {
                 head.push(PUBLISHED.to_string());
             }

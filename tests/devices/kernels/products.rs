@@ -11,8 +11,8 @@ use super::{Trial, assert_close, kernel_tests};
 
 kernel_tests!(kernels_by_name, layers_by_table);
 
-/// Rows, input and output: one row, such that fill tiles, and such that do not.
-const SIZES: [[usize; 3]; 4] = [[1, 64, 96], [64, 128, 64], [70, 96, 65], [33, 17, 130]];
+/// Rows, input and output: one row, and such that fill no tile. Every kernel is compiled anew for each.
+const SIZES: [[usize; 3]; 2] = [[1, 64, 96], [33, 17, 130]];
 /// Those that need nothing of a device.
 const EVERYWHERE: [&str; 3] = ["naive", "simple_unit", "double_unit"];
 
@@ -52,8 +52,8 @@ fn layers_by_table<B: TrainingBackend>(mut trial: Trial<B>) {
         let weight = trial.random([output, input], dtype);
         let bias = trial.random([output], dtype);
         let grad = trial.random([rows, output], dtype);
-        // The last one is of another release, or for other sizes: the product is computed all the same.
-        for name in EVERYWHERE.into_iter().chain(["gone"]) {
+        // The second one is of another release, or for other sizes: the product is computed all the same.
+        for name in ["double_unit", "gone"] {
             set_kernels(table(dtype, name));
             let class = ProductClass::of(Pass::Input, rows, input, output);
             assert_eq!(kernel(dtype, class).as_deref(), Some(name));
