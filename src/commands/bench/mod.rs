@@ -98,7 +98,9 @@ fn measure<'a>(
         let model = case.model.name();
         note(format!("{}/{count} {model}, {}", index + 1, case.name));
         let ended = runner.run(case, &budget, count - index)?;
-        match ended.measured.is_none() && interrupted() {
+        // One that the whole time does not suffice for has failed; another one may have more of it next time.
+        let ran_out = interrupted() || (ended.is_cut_off && index > 0);
+        match ended.measured.is_none() && ran_out {
             true => not_measured.push(&case.name),
             false => results.add(entry(case, key, ended))?,
         }
@@ -156,6 +158,7 @@ fn entry(case: &Case, key: &Key, ended: Ended) -> Entry {
         measured,
         peak_bytes,
         failed,
+        is_cut_off: _,
     } = ended;
     let measured = measured.unwrap_or_default();
     Entry {

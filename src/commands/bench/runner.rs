@@ -39,6 +39,8 @@ pub struct Ended {
     pub peak_bytes: Option<u64>,
     /// What it had to say if it failed.
     pub failed: Vec<String>,
+    /// Whether it was ended since the time of the run was up.
+    pub is_cut_off: bool,
 }
 
 impl Runner<'_> {
@@ -100,6 +102,7 @@ impl Runner<'_> {
             measured,
             peak_bytes: told.max(ended.peak_bytes),
             failed,
+            is_cut_off: is_over,
         })
     }
 
