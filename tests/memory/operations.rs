@@ -518,8 +518,12 @@ fn parts() -> Vec<Case> {
         ),
         with(
             "all of which are read",
-            |[a, b, c]| Graph::float_add(Graph::float_add(a, b), c),
-            |trace, [a, b, c]| {
+            |parts| {
+                let [a, b, c] = parts.map(|x| Graph::float_mul_scalar(x, 2.0.into()));
+                Graph::float_add(Graph::float_add(a, b), c)
+            },
+            |trace, parts| {
+                let [a, b, c] = parts.map(|x| mul_scalar(trace, x));
                 let sum = add(trace, a, b);
                 add(trace, sum, c)
             },

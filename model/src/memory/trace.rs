@@ -340,7 +340,13 @@ impl Trace {
         }
     }
 
-    fn stage(&self, node: &mut Node, stage: Stage, gradient: Traced, grads: &mut LeafGradients) {
+    fn stage(
+        &self,
+        node: &mut Node,
+        mut stage: Stage,
+        gradient: Traced,
+        grads: &mut LeafGradients,
+    ) {
         let mut gradient = Some(gradient);
         for copied in stage.copied {
             match copied {
@@ -351,7 +357,16 @@ impl Trace {
                 Copied::Input(place) => drop(node.inputs.remove(&place)),
             }
         }
-        self.ledger.touch(stage.work);
+        let is_there = |(place, kind): &(usize, Gradient)| {
+            let is_part = matches!(kind, Gradient::Part(_));
+            let made = node.parents[*place].map(|parent| grads.by_node.contains_key(&parent.node));
+            is_part && made == Some(true)
+        };
+        // Other parts are written to what the first has made.
+        stage.gradients.retain(|gradient| !is_there(gradient));
+        if !stage.gradients.is_empty() {
+            self.ledger.touch(stage.work);
+        }
         let count = stage.gradients.len();
         let mut given = Vec::new();
         for (index, (place, kind)) in stage.gradients.into_iter().enumerate() {
@@ -360,11 +375,7 @@ impl Trace {
                 true => gradient.take(),
                 false => gradient.clone(),
             };
-            let parent = node.parents[place].filter(|parent| {
-                let is_part = matches!(kind, Gradient::Part(_));
-                !(is_part && grads.by_node.contains_key(&parent.node))
-            });
-            if let (Some(parent), Some(coming)) = (parent, coming) {
+            if let (Some(parent), Some(coming)) = (node.parents[place], coming) {
                 given.push((parent, self.gradient(&node.own, parent, kind, coming)));
             }
         }

@@ -1,12 +1,11 @@
 //! A cache that is written where it lies: the backend's own assignment of a slice copies the whole buffer, and
 //! with it every token so far at every step.
 
-use burn::tensor::{DType, Element, TensorMetadata};
-use burn_flex::{Flex, FlexTensor};
-use half::{bf16, f16};
+use burn_flex::Flex;
 
-use super::{CacheOps, default};
+use super::CacheOps;
 use crate::layers::ops::flex::Float;
+use crate::layers::ops::flex::write::write_along;
 
 impl CacheOps for Flex {
     fn glm_cache_write(buffer: Float, new: Float, start: usize) -> Float {
@@ -15,40 +14,14 @@ impl CacheOps for Flex {
 }
 
 /// See [`CacheOps::glm_cache_write`](super::CacheOps::glm_cache_write).
-pub fn write(mut buffer: Float, new: Float, start: usize) -> Float {
-    let dtype = buffer.dtype();
-    if dtype != new.dtype() {
-        return default::write::<Flex>(buffer, new, start);
-    }
-    let new = new.to_contiguous();
-    // In its own place, so that the buffer has one holder.
-    buffer = buffer.to_contiguous();
-    match dtype {
-        DType::F32 => copy::<f32>(&mut buffer, &new, start),
-        DType::F16 => copy::<f16>(&mut buffer, &new, start),
-        DType::BF16 => copy::<bf16>(&mut buffer, &new, start),
-        _ => return default::write::<Flex>(buffer, new, start),
-    }
-    buffer
-}
-
-fn copy<E: Element + bytemuck::Pod>(buffer: &mut FlexTensor, new: &FlexTensor, start: usize) {
-    let (shape, tokens) = (buffer.shape(), new.shape()[1]);
-    let width = shape[2] * shape[3];
-    let (to, from) = (shape[1] * width, tokens * width);
-    if from == 0 {
-        return;
-    }
-    let rows = buffer.storage_mut::<E>().chunks_mut(to);
-    for (row, new) in rows.zip(new.storage::<E>().chunks(from)) {
-        row[start * width..][..from].copy_from_slice(new);
-    }
+pub fn write(buffer: Float, new: Float, start: usize) -> Float {
+    write_along(buffer, new, 1, start)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use burn::tensor::{Tensor, TensorPrimitive, s};
+    use burn::tensor::{DType, Tensor, TensorPrimitive, s};
 
     use super::*;
 

@@ -3,6 +3,7 @@
 
 pub mod simd;
 pub mod values;
+pub mod write;
 
 use burn::tensor::ops::FloatTensor;
 use burn_flex::Flex;

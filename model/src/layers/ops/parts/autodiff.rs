@@ -10,10 +10,9 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Shape, Slice, TensorMetadata};
+use burn::tensor::{Shape, TensorMetadata};
 
 use super::PartsOps;
-use super::default::places;
 use crate::layers::ops::autodiff::finish;
 
 /// A node between the whole and its parts. Its gradient has no other source than the parts, so that they may write to
@@ -38,7 +37,8 @@ struct Part;
 #[derive(Debug, Clone)]
 struct PartState {
     shape: Shape,
-    place: Vec<Slice>,
+    axis: usize,
+    start: usize,
     /// Whether another part has made the gradient of the whole.
     is_made: Arc<AtomicBool>,
 }
@@ -53,7 +53,8 @@ impl<B: PartsOps> Backward<B, 1> for Part {
         };
         let PartState {
             shape,
-            place,
+            axis,
+            start,
             is_made,
         } = ops.state;
         let whole = match is_made.swap(true, Ordering::Relaxed) {
@@ -61,7 +62,7 @@ impl<B: PartsOps> Backward<B, 1> for Part {
             // Zeros: a part may have no gradient.
             false => B::float_zeros(shape, &B::float_device(&grad), grad.dtype().into()),
         };
-        grads.register::<B>(joint.id, B::float_slice_assign(whole, &place, grad));
+        grads.register::<B>(joint.id, B::glm_parts_backward(whole, grad, axis, start));
     }
 }
 
@@ -75,11 +76,14 @@ impl<B: PartsOps, C: CheckpointStrategy> PartsOps for Autodiff<B, C> {
         let parts = B::glm_parts(x.primitive.clone(), axis, sizes);
         let joint: FloatTensor<Self> = finish!(Joint, C, [x.node], (), x.primitive);
         let is_made = Arc::new(AtomicBool::new(false));
-        let mut places = places(&shape, axis, sizes).into_iter();
+        let mut end = 0;
         parts.map(|part| {
+            let start = end;
+            end += part.shape()[axis];
             let state = PartState {
                 shape: shape.clone(),
-                place: places.next().unwrap_or_default(),
+                axis,
+                start,
                 is_made: is_made.clone(),
             };
             finish!(Part, C, [joint.node.clone()], state, part)

@@ -23,4 +23,17 @@ pub trait PartsOps: Backend {
     ) -> [FloatTensor<Self>; N] {
         default::parts::<Self, N>(x, axis, sizes)
     }
+
+    /// The gradient of the whole, with that of a part in its place.
+    ///
+    /// # Shapes
+    /// - `grad`: of the part; `whole` and result: of the whole
+    fn glm_parts_backward(
+        whole: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        axis: usize,
+        start: usize,
+    ) -> FloatTensor<Self> {
+        default::parts_backward::<Self>(whole, grad, axis, start)
+    }
 }
