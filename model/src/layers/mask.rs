@@ -85,9 +85,9 @@ impl<B: Backend> AttentionMask<B> {
         dense.clone().map(Tensor::from_primitive)
     }
 
-    /// The intervals on the device, `[batch or 1, queries, 2]`: the keys `from … to` that a query sees beside the
+    /// The intervals on the device, `[batch or 1 · queries · 2]`: the keys `from … to` that a query sees beside the
     /// prefix, which is counted as keys `0 … prefix`, in 32-bit integers; `None` where nothing is hidden.
-    pub fn intervals(&self) -> Option<Tensor<B, 3, Int>> {
+    pub fn intervals(&self) -> Option<Tensor<B, 1, Int>> {
         let intervals = self.intervals.get_or_init(|| self.upload_intervals());
         intervals.clone().map(Tensor::from_primitive)
     }
@@ -100,9 +100,11 @@ impl<B: Backend> AttentionMask<B> {
         let bound = |key: u32| (key as usize + spec.prefix).min(spec.keys) as i32;
         let bounds = spec.visible.iter();
         let bounds = bounds.flat_map(|&(from, to)| [bound(from), bound(to)]);
-        let data = TensorData::new(bounds.collect::<Vec<i32>>(), [spec.rows(), spec.queries, 2]);
+        let bounds = bounds.collect::<Vec<i32>>();
+        // One row: CUDA would lay out each pair of a matrix apart.
+        let data = TensorData::new(bounds, [2 * spec.visible.len()]);
         let options = (&self.device, DType::I32);
-        Some(Tensor::<B, 3, Int>::from_data(data, options).into_primitive())
+        Some(Tensor::<B, 1, Int>::from_data(data, options).into_primitive())
     }
 
     fn make_dense(&self) -> Option<BoolTensor<B>> {
