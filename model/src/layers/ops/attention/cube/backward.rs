@@ -11,19 +11,25 @@ use burn_cubecl::cubecl;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::core_backward;
 use super::launch::Launch;
 use super::tile::{
     Extent, Tile, add_weighted_keys, add_weighted_rows, any_visible, head_and_query,
-    load_intervals, load_keys, load_rows, place, products, result_index, sees, sum_index, unit,
+    load_intervals, load_keys, load_rows, load_sums, place, products, result_index, sees, unit,
     visible_range, zeroes,
 };
 use crate::layers::ops::cube::{empty, units};
 
 /// Bytes of shared memory that a tile takes.
-pub fn bytes(tile: &Tile, vector: usize) -> usize {
-    let lines = tile.line_bytes(2 * (tile.rows() + tile.keys()), vector);
+pub fn bytes(tile: &Tile) -> usize {
+    let lines = tile.line_bytes(2 * (tile.rows() + tile.keys()));
+    let scratch = if tile.tensor_cores {
+        tile.score_bytes()
+    } else {
+        0
+    };
     let sums = 2 * tile.rows() * size_of::<f32>();
-    lines + 2 * tile.score_bytes() + sums + 2 * tile.rows() * size_of::<u32>()
+    lines + scratch + 2 * tile.weight_bytes() + sums + 2 * tile.rows() * size_of::<u32>()
 }
 
 /// The gradients of queries, keys and values. `results`: the result, the logarithms of the sums, and the gradient of
@@ -60,7 +66,7 @@ fn along<R: CubeRuntime>(
             &client,
             count,
             dim,
-            launch.vector,
+            tile.lanes,
             output.into_tensor_arg(),
             grad.into_tensor_arg(),
             out.clone().into_tensor_arg(),
@@ -97,11 +103,15 @@ fn keys_and_values<R: CubeRuntime>(
     let dtypes = [dtype.into(), part_dtype.into()];
     // SAFETY: no unit reads or writes beyond the rows and keys.
     unsafe {
-        keys_kernel::launch_unchecked(
+        let kernel = match tile.tensor_cores {
+            true => core_backward::keys_kernel::launch_unchecked,
+            false => keys_kernel::launch_unchecked,
+        };
+        kernel(
             &client,
             launch.cubes(key_tiles, splits),
             CubeDim::new_1d(tile.units() as u32),
-            launch.vector,
+            tile.lanes,
             query.into_tensor_arg(),
             key.into_tensor_arg(),
             value.into_tensor_arg(),
@@ -121,7 +131,7 @@ fn keys_and_values<R: CubeRuntime>(
     match splits {
         1 => (grad_key, grad_value),
         _ => {
-            let sum = |parts| add_parts(parts, shape(1), dtype, launch.vector, splits);
+            let sum = |parts| add_parts(parts, shape(1), dtype, tile.lanes, splits);
             (sum(grad_key), sum(grad_value))
         }
     }
@@ -165,11 +175,15 @@ fn queries<R: CubeRuntime>(
     let grad_query = empty(&query, query.shape(), dtype);
     // SAFETY: no unit reads or writes beyond the rows and keys.
     unsafe {
-        queries_kernel::launch_unchecked(
+        let kernel = match tile.tensor_cores {
+            true => core_backward::queries_kernel::launch_unchecked,
+            false => queries_kernel::launch_unchecked,
+        };
+        kernel(
             &client,
             launch.cubes(tiles, 1),
             CubeDim::new_1d(tile.units() as u32),
-            launch.vector,
+            tile.lanes,
             query.into_tensor_arg(),
             key.into_tensor_arg(),
             value.into_tensor_arg(),
@@ -235,33 +249,6 @@ fn add_kernel<F: Float, N: Size>(
         sum += parts[split * elements + ABSOLUTE_POS];
     }
     out[ABSOLUTE_POS] = Vector::cast_from(sum);
-}
-
-/// Reads what is kept of the rows from `first` on: logarithms of their sums, then `rowsum(dO ∘ O)`.
-#[cube]
-fn load_sums(
-    log_sum_exp: &Tensor<f32>,
-    along: &Tensor<f32>,
-    sums: &mut SharedMemory<f32>,
-    first: usize,
-    extent: &Extent,
-    #[comptime] tile: Tile,
-) {
-    let (batch, group) = place(extent);
-    let count = comptime!(tile.rows());
-    let mut line = UNIT_POS as usize;
-    while line < count {
-        let row = min(first + line, extent.rows - 1);
-        let (head, query) = head_and_query(row, group, extent);
-        let index = sum_index(batch, head, query, extent);
-        // The logarithms may have been made by other operations, and lie as these left them.
-        let kept = batch * log_sum_exp.stride(0)
-            + head * log_sum_exp.stride(1)
-            + query * log_sum_exp.stride(2);
-        sums[line] = log_sum_exp[kept];
-        sums[count + line] = along[index];
-        line += comptime!(tile.units());
-    }
 }
 
 /// Probabilities in the place of products of queries and keys, and gradients of the scores in the place of products
@@ -347,8 +334,8 @@ fn keys_kernel<F: Float, O: Float, N: Size>(
     let mut slopes = SharedMemory::<f32>::new(comptime!(tile.rows() * tile.score_pitch()));
     let mut sums = SharedMemory::<f32>::new(comptime!(2 * tile.rows()));
     let mut bounds = SharedMemory::<u32>::new(comptime!(2 * tile.rows()));
-    load_keys::<F, N>(key, &mut keys, first_key, &extent, tile);
-    load_keys::<F, N>(value, &mut values, first_key, &extent, tile);
+    load_keys::<F, f32, N>(key, &mut keys, first_key, &extent, tile);
+    load_keys::<F, f32, N>(value, &mut values, first_key, &extent, tile);
 
     let mut of_keys = zeroes::<N>(comptime!(sums_each * columns_each));
     let mut of_values = zeroes::<N>(comptime!(sums_each * columns_each));
@@ -365,8 +352,8 @@ fn keys_kernel<F: Float, O: Float, N: Size>(
         sync_cube();
         let (low, high) = visible_range(&bounds, tile);
         if any_visible(first_key, low, high, &extent, tile) {
-            load_rows::<F, N>(query, &mut rows, first_row, &extent, tile);
-            load_rows::<F, N>(grad, &mut grads, first_row, &extent, tile);
+            load_rows::<F, f32, N>(query, &mut rows, first_row, &extent, tile);
+            load_rows::<F, f32, N>(grad, &mut grads, first_row, &extent, tile);
             load_sums(log_sum_exp, along, &mut sums, first_row, &extent, tile);
             sync_cube();
             products::<N>(&rows, &keys, &mut scores, tile);
@@ -442,8 +429,8 @@ fn queries_kernel<F: Float, N: Size>(
     let mut slopes = SharedMemory::<f32>::new(comptime!(tile.rows() * tile.score_pitch()));
     let mut sums = SharedMemory::<f32>::new(comptime!(2 * tile.rows()));
     let mut bounds = SharedMemory::<u32>::new(comptime!(2 * tile.rows()));
-    load_rows::<F, N>(query, &mut rows, first_row, &extent, tile);
-    load_rows::<F, N>(grad, &mut grads, first_row, &extent, tile);
+    load_rows::<F, f32, N>(query, &mut rows, first_row, &extent, tile);
+    load_rows::<F, f32, N>(grad, &mut grads, first_row, &extent, tile);
     load_sums(log_sum_exp, along, &mut sums, first_row, &extent, tile);
     load_intervals(intervals, &mut bounds, first_row, &extent, masked, tile);
     sync_cube();
@@ -456,8 +443,8 @@ fn queries_kernel<F: Float, N: Size>(
     let mut first_key = comptime!(0usize).runtime();
     while first_key < extent.keys {
         if any_visible(first_key, low, high, &extent, tile) {
-            load_keys::<F, N>(key, &mut keys, first_key, &extent, tile);
-            load_keys::<F, N>(value, &mut values, first_key, &extent, tile);
+            load_keys::<F, f32, N>(key, &mut keys, first_key, &extent, tile);
+            load_keys::<F, f32, N>(value, &mut values, first_key, &extent, tile);
             sync_cube();
             products::<N>(&rows, &keys, &mut scores, tile);
             products::<N>(&grads, &values, &mut score_grads, tile);

@@ -10,6 +10,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::core_forward;
 use super::launch::Launch;
 use super::tile::{
     Extent, Tile, add_weighted_keys, any_visible, head_and_query, load_intervals, load_keys,
@@ -18,10 +19,15 @@ use super::tile::{
 use crate::layers::ops::cube::{empty, units};
 
 /// Bytes of shared memory that a tile takes.
-pub fn bytes(tile: &Tile, vector: usize) -> usize {
-    let lines = tile.line_bytes(tile.rows() + tile.keys(), vector);
+pub fn bytes(tile: &Tile) -> usize {
     let maxima = tile.rows() * tile.unit_keys * size_of::<f32>();
-    lines + tile.score_bytes() + maxima + 2 * tile.rows() * size_of::<u32>()
+    let bounds = 2 * tile.rows() * size_of::<u32>();
+    let others = match tile.tensor_cores {
+        // Values beside keys, scores beside weights, and a factor for each row.
+        true => tile.line_bytes(tile.keys()) + tile.score_bytes() + tile.rows() * size_of::<f32>(),
+        false => 0,
+    };
+    tile.line_bytes(tile.rows() + tile.keys()) + tile.weight_bytes() + maxima + bounds + others
 }
 
 /// The result, and the logarithm of the sum of the exponentiated scores of each row.
@@ -31,7 +37,7 @@ pub fn forward<R: CubeRuntime>(
     [query, key, value]: [CubeTensor<R>; 3],
 ) -> (CubeTensor<R>, CubeTensor<R>) {
     let sizes = &launch.sizes;
-    let (client, dtype, vector) = (query.client.clone(), query.dtype, launch.vector);
+    let (client, dtype) = (query.client.clone(), query.dtype);
     let tiles = sizes.keys.div_ceil(tile.keys());
     let row_tiles = sizes.rows().div_ceil(tile.rows());
     let splits = launch.splits(row_tiles, tiles);
@@ -48,11 +54,15 @@ pub fn forward<R: CubeRuntime>(
     let like = query.clone();
     // SAFETY: no unit reads or writes beyond the rows and keys.
     unsafe {
-        forward_kernel::launch_unchecked(
+        let kernel = match tile.tensor_cores {
+            true => core_forward::forward_kernel::launch_unchecked,
+            false => forward_kernel::launch_unchecked,
+        };
+        kernel(
             &client,
             launch.cubes(row_tiles, splits),
             CubeDim::new_1d(tile.units() as u32),
-            vector,
+            tile.lanes,
             query.into_tensor_arg(),
             key.into_tensor_arg(),
             value.into_tensor_arg(),
@@ -68,13 +78,14 @@ pub fn forward<R: CubeRuntime>(
     }
     match splits {
         1 => (out, sums),
-        _ => merge(launch, like, out, sums, splits),
+        _ => merge(launch, tile, like, out, sums, splits),
     }
 }
 
 /// The result of what several cubes have of the same rows.
 fn merge<R: CubeRuntime>(
     launch: &Launch<R>,
+    tile: Tile,
     query: CubeTensor<R>,
     parts: CubeTensor<R>,
     part_sums: CubeTensor<R>,
@@ -84,14 +95,14 @@ fn merge<R: CubeRuntime>(
     let out = empty(&query, query.shape(), dtype);
     let shape = Shape::new([sizes.batch, sizes.heads, sizes.queries]);
     let sums = empty(&query, shape, DType::F32);
-    let (count, dim) = units(&client, out.shape().num_elements() / launch.vector);
+    let (count, dim) = units(&client, out.shape().num_elements() / tile.lanes);
     // SAFETY: no unit reads or writes beyond the elements.
     unsafe {
         merge_kernel::launch_unchecked(
             &client,
             count,
             dim,
-            launch.vector,
+            tile.lanes,
             parts.into_tensor_arg(),
             part_sums.into_tensor_arg(),
             out.clone().into_tensor_arg(),
@@ -99,7 +110,7 @@ fn merge<R: CubeRuntime>(
             splits,
             sizes.heads,
             sizes.queries,
-            sizes.head_dim / launch.vector,
+            tile.width,
             dtype.into(),
         );
     }
@@ -132,7 +143,7 @@ fn forward_kernel<F: Float, O: Float, N: Size>(
     let mut weights = SharedMemory::<f32>::new(comptime!(tile.rows() * tile.score_pitch()));
     let mut maxima = SharedMemory::<f32>::new(comptime!(tile.rows() * tile.unit_keys));
     let mut bounds = SharedMemory::<u32>::new(comptime!(2 * tile.rows()));
-    load_rows::<F, N>(query, &mut rows, first_row, &extent, tile);
+    load_rows::<F, f32, N>(query, &mut rows, first_row, &extent, tile);
     load_intervals(intervals, &mut bounds, first_row, &extent, masked, tile);
     sync_cube();
     let (low, high) = visible_range(&bounds, tile);
@@ -155,7 +166,7 @@ fn forward_kernel<F: Float, O: Float, N: Size>(
     );
     while first_key < end {
         if any_visible(first_key, low, high, &extent, tile) {
-            load_keys::<F, N>(key, &mut lines, first_key, &extent, tile);
+            load_keys::<F, f32, N>(key, &mut lines, first_key, &extent, tile);
             sync_cube();
             products::<N>(&rows, &lines, &mut scores, tile);
             #[unroll]
@@ -174,7 +185,7 @@ fn forward_kernel<F: Float, O: Float, N: Size>(
                 maxima[line * comptime!(tile.unit_keys) + x] = top;
             }
             sync_cube();
-            load_keys::<F, N>(value, &mut lines, first_key, &extent, tile);
+            load_keys::<F, f32, N>(value, &mut lines, first_key, &extent, tile);
             #[unroll]
             for i in 0..rows_each {
                 let line = y + comptime!(i * tile.unit_rows);

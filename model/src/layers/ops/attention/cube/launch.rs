@@ -1,17 +1,15 @@
 //! What the launches of one attention have in common.
 
 use burn::tensor::{DType, Shape};
+use burn_cubecl::cubecl::ir::features::{MmaConfig, Plane};
 use burn_cubecl::cubecl::prelude::CubeCount;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 
-use super::tile::{ExtentLaunch, Tile};
+use super::tile::{ExtentLaunch, PLANE, SIDE, Tile};
 use crate::layers::ops::attention::AttentionInput;
 use crate::layers::ops::attention::sizes::Sizes;
 use crate::layers::ops::cube::{empty, fused, vector_size};
-
-/// Most elements that a unit reads at once: shared memory holds them in float32, of which it reads four.
-const MOST_LANES: usize = 4;
 
 /// Buffers of the kernel that has most, metadata included.
 const BINDINGS: u32 = 12;
@@ -25,12 +23,13 @@ const USUAL_PROCESSORS: u32 = 32;
 /// An attention that the kernels compute.
 pub struct Launch<R: CubeRuntime> {
     pub sizes: Sizes,
-    /// Elements that a unit reads at once.
-    pub vector: usize,
     pub scale: f32,
     /// Whether the intervals hide anything; they are not read otherwise.
     pub masked: bool,
     pub intervals: CubeTensor<R>,
+    /// Elements that a unit can read at once.
+    lanes: usize,
+    tensor_cores: bool,
     prefix: usize,
     mask_stride: usize,
     wanted_cubes: usize,
@@ -56,19 +55,14 @@ impl<R: CubeRuntime> Launch<R> {
             return None;
         }
         let sizes = Sizes::of(input);
-        let candidates = [MOST_LANES, 2, 1].into_iter();
-        let widest = vector_size(&tensors, sizes.head_dim);
-        let vector = candidates
-            .clone()
-            .find(|&lanes| lanes <= widest)
-            .unwrap_or(1);
         let (spec, intervals) = (input.mask.spec(), input.mask.intervals());
         let masked = intervals.is_some();
         let processors = hardware.num_streaming_multiprocessors;
         let (x, y, z) = hardware.max_cube_count;
         Some(Self {
             sizes,
-            vector,
+            lanes: vector_size(&tensors, sizes.head_dim),
+            tensor_cores: tensor_cores(query),
             scale: input.scale.total() as f32,
             masked,
             intervals: match intervals {
@@ -82,15 +76,14 @@ impl<R: CubeRuntime> Launch<R> {
         })
     }
 
-    /// The largest tile whose cube fits the device, if there is one. `bytes`: the shared memory that a tile takes,
-    /// of vectors of so many elements.
-    pub fn tile(&self, bytes: fn(&Tile, usize) -> usize) -> Option<Tile> {
-        let (sizes, vector) = (&self.sizes, self.vector);
-        let most = [sizes.rows(), sizes.keys];
-        let client = &self.intervals.client;
-        let tile = Tile::choose(client, most, sizes.head_dim / vector, |tile| {
-            bytes(tile, vector)
-        })?;
+    /// The best tile whose cube fits the device, if there is one. `bytes`: the shared memory that a tile takes.
+    pub fn tile(&self, bytes: fn(&Tile) -> usize) -> Option<Tile> {
+        let sizes = &self.sizes;
+        let hardware = &self.intervals.client.properties().hardware;
+        let tiles = Tile::candidates(sizes.head_dim, self.lanes, self.tensor_cores);
+        let tile = tiles
+            .into_iter()
+            .find(|tile| tile.fits(hardware, [sizes.rows(), sizes.keys], bytes(tile)))?;
         let across = sizes.rows().div_ceil(tile.rows());
         let along = sizes.keys.div_ceil(tile.keys());
         let [x, y, z] = self.most_cubes.map(|most| most as usize);
@@ -127,4 +120,23 @@ impl<R: CubeRuntime> Launch<R> {
             span,
         )
     }
+}
+
+/// Whether tensor cores multiply what the tensor holds, in planes of a known size that can wait for one another.
+fn tensor_cores<R: CubeRuntime>(tensor: &CubeTensor<R>) -> bool {
+    let properties = tensor.client.properties();
+    let (hardware, features) = (&properties.hardware, &properties.features);
+    let side = SIDE as u32;
+    let product = MmaConfig {
+        a_type: tensor.dtype.into(),
+        b_type: tensor.dtype.into(),
+        cd_type: DType::F32.into(),
+        m: side,
+        n: side,
+        k: side,
+    };
+    matches!(tensor.dtype, DType::F16 | DType::BF16)
+        && [hardware.plane_size_min, hardware.plane_size_max] == [PLANE; 2]
+        && features.plane.contains(Plane::Sync)
+        && features.matmul.cmma.contains(&product)
 }

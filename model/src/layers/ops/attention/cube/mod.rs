@@ -2,7 +2,10 @@
 //! no query of the tile sees are not read.
 
 mod backward;
+mod core_backward;
+mod core_forward;
 mod forward;
+mod fragments;
 mod launch;
 mod tile;
 

@@ -6,10 +6,15 @@
 // What the macro makes of a function has no comments.
 #![allow(missing_docs)]
 
-use burn_cubecl::CubeRuntime;
 use burn_cubecl::cubecl;
-use cubecl::client::ComputeClient;
+use cubecl::ir::HardwareProperties;
 use cubecl::prelude::*;
+
+/// Rows and columns of a fragment of tensor cores.
+pub const SIDE: usize = 16;
+
+/// Units of a plane of a device with tensor cores.
+pub const PLANE: u32 = 32;
 
 /// How the units of a cube share a tile: unit `(x, y)` has the scores of rows `y, y + unit_rows, …` and keys
 /// `x, x + unit_keys, …`.
@@ -21,6 +26,11 @@ pub struct Tile {
     pub keys_each: usize,
     /// Vectors of a query, key or value.
     pub width: usize,
+    /// Elements of a vector.
+    pub lanes: usize,
+    /// Whether tensor cores make the products: operands stay in their 16-bit type in shared memory, and a plane has
+    /// sixteen rows.
+    pub tensor_cores: bool,
 }
 
 /// Units along rows, rows of each, units along keys, keys of each: the larger a tile, the less often is memory read.
@@ -38,30 +48,50 @@ const SHAPES: [[usize; 4]; 11] = [
     [4, 1, 4, 1],
 ];
 
+/// The same for tensor cores: as many keys as rows, of which two units have each.
+const TENSOR_CORE_SHAPES: [[usize; 4]; 2] = [[64, 1, 2, 32], [32, 1, 2, 16]];
+
+/// Most elements of a vector without tensor cores: shared memory holds float32, of which it reads four.
+const MOST_LANES: usize = 4;
+
+/// Largest dimension of a head on tensor cores: beyond, the sums of a plane do not fit its registers.
+const MOST_ELEMENTS: usize = 128;
+
 impl Tile {
-    /// The largest tile for so many rows and keys whose cube a device can hold. `bytes`: the shared memory that a
-    /// tile takes.
-    pub fn choose<R: CubeRuntime>(
-        client: &ComputeClient<R>,
-        [rows, keys]: [usize; 2],
-        width: usize,
-        bytes: impl Fn(&Tile) -> usize,
-    ) -> Option<Self> {
-        let hardware = &client.properties().hardware;
-        let room = |count: usize| count.next_power_of_two().max(16);
-        let tiles = SHAPES.map(|[unit_rows, rows_each, unit_keys, keys_each]| Self {
+    /// The tiles for heads of `head_dim` elements, of which `lanes` can be read at once; the best first.
+    pub fn candidates(head_dim: usize, lanes: usize, tensor_cores: bool) -> Vec<Self> {
+        let tile = |[unit_rows, rows_each, unit_keys, keys_each]: [usize; 4],
+                    lanes: usize,
+                    tensor_cores: bool| Self {
             unit_rows,
             rows_each,
             unit_keys,
             keys_each,
-            width,
-        });
-        tiles.into_iter().find(|tile| {
-            tile.units() <= hardware.max_units_per_cube as usize
-                && tile.rows() <= room(rows)
-                && tile.keys() <= room(keys)
-                && bytes(tile) <= hardware.max_shared_memory_size
-        })
+            width: head_dim / lanes,
+            lanes,
+            tensor_cores,
+        };
+        let suits = tensor_cores && head_dim.is_multiple_of(SIDE) && head_dim <= MOST_ELEMENTS;
+        let on_tensor_cores = TENSOR_CORE_SHAPES.into_iter().filter(|_| suits);
+        let on_tensor_cores = on_tensor_cores.map(|shape| tile(shape, lanes.min(8), true));
+        let others = SHAPES.into_iter();
+        let others = others.map(|shape| tile(shape, lanes.min(MOST_LANES), false));
+        on_tensor_cores.chain(others).collect()
+    }
+
+    /// Whether a device holds its cube, which takes so many bytes of shared memory, and it is not far too large for
+    /// an attention of so many rows and keys.
+    pub fn fits(
+        &self,
+        hardware: &HardwareProperties,
+        [rows, keys]: [usize; 2],
+        bytes: usize,
+    ) -> bool {
+        let room = |count: usize| count.next_power_of_two().max(SIDE);
+        self.units() <= hardware.max_units_per_cube as usize
+            && self.rows() <= room(rows)
+            && self.keys() <= room(keys).max(if self.tensor_cores { 64 } else { 0 })
+            && bytes <= hardware.max_shared_memory_size
     }
 
     pub const fn rows(&self) -> usize {
@@ -76,19 +106,29 @@ impl Tile {
         self.unit_rows * self.unit_keys
     }
 
-    /// Vectors from one line to the next in shared memory: an odd number, so that units which read the same column
-    /// of neighbouring lines read different banks.
+    /// Vectors from one line to the next in shared memory, so that units which read the same column of neighbouring
+    /// lines read different banks.
     pub const fn pitch(&self) -> usize {
-        self.width | 1
+        match self.tensor_cores {
+            // 16 bytes more than a line: fragments have to start at a multiple of 16 bytes.
+            true => self.width + 8 / self.lanes,
+            false => self.width | 1,
+        }
     }
 
-    /// Scores from one row to the next in shared memory. The rows of a warp, of which two have 16 units each, lie in
-    /// different banks.
+    /// Scores from one row to the next in shared memory.
     pub const fn score_pitch(&self) -> usize {
-        match self.keys().is_multiple_of(32) {
-            true => self.keys() + 16,
-            false => self.keys(),
+        match (self.tensor_cores, self.keys().is_multiple_of(32)) {
+            (true, _) => self.keys() + 4,
+            // The two rows of a warp lie in different banks.
+            (false, true) => self.keys() + 16,
+            (false, false) => self.keys(),
         }
+    }
+
+    /// 16-bit weights from one row to the next in shared memory, on tensor cores.
+    pub const fn weight_pitch(&self) -> usize {
+        self.keys() + 8
     }
 
     /// Vectors of each unit along a line of the result.
@@ -96,14 +136,34 @@ impl Tile {
         self.width.div_ceil(self.unit_keys)
     }
 
-    /// Bytes of so many lines in shared memory, of vectors of `vector` elements.
-    pub const fn line_bytes(&self, lines: usize, vector: usize) -> usize {
-        lines * self.pitch() * vector * size_of::<f32>()
+    /// Fragments along a line, on tensor cores.
+    pub const fn fragments(&self) -> usize {
+        self.width * self.lanes / SIDE
+    }
+
+    /// Bytes of so many lines in shared memory.
+    pub const fn line_bytes(&self, lines: usize) -> usize {
+        lines
+            * self.pitch()
+            * self.lanes
+            * if self.tensor_cores {
+                2
+            } else {
+                size_of::<f32>()
+            }
     }
 
     /// Bytes of the scores of a tile in shared memory.
     pub const fn score_bytes(&self) -> usize {
         self.rows() * self.score_pitch() * size_of::<f32>()
+    }
+
+    /// Bytes of weights in shared memory, made of the scores of a tile.
+    pub const fn weight_bytes(&self) -> usize {
+        match self.tensor_cores {
+            true => self.rows() * self.weight_pitch() * 2,
+            false => self.score_bytes(),
+        }
     }
 }
 
@@ -161,9 +221,9 @@ pub fn result_index(
 
 /// Reads the rows from `first` on to shared memory; what lies beyond the last row is zero.
 #[cube]
-pub fn load_rows<F: Float, N: Size>(
+pub fn load_rows<F: Float, S: Float, N: Size>(
     x: &Tensor<Vector<F, N>>,
-    lines: &mut SharedMemory<Vector<f32, N>>,
+    lines: &mut SharedMemory<Vector<S, N>>,
     first: usize,
     extent: &Extent,
     #[comptime] tile: Tile,
@@ -175,7 +235,7 @@ pub fn load_rows<F: Float, N: Size>(
         let line = index / comptime!(tile.width);
         let column = index % comptime!(tile.width);
         let row = first + line;
-        let mut vector = Vector::<f32, N>::new(f32::new(0.0));
+        let mut vector = Vector::<S, N>::new(S::new(0.0));
         if row < extent.rows {
             let (head, query) = head_and_query(row, group, extent);
             let start = batch * x.stride(0) + query * x.stride(1) + head * x.stride(2);
@@ -188,9 +248,9 @@ pub fn load_rows<F: Float, N: Size>(
 
 /// Reads the keys or values from `first` on to shared memory; what lies beyond the last one is zero.
 #[cube]
-pub fn load_keys<F: Float, N: Size>(
+pub fn load_keys<F: Float, S: Float, N: Size>(
     x: &Tensor<Vector<F, N>>,
-    lines: &mut SharedMemory<Vector<f32, N>>,
+    lines: &mut SharedMemory<Vector<S, N>>,
     first: usize,
     extent: &Extent,
     #[comptime] tile: Tile,
@@ -203,7 +263,7 @@ pub fn load_keys<F: Float, N: Size>(
         let line = index / comptime!(tile.width);
         let column = index % comptime!(tile.width);
         let key = first + line;
-        let mut vector = Vector::<f32, N>::new(f32::new(0.0));
+        let mut vector = Vector::<S, N>::new(S::new(0.0));
         if key < extent.keys {
             let place = (start + key * x.stride(1)) / N::value();
             vector = Vector::cast_from(x[place + column * x.stride(3)]);
@@ -213,8 +273,35 @@ pub fn load_keys<F: Float, N: Size>(
     }
 }
 
-/// Reads the intervals of the rows from `first` on, `from` of all before `to` of all; a row beyond the last sees
-/// nothing.
+/// Reads what is kept of the rows from `first` on: logarithms of their sums, then `rowsum(dO ∘ O)`.
+#[cube]
+pub fn load_sums(
+    log_sum_exp: &Tensor<f32>,
+    along: &Tensor<f32>,
+    sums: &mut SharedMemory<f32>,
+    first: usize,
+    extent: &Extent,
+    #[comptime] tile: Tile,
+) {
+    let (batch, group) = place(extent);
+    let count = comptime!(tile.rows());
+    let mut line = UNIT_POS as usize;
+    while line < count {
+        let row = min(first + line, extent.rows - 1);
+        let (head, query) = head_and_query(row, group, extent);
+        let index = sum_index(batch, head, query, extent);
+        // The logarithms may have been made by other operations, and lie as these left them.
+        let kept = batch * log_sum_exp.stride(0)
+            + head * log_sum_exp.stride(1)
+            + query * log_sum_exp.stride(2);
+        sums[line] = log_sum_exp[kept];
+        sums[count + line] = along[index];
+        line += comptime!(tile.units());
+    }
+}
+
+/// Reads the intervals of the rows from `first` on, `from` of all before `to` of all; that of a row beyond the last
+/// begins beyond the keys.
 #[cube]
 pub fn load_intervals(
     intervals: &Tensor<i32>,
@@ -229,7 +316,7 @@ pub fn load_intervals(
     let mut line = UNIT_POS as usize;
     while line < count {
         let row = first + line;
-        let mut from = u32::cast_from(extent.keys);
+        let mut from = u32::cast_from(extent.keys + 1);
         let mut to = u32::new(0);
         if row < extent.rows {
             if comptime!(masked) {
@@ -280,7 +367,7 @@ pub fn any_visible(
     first < extent.prefix || (low < high && first < high && low < end)
 }
 
-/// Whether a row of the tile sees a key.
+/// Whether a row of the tile sees a key. A row that does not exist sees none, not even of the prefix.
 #[cube]
 pub fn sees(
     bounds: &SharedMemory<u32>,
@@ -291,7 +378,8 @@ pub fn sees(
 ) -> bool {
     let from = bounds[line] as usize;
     let to = bounds[comptime!(tile.rows()) + line] as usize;
-    key < extent.keys && (key < extent.prefix || (key >= from && key < to))
+    let in_prefix = key < extent.prefix && from <= extent.keys;
+    key < extent.keys && (in_prefix || (key >= from && key < to))
 }
 
 /// The products of a unit's rows with its keys, `rows · keysᵀ`.
