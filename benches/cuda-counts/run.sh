@@ -12,18 +12,20 @@
 # GLMTUNE    the program                                      (target/release/glmtune)
 # METHODS    names of methods below                           (all but `full`)
 # BLOCKS     blocks of the model                              (28)
+# VOCABULARY rows of its embeddings and of its output layer   (65024)
 # LENGTH     tokens of a row, the last third with targets     (1560)
 # CARD       GiB of the device's memory                       (24)
 # FLAGS      more flags of `glmtune train`, such as --no_fused
 #
 # `full` holds float32 masters, moments and gradients of everything in the host's memory, 18 bytes a parameter: on a
-# small machine count one and two blocks (BLOCKS=1, BLOCKS=2) and add the difference for each further block.
+# small machine count one and two blocks of a small vocabulary, and add the difference for each further block.
 set -euo pipefail
 work=${1:?usage: run.sh WORK_DIR}
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..
 glmtune=${GLMTUNE:-$root/target/release/glmtune}
 blocks=${BLOCKS:-28}
+vocabulary=${VOCABULARY:-65024}
 length=${LENGTH:-1560}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
@@ -40,7 +42,7 @@ toolkit() {
 
 # Names and shapes of the published model's tensors.
 tensors() {
-    echo 'transformer.embedding.word_embeddings.weight 65024 4096'
+    echo "transformer.embedding.word_embeddings.weight $vocabulary 4096"
     local block name
     for ((block = 0; block < blocks; block++)); do
         name=transformer.encoder.layers.$block
@@ -53,7 +55,7 @@ tensors() {
         echo "$name.mlp.dense_4h_to_h.weight 4096 13696"
     done
     echo 'transformer.encoder.final_layernorm.weight 4096'
-    echo 'transformer.output_layer.weight 65024 4096'
+    echo "transformer.output_layer.weight $vocabulary 4096"
 }
 
 # A model directory whose weights are a hole in a file: a safetensors header, and zeros that take no disk.
@@ -63,7 +65,7 @@ model() { # directory
     sed -e 's/\("hidden_size":\) *[0-9]*/\1 4096/' -e 's/\("ffn_hidden_size":\) *[0-9]*/\1 13696/' \
         -e "s/\(\"num_layers\":\) *[0-9]*/\1 $blocks/" -e 's/\("num_attention_heads":\) *[0-9]*/\1 32/' \
         -e 's/\("kv_channels":\) *[0-9]*/\1 128/' -e 's/\("multi_query_group_num":\) *[0-9]*/\1 2/' \
-        -e 's/\("padded_vocab_size":\) *[0-9]*/\1 65024/' -i "$1.tiny/config.json"
+        -e "s/\(\"padded_vocab_size\":\) *[0-9]*/\1 $vocabulary/" -i "$1.tiny/config.json"
     rm "$1.tiny"/*.safetensors "$1.tiny"/*.safetensors.index.json
     local header size
     header=$(tensors | awk '{
@@ -114,7 +116,7 @@ train() { # name, steps, flags…
     shift 2
     rm -rf "$work/out"
     SOFTWARE_CUDA_TRACE=$work/$name-$steps.json SOFTWARE_CUDA_TIMELINE=$work/$name-$steps.tsv \
-        "$root/tests/cuda-device/run.sh" "$work/device" "$glmtune" train --model_name_or_path "$work/model-$blocks" \
+        "$root/tests/cuda-device/run.sh" "$work/device" "$glmtune" train --model_name_or_path "$work/model-$blocks-$vocabulary" \
         --train_path "$work/rows.jsonl" --output_dir "$work/out" --backend cuda --dtype bf16 --mode glm2 --no_cache \
         --no_shuffle --max_len "$length" --max_src_len $((length * 2 / 3)) --per_device_train_batch_size 1 \
         --gradient_accumulation_steps 1 --num_train_epochs 1 --no_dashboard --max_steps "$steps" "$@" \
@@ -139,7 +141,7 @@ measure() { # name, flags…
 toolkit
 if [ ! -e "$work/device/collectives" ]; then "$root/tests/cuda-device/build.sh" "$work/device"; fi
 rows >"$work/rows.jsonl"
-model "$work/model-$blocks"
+model "$work/model-$blocks-$vocabulary"
 export CUDA_PATH=$work/toolkit SOFTWARE_CUDA_NVRTC=$work/wheels/nvidia/cuda_nvrtc/lib/libnvrtc.so.12
 export SOFTWARE_CUDA_TRIAL=4096 SOFTWARE_CUDA_MEMORY=${CARD:-24} SOFTWARE_CUDA_NO_EXECUTION=1 SOFTWARE_CUDA_READ_ZERO=1 \
     SOFTWARE_CUDA_SKIP_COPIES=1

@@ -256,9 +256,8 @@ impl Training {
         command.args(["inspect", &self.path("model"), "--plan", "--json"]);
         let plan: serde_json::Value =
             serde_json::from_str(&succeeded(command.args(more).output().unwrap())).unwrap();
-        let parts = &plan["plan of lora, f32"]["device"];
-        let parts = parts.as_object().unwrap_or_else(|| panic!("{plan}"));
-        parts.values().filter_map(serde_json::Value::as_u64).sum()
+        let total = &plan["plan of lora, f32"]["device"]["total"];
+        total.as_u64().unwrap_or_else(|| panic!("{plan}"))
     }
 
     /// What the device's memory holds at most when a step of that training is launched, computed or not.
