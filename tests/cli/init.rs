@@ -75,13 +75,9 @@ fn a_plan_names_what_lowers_it() {
     let checkpointed = device(&plan(&["--gradient_checkpointing"]));
     assert!((12_500_000_000..15_000_000_000).contains(&checkpointed));
     assert!(checkpointed < device(&plain));
-    // Two blocks of 0.4 GB each, or the head, and the pages that the pools keep.
+    // Room for two blocks of 0.4 GB each and for the head, which does not fit into that of a block; the pools' pages.
     let offloaded = plan(&["--offload_param"]);
-    let part = |name: &str| offloaded["device"][name].as_u64().unwrap();
-    assert!(
-        device(&offloaded) - part("pages") < 2_100_000_000,
-        "{offloaded}"
-    );
+    assert!(device(&offloaded) < 2_600_000_000, "{offloaded}");
     assert!(offloaded["host"]["total"].as_u64().unwrap() > 12_000_000_000);
 }
 
