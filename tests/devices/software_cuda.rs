@@ -282,7 +282,7 @@ impl Training {
 #[test]
 fn a_plan_is_what_the_pools_take() {
     let Some(libraries) = libraries() else { return };
-    let training = Training::of("medium");
+    let training = Training::of("100m");
     let rows: String = (0..8)
         .map(|row| {
             let ids: Vec<String> = (0..512)
