@@ -65,36 +65,52 @@ const GROUP: usize = 32;
 /// What a launch has in common: elements that a unit reads at once, and the type of the gradients.
 type Kind = (usize, DType);
 
+/// What may share a launch, but for its number.
+struct Alike<R: CubeRuntime, T> {
+    device: R::Device,
+    kind: Kind,
+    /// How many fit into one launch.
+    fit: usize,
+    items: Vec<T>,
+}
+
 /// Tensors taken apart by what a launch must have in common, in groups of what fits into one launch that has so many
 /// buffers for each.
 fn groups<R: CubeRuntime, T>(
     items: Vec<T>,
     tensors: impl Fn(&T) -> Vec<&CubeTensor<R>>,
 ) -> Vec<(Kind, Vec<T>)> {
-    let mut by_kind: BTreeMap<(String, usize, String), (Kind, usize, Vec<T>)> = BTreeMap::new();
+    let mut all: Vec<Alike<R, T>> = Vec::new();
     for item in items {
         let buffers = tensors(&item);
-        let (grad, of_device) = (buffers[buffers.len() - 1], buffers[0]);
-        let width = grad.shape().last().copied().unwrap_or(1);
-        let kind = (vector_size(&buffers, width), grad.dtype);
-        let bindings = of_device.client.properties().hardware.max_bindings as usize;
+        let last = buffers[buffers.len() - 1];
+        let (device, dtype) = (last.device.clone(), last.dtype);
+        let width = last.shape().last().copied().unwrap_or(1);
+        let kind = (vector_size(&buffers, width), dtype);
+        let bindings = last.client.properties().hardware.max_bindings as usize;
         // One is left for sizes, or for what is summed.
         let fit = (bindings.saturating_sub(1) / buffers.len()).clamp(1, GROUP);
-        let device = format!("{:?}", of_device.device);
-        let key = (device, kind.0, format!("{:?}", kind.1));
-        let (_, _, group) = by_kind
-            .entry(key)
-            .or_insert_with(|| (kind, fit, Vec::new()));
-        group.push(item);
+        let is_like = |alike: &&mut Alike<R, T>| alike.device == device && alike.kind == kind;
+        match all.iter_mut().find(is_like) {
+            Some(alike) => alike.items.push(item),
+            None => all.push(Alike {
+                device,
+                kind,
+                fit,
+                items: vec![item],
+            }),
+        }
     }
-    let split = by_kind.into_values().flat_map(|(kind, fit, items)| {
-        let mut items = items.into_iter();
-        std::iter::from_fn(move || {
-            let group: Vec<T> = items.by_ref().take(fit).collect();
-            (!group.is_empty()).then_some((kind, group))
-        })
-    });
-    split.collect()
+    all.into_iter().flat_map(launches).collect()
+}
+
+/// What is alike, a launch at a time.
+fn launches<R: CubeRuntime, T>(alike: Alike<R, T>) -> impl Iterator<Item = (Kind, Vec<T>)> {
+    let mut items = alike.items.into_iter();
+    std::iter::from_fn(move || {
+        let group: Vec<T> = items.by_ref().take(alike.fit).collect();
+        (!group.is_empty()).then_some((alike.kind, group))
+    })
 }
 
 /// The sums of squares of the shares of all tensors.

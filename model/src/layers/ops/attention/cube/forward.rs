@@ -3,6 +3,8 @@
 
 // What the macro makes of a function has no comments.
 #![allow(missing_docs)]
+// Kernels know no such method of integers.
+#![allow(clippy::manual_is_multiple_of)]
 
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::CubeRuntime;
