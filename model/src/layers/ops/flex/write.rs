@@ -1,10 +1,11 @@
 //! Writing into a tensor where it lies: the backend's own assignment of a slice copies the whole first.
 
-use burn::tensor::{DType, Element, Slice, TensorMetadata};
+use burn::tensor::{DType, Element, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};
 use half::{bf16, f16};
 
 use super::Float;
+use crate::layers::ops::parts::default::parts_backward;
 
 /// `buffer` with `new` at `start` of an axis: itself if nobody else holds it, else a copy.
 ///
@@ -13,7 +14,7 @@ use super::Float;
 pub fn write_along(mut buffer: Float, new: Float, axis: usize, start: usize) -> Float {
     let dtype = buffer.dtype();
     if dtype != new.dtype() {
-        return assigned(buffer, new, axis, start);
+        return parts_backward::<Flex>(buffer, new, axis, start);
     }
     let new = new.to_contiguous();
     // In its own place, so that the buffer has one holder.
@@ -22,16 +23,9 @@ pub fn write_along(mut buffer: Float, new: Float, axis: usize, start: usize) -> 
         DType::F32 => copy::<f32>(&mut buffer, &new, axis, start),
         DType::F16 => copy::<f16>(&mut buffer, &new, axis, start),
         DType::BF16 => copy::<bf16>(&mut buffer, &new, axis, start),
-        _ => return assigned(buffer, new, axis, start),
+        _ => return parts_backward::<Flex>(buffer, new, axis, start),
     }
     buffer
-}
-
-fn assigned(buffer: Float, new: Float, axis: usize, start: usize) -> Float {
-    use burn::tensor::ops::FloatTensorOps;
-    let mut place: Vec<Slice> = (new.shape().iter().map(|&size| Slice::from(0..size))).collect();
-    place[axis] = Slice::from(start..start + new.shape()[axis]);
-    Flex::float_slice_assign(buffer, &place, new)
 }
 
 fn copy<E: Element + bytemuck::Pod>(

@@ -3,6 +3,7 @@
 
 mod contract;
 mod factor;
+mod low;
 mod outer;
 mod spread;
 

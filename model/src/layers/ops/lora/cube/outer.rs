@@ -11,6 +11,7 @@ use cubecl::prelude::*;
 use cubecl::std::tensor::layout::linear::LinearView;
 
 use super::factor::{Factor, RANKS, UNITS};
+use super::low::load_low;
 use crate::layers::ops::cube::empty;
 use crate::layers::ops::dropout::Dropout;
 use crate::layers::ops::dropout::cube::{Mask, mask, masked};
@@ -80,16 +81,7 @@ fn outer_kernel<V: Float, L: Float, T: Float>(
     }
     let mut start = 0usize.runtime();
     while start < rows {
-        let mut place = unit;
-        while place < comptime!(ROWS * RANKS) {
-            let (row, rank_index) = (start + place / RANKS, first_rank + place % RANKS);
-            let mut value = f32::new(0.0);
-            if row < rows && rank_index < rank {
-                value = f32::cast_from(low[row * rank + rank_index]);
-            }
-            shared[place] = value;
-            place += UNITS;
-        }
+        load_low::<L>(low, &mut shared, start, first_rank, rows, rank, ROWS);
         sync_cube();
         if column < width {
             let end = min(ROWS, rows - start);

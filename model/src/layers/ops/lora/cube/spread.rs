@@ -10,6 +10,7 @@ use cubecl::prelude::*;
 use cubecl::std::tensor::layout::linear::LinearView;
 
 use super::factor::{Factor, RANKS, UNITS};
+use super::low::load_low;
 use crate::layers::ops::dropout::Dropout;
 use crate::layers::ops::dropout::cube::{Mask, mask, masked};
 
@@ -76,16 +77,7 @@ fn spread_kernel<O: Float, L: Float, T: Float, S: Float>(
     }
     let mut first_rank = 0usize.runtime();
     while first_rank < rank {
-        let mut place = unit;
-        while place < comptime!(ROWS * RANKS) {
-            let (row, rank_index) = (first_row + place / RANKS, first_rank + place % RANKS);
-            let mut value = f32::new(0.0);
-            if row < rows && rank_index < rank {
-                value = f32::cast_from(low[row * rank + rank_index]);
-            }
-            tile[place] = value;
-            place += UNITS;
-        }
+        load_low::<L>(low, &mut tile, first_row, first_rank, rows, rank, ROWS);
         sync_cube();
         if column < width {
             #[unroll]
