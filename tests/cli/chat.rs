@@ -59,6 +59,8 @@ fn control_c_on_a_terminal_stops_the_answer_and_no_more() {
         // An answer of one token has no rate to tell.
         session.wait_for_times("[prompt ", times);
     }
+    // A Ctrl-D that comes before the line editor has the terminal again is no end to it, but a NUL.
+    session.wait_for_times("\x1b[?2004h", 5);
     session.keys("\x04");
     let (status, screen) = session.end();
     assert_eq!(status, 0, "{screen}");

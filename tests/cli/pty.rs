@@ -18,6 +18,8 @@ pub struct Session {
     screen: vt100::Parser,
     /// Everything that came, as text.
     transcript: String,
+    /// Whether the program has ended and all its output was taken.
+    gone: bool,
 }
 
 fn size(columns: u16, rows: u16) -> PtySize {
@@ -59,6 +61,7 @@ impl Session {
             // The parser fails at sizes that real terminals have for a moment.
             screen: vt100::Parser::new(rows.max(24), columns.max(80), 500),
             transcript: String::new(),
+            gone: false,
         }
     }
 
@@ -122,8 +125,9 @@ impl Session {
             }
             match self.output.recv_timeout(Duration::from_millis(100)) {
                 Ok(bytes) => self.take(&bytes),
-                Err(RecvTimeoutError::Disconnected) if !what(self) => break,
-                Err(_) => {}
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) if self.gone => break,
+                Err(RecvTimeoutError::Disconnected) => self.gone = true,
             }
         }
         panic!(
@@ -157,9 +161,8 @@ impl Session {
     }
 
     fn finish(mut self) -> (u32, String, String) {
-        while let Ok(bytes) = self.output.recv_timeout(PATIENCE) {
-            self.take(&bytes);
-        }
+        // A program that does not end is a failure that is told, not a run of tests that hangs.
+        self.wait_until(|session| session.gone);
         let status = self.child.wait().unwrap().exit_code();
         assert!(!self.is_alternate(), "the terminal was not given back");
         assert!(!self.screen.screen().hide_cursor(), "no cursor");
