@@ -16,6 +16,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod device_health;
 pub mod digest;
+pub mod engine;
 pub mod error;
 pub mod files;
 pub mod float_type;
