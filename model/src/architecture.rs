@@ -3,17 +3,18 @@
 
 pub mod memory;
 
-use std::ops::Range;
+use std::sync::Arc;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
 
-use crate::adapters::{PrefixEncoder, PrefixKeyValues};
+use crate::adapters::{PrefixEncoder, PrefixKeyValues, RowAdapters};
 use crate::batch::{BatchPositions, TokenBatch};
 use crate::error::Result;
 use crate::layers::rotary::RotaryPrecision;
 use crate::layers::{
-    AttentionMask, DropoutSite, DropoutSource, GlmBackend, LayerCache, Projection, RotaryTable,
+    AttentionMask, DropoutSite, DropoutSource, GlmBackend, LayerStore, LinearContext, Projection,
+    RotaryTable,
 };
 use crate::rope_ratio::RopeRatio;
 use crate::segment::SegmentPaths;
@@ -29,12 +30,17 @@ pub struct SharedInputs<B: Backend> {
     pub prefix: Option<PrefixKeyValues<B>>,
     /// In training: where the masks of dropout come from.
     pub dropout: Option<DropoutSource>,
+    /// Where several adapters are served: which of them acts on which row.
+    pub adapters: Option<Arc<RowAdapters>>,
 }
 
 impl<B: Backend> SharedInputs<B> {
-    /// The seed of the dropout at a site; none outside of training.
-    pub(crate) fn dropout_seed(&self, layer: usize, site: DropoutSite) -> Option<u64> {
-        self.dropout.map(|source| source.seed(layer, site))
+    /// What this pass says to the linear layer at a site.
+    pub(crate) fn linear(&self, layer: usize, site: DropoutSite) -> LinearContext<'_> {
+        LinearContext {
+            dropout_seed: self.dropout.map(|source| source.seed(layer, site)),
+            adapters: self.adapters.as_deref(),
+        }
     }
 
     /// The same inputs on another device; constants only, no gradient passes back.
@@ -60,6 +66,7 @@ impl<B: Backend> SharedInputs<B> {
             mask: AttentionMask::new(self.mask.spec().clone(), device),
             prefix,
             dropout: self.dropout,
+            adapters: self.adapters.clone(),
         }
     }
 }
@@ -75,7 +82,7 @@ impl<B: GlmBackend> SharedInputs<B> {
         layer: usize,
         key: Tensor<B, 4>,
         value: Tensor<B, 4>,
-        cache: Option<&mut LayerCache<B>>,
+        cache: Option<&mut dyn LayerStore<B>>,
     ) -> (Tensor<B, 4>, Tensor<B, 4>) {
         let batch = key.dims()[0];
         let prefix = self
@@ -145,12 +152,13 @@ pub(crate) trait Architecture<B: GlmBackend> {
         index: usize,
         hidden: Tensor<B, 3>,
         shared: &SharedInputs<B>,
-        cache: Option<&mut LayerCache<B>>,
+        cache: Option<&mut dyn LayerStore<B>>,
     ) -> Tensor<B, 3>;
     fn final_norm(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3>;
     fn lm_head(&self) -> &Projection<B>;
     fn positions(&self, batch: &TokenBatch) -> Result<BatchPositions>;
-    fn rotary(&self, positions: &BatchPositions, range: Range<usize>) -> RotaryTable<B>;
+    /// The angles of tokens at positions and block positions, those of `rows` rows of equal length.
+    fn rotary(&self, positions: &[(u32, u32)], rows: usize) -> RotaryTable<B>;
     fn prefix_encoder(&self) -> Option<&PrefixEncoder<B>>;
     fn dtype(&self) -> DType;
     fn device(&self) -> B::Device;

@@ -112,6 +112,20 @@ impl RowPositions {
         }
     }
 
+    /// How many of the first `common` tokens have the same keys and values in a row that begins with the same ones: of
+    /// a bidirectional context all or none, since each of its tokens sees all others.
+    pub fn shared_with(&self, other: &Self, common: usize) -> usize {
+        match self == other && common >= self.context_end {
+            true => common,
+            false => 0,
+        }
+    }
+
+    /// Tokens that one pass must compute together, since they see each other.
+    pub fn first_piece(&self) -> usize {
+        self.context_end.max(1)
+    }
+
     /// The indexes that the token at an index sees. Padding sees itself, so that its softmax exists.
     pub fn visible(&self, index: usize) -> (u32, u32) {
         if index < self.start {
@@ -199,6 +213,17 @@ mod tests {
         assert_eq!(row.visible(1), (1, 4));
         assert_eq!(row.visible(4), (1, 5));
         assert_eq!(row.visible(0), (0, 1));
+    }
+
+    #[test]
+    fn a_context_is_shared_whole_or_not_at_all() {
+        let causal = RowPositions::causal(0);
+        assert_eq!(causal.shared_with(&causal, 5), 5);
+        let row = RowPositions::blank_filling(0, 3, 2);
+        assert_eq!(row.shared_with(&row, 4), 4);
+        assert_eq!(row.shared_with(&row, 2), 0);
+        assert_eq!(row.shared_with(&RowPositions::blank_filling(0, 4, 3), 4), 0);
+        assert_eq!((row.first_piece(), causal.first_piece()), (3, 1));
     }
 
     #[test]

@@ -7,20 +7,22 @@
 pub mod memory;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
 
-use crate::adapters::{PrefixDropout, PrefixEncoder, PrefixKeyValues};
+use crate::adapters::{PrefixDropout, PrefixEncoder, PrefixKeyValues, RowAdapters};
 use crate::architecture::{Architecture, BuildOptions, SharedInputs};
-use crate::batch::{BatchPositions, TokenBatch};
+use crate::batch::{BatchPositions, Padding, RowPositions, TokenBatch};
 use crate::chatglm::{self, ChatGlm};
 use crate::chatglm2::{self, ChatGlm2};
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::layers::{
-    self, AttentionMask, DropoutSite, DropoutSource, GlmBackend, KvCache, LayerCache, Projection,
+    self, AttentionMask, DropoutSite, DropoutSource, GlmBackend, KvCache, LayerStore,
+    LinearContext, MaskSpec, Projection, RotaryTable,
 };
 use crate::segment::SegmentPaths;
 
@@ -125,7 +127,7 @@ impl<B: GlmBackend> CausalLm<B> {
         index: usize,
         hidden: Tensor<B, 3>,
         shared: &SharedInputs<B>,
-        cache: Option<&mut LayerCache<B>>,
+        cache: Option<&mut dyn LayerStore<B>>,
     ) -> Tensor<B, 3> {
         self.architecture().block(index, hidden, shared, cache)
     }
@@ -140,10 +142,18 @@ impl<B: GlmBackend> CausalLm<B> {
     /// # Shapes
     /// - `hidden`: `[batch, tokens, hidden]`; result: logits `[batch, tokens, vocabulary]`
     pub fn head(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.head_in(hidden, None)
+    }
+
+    /// As [`head`](Self::head), with adapters by rows where several are served.
+    pub fn head_in(&self, hidden: Tensor<B, 3>, adapters: Option<&RowAdapters>) -> Tensor<B, 3> {
         let architecture = self.architecture();
-        architecture
-            .lm_head()
-            .forward(architecture.final_norm(hidden))
+        let context = LinearContext {
+            dropout_seed: None,
+            adapters,
+        };
+        let hidden = architecture.final_norm(hidden);
+        architecture.lm_head().forward_in(hidden, context)
     }
 
     /// The last segment in training: norm, output layer and mean cross entropy at the positions that have a
@@ -200,11 +210,49 @@ impl<B: GlmBackend> CausalLm<B> {
             .map(|encoder| encoder.forward(self.dtype(), prefix_dropout));
         let prefix_len = prefix.as_ref().map_or(0, PrefixKeyValues::len);
         SharedInputs {
-            rotary: self.architecture().rotary(positions, range.clone()),
+            rotary: self.rotary(positions, range.clone()),
             mask: AttentionMask::new(positions.mask(range, prefix_len), &self.device()),
             prefix,
             dropout,
+            adapters: None,
         }
+    }
+
+    fn rotary(&self, positions: &BatchPositions, range: Range<usize>) -> RotaryTable<B> {
+        let places: Vec<(u32, u32)> = positions.positions(range).collect();
+        self.architecture().rotary(&places, positions.rows().len())
+    }
+
+    /// Where the tokens of one sequence stand that begins with a prompt.
+    ///
+    /// # Errors
+    /// As [`positions`](Self::positions).
+    pub fn row_positions(&self, prompt: &[u32]) -> Result<RowPositions> {
+        let batch = TokenBatch::new(vec![prompt.to_vec()], Padding::Right, 0);
+        Ok(self.positions(&batch)?.rows()[0])
+    }
+
+    /// What the blocks need for tokens of any sequences, laid end to end in one row: where each stands, which keys it
+    /// sees of those that a store gives, and which adapter acts on it.
+    pub fn inputs_end_to_end(
+        &self,
+        positions: &[(u32, u32)],
+        mask: MaskSpec,
+        adapters: Arc<RowAdapters>,
+    ) -> SharedInputs<B> {
+        SharedInputs {
+            rotary: self.architecture().rotary(positions, 1),
+            mask: AttentionMask::new(mask, &self.device()),
+            prefix: None,
+            dropout: None,
+            adapters: Some(adapters),
+        }
+    }
+
+    /// Keys and values of the prefix that is attached.
+    pub fn prefix_key_values(&self) -> Option<PrefixKeyValues<B>> {
+        let prefix = self.architecture().prefix_encoder();
+        prefix.map(|encoder| encoder.forward(self.dtype(), None))
     }
 
     /// Positions of the prefix that is attached; 0 without one.
@@ -221,10 +269,11 @@ impl<B: GlmBackend> CausalLm<B> {
         range: Range<usize>,
     ) -> SharedInputs<B> {
         SharedInputs {
-            rotary: self.architecture().rotary(positions, range.clone()),
+            rotary: self.rotary(positions, range.clone()),
             mask: AttentionMask::new(positions.mask(range, self.prefix_len()), &self.device()),
             prefix: None,
             dropout: None,
+            adapters: None,
         }
     }
 
@@ -242,13 +291,12 @@ impl<B: GlmBackend> CausalLm<B> {
             None => (0..self.num_blocks()).fold(hidden, |hidden, index| {
                 self.block(index, hidden, shared, None)
             }),
-            Some(cache) => cache
-                .layers
-                .iter_mut()
-                .enumerate()
-                .fold(hidden, |hidden, (index, layer)| {
+            Some(cache) => {
+                let stores = cache.layers.iter_mut().enumerate();
+                stores.fold(hidden, |hidden, (index, layer)| {
                     self.block(index, hidden, shared, Some(layer))
-                }),
+                })
+            }
         }
     }
 

@@ -6,8 +6,6 @@
 
 pub(crate) mod memory;
 
-use std::ops::Range;
-
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
@@ -19,7 +17,7 @@ use crate::config::ChatGlmConfig;
 use crate::error::{Error, Result};
 use crate::layers::rotary::{RotaryPrecision, Rounding, inverse_frequencies};
 use crate::layers::{
-    AttentionScale, DropoutSite, Embedding, GlmBackend, LayerCache, LayerNorm, Projection,
+    AttentionScale, DropoutSite, Embedding, GlmBackend, LayerNorm, LayerStore, Projection,
     RotaryPairs, RotaryTable, attention, gelu_tanh, parts,
 };
 use crate::segment::SegmentPaths;
@@ -164,7 +162,7 @@ impl<B: GlmBackend> Architecture<B> for ChatGlm<B> {
         index: usize,
         hidden: Tensor<B, 3>,
         shared: &SharedInputs<B>,
-        cache: Option<&mut LayerCache<B>>,
+        cache: Option<&mut dyn LayerStore<B>>,
     ) -> Tensor<B, 3> {
         self.transformer.layers[index].forward(index, hidden, shared, cache)
     }
@@ -184,8 +182,8 @@ impl<B: GlmBackend> Architecture<B> for ChatGlm<B> {
             .map(BatchPositions::new)
     }
 
-    fn rotary(&self, positions: &BatchPositions, range: Range<usize>) -> RotaryTable<B> {
-        self.settings.rotary_table(positions, range, &self.device())
+    fn rotary(&self, positions: &[(u32, u32)], rows: usize) -> RotaryTable<B> {
+        self.settings.rotary_table(positions, rows, &self.device())
     }
 
     fn prefix_encoder(&self) -> Option<&PrefixEncoder<B>> {
@@ -221,8 +219,8 @@ impl Settings {
     /// Half of the pairs turn by the position, half by the block position.
     fn rotary_table<B: Backend>(
         &self,
-        positions: &BatchPositions,
-        range: Range<usize>,
+        positions: &[(u32, u32)],
+        rows: usize,
         device: &B::Device,
     ) -> RotaryTable<B> {
         // The published code keeps its frequencies in half precision, also in float32 runs.
@@ -231,13 +229,12 @@ impl Settings {
                 .into_iter()
                 .map(|frequency| Rounding::Float16.round(frequency))
                 .collect();
-        let tokens = range.len();
         let angles: Vec<f32> = positions
-            .positions(range)
-            .flat_map(|(position, block)| [position, block])
+            .iter()
+            .flat_map(|&(position, block)| [position, block])
             .flat_map(|position| frequencies.iter().map(move |f| position as f32 * f))
             .collect();
-        let shape = [positions.rows().len(), tokens, 2 * frequencies.len()];
+        let shape = [rows, positions.len() / rows, 2 * frequencies.len()];
         RotaryTable::new(&angles, shape, RotaryPairs::TwoHalves, self.rotary, device)
     }
 }
@@ -262,7 +259,7 @@ impl<B: GlmBackend> Block<B> {
         index: usize,
         hidden: Tensor<B, 3>,
         shared: &SharedInputs<B>,
-        cache: Option<&mut LayerCache<B>>,
+        cache: Option<&mut dyn LayerStore<B>>,
     ) -> Tensor<B, 3> {
         let alpha = (2.0 * RESIDUAL_LAYERS).sqrt();
         let normalized = self.input_layernorm.forward(hidden);
@@ -292,12 +289,12 @@ impl<B: GlmBackend> SelfAttention<B> {
         index: usize,
         hidden: Tensor<B, 3>,
         shared: &SharedInputs<B>,
-        cache: Option<&mut LayerCache<B>>,
+        cache: Option<&mut dyn LayerStore<B>>,
     ) -> Tensor<B, 3> {
         let [batch, tokens, width] = hidden.dims();
         let head_dim = width / self.heads;
-        let seed = shared.dropout_seed(index, DropoutSite::QueryKeyValue);
-        let mixed = self.query_key_value.forward_with_dropout(hidden, seed);
+        let context = shared.linear(index, DropoutSite::QueryKeyValue);
+        let mixed = self.query_key_value.forward_in(hidden, context);
         // [batch, tokens, heads, 3 · head_dim]
         let mixed = mixed.reshape([batch, tokens, self.heads, 3 * head_dim]);
         let [query, key, value] = parts(mixed, 3, [head_dim; 3]);
@@ -305,9 +302,9 @@ impl<B: GlmBackend> SelfAttention<B> {
         let key = shared.rotary.apply(key);
         let (key, value) = shared.extend(index, key, value, cache);
         let scale = AttentionScale::new(head_dim, (index + 1) as f64);
-        let context = attention(query, key, value, &shared.mask, scale);
-        let seed = shared.dropout_seed(index, DropoutSite::Dense);
-        self.dense.forward_with_dropout(context, seed)
+        let attended = attention(query, key, value, &shared.mask, scale);
+        let context = shared.linear(index, DropoutSite::Dense);
+        self.dense.forward_in(attended, context)
     }
 }
 
@@ -327,10 +324,10 @@ impl<B: GlmBackend> Mlp<B> {
         hidden: Tensor<B, 3>,
         shared: &SharedInputs<B>,
     ) -> Tensor<B, 3> {
-        let seed = |site| shared.dropout_seed(index, site);
-        let first = seed(DropoutSite::DenseHTo4h);
-        let inner = self.dense_h_to_4h.forward_with_dropout(hidden, first);
+        let context = |site| shared.linear(index, site);
+        let first = context(DropoutSite::DenseHTo4h);
+        let inner = self.dense_h_to_4h.forward_in(hidden, first);
         self.dense_4h_to_h
-            .forward_with_dropout(gelu_tanh(inner), seed(DropoutSite::Dense4hToH))
+            .forward_in(gelu_tanh(inner), context(DropoutSite::Dense4hToH))
     }
 }

@@ -7,8 +7,6 @@
 
 pub(crate) mod memory;
 
-use std::ops::Range;
-
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
@@ -20,7 +18,7 @@ use crate::config::ChatGlm2Config;
 use crate::error::Result;
 use crate::layers::rotary::{RotaryPrecision, inverse_frequencies};
 use crate::layers::{
-    AttentionScale, DropoutSite, Embedding, GlmBackend, LayerCache, Projection, RmsNorm,
+    AttentionScale, DropoutSite, Embedding, GlmBackend, LayerStore, Projection, RmsNorm,
     RotaryPairs, RotaryTable, attention, parts, swiglu,
 };
 use crate::rope_ratio::RopeSettings;
@@ -173,7 +171,7 @@ impl<B: GlmBackend> Architecture<B> for ChatGlm2<B> {
         index: usize,
         hidden: Tensor<B, 3>,
         shared: &SharedInputs<B>,
-        cache: Option<&mut LayerCache<B>>,
+        cache: Option<&mut dyn LayerStore<B>>,
     ) -> Tensor<B, 3> {
         self.transformer.encoder.layers[index].forward(index, hidden, shared, cache)
     }
@@ -195,8 +193,8 @@ impl<B: GlmBackend> Architecture<B> for ChatGlm2<B> {
         Ok(BatchPositions::new(rows.collect()))
     }
 
-    fn rotary(&self, positions: &BatchPositions, range: Range<usize>) -> RotaryTable<B> {
-        self.rotary.table(positions, range, &self.device())
+    fn rotary(&self, positions: &[(u32, u32)], rows: usize) -> RotaryTable<B> {
+        self.rotary.table(positions, rows, &self.device())
     }
 
     fn prefix_encoder(&self) -> Option<&PrefixEncoder<B>> {
@@ -220,25 +218,24 @@ impl RotarySettings {
     /// Only the first half of each head turns.
     fn table<B: Backend>(
         &self,
-        positions: &BatchPositions,
-        range: Range<usize>,
+        positions: &[(u32, u32)],
+        rows: usize,
         device: &B::Device,
     ) -> RotaryTable<B> {
         // ChatGLM2 in half precision has frequencies and positions in half precision as well.
         let rounding = self.precision.angles;
         let frequencies = inverse_frequencies(self.head_dim / 2, self.rope.base, rounding);
         let divisor = self.rope.divisor as f32;
-        let tokens = range.len();
         let angles: Vec<f32> = positions
-            .positions(range)
-            .flat_map(|(position, _)| {
+            .iter()
+            .flat_map(|&(position, _)| {
                 let position = rounding.round(rounding.round(position as f32) / divisor);
                 frequencies
                     .iter()
                     .map(move |frequency| position * frequency)
             })
             .collect();
-        let shape = [positions.rows().len(), tokens, frequencies.len()];
+        let shape = [rows, positions.len() / rows, frequencies.len()];
         RotaryTable::new(
             &angles,
             shape,
@@ -284,7 +281,7 @@ impl<B: GlmBackend> Block<B> {
         index: usize,
         hidden: Tensor<B, 3>,
         shared: &SharedInputs<B>,
-        cache: Option<&mut LayerCache<B>>,
+        cache: Option<&mut dyn LayerStore<B>>,
     ) -> Tensor<B, 3> {
         let normalized = self.input_layernorm.forward(hidden.clone());
         let residual = self.residual(hidden, &normalized);
@@ -351,18 +348,17 @@ impl<B: GlmBackend> SelfAttention<B> {
         index: usize,
         hidden: Tensor<B, 3>,
         shared: &SharedInputs<B>,
-        cache: Option<&mut LayerCache<B>>,
+        cache: Option<&mut dyn LayerStore<B>>,
     ) -> Tensor<B, 3> {
-        let seed = shared.dropout_seed(index, DropoutSite::QueryKeyValue);
-        let [query, key, value] =
-            self.split(self.query_key_value.forward_with_dropout(hidden, seed));
+        let context = shared.linear(index, DropoutSite::QueryKeyValue);
+        let [query, key, value] = self.split(self.query_key_value.forward_in(hidden, context));
         let query = shared.rotary.apply(query);
         let key = shared.rotary.apply(key);
         let (key, value) = shared.extend(index, key, value, cache);
         let scale = AttentionScale::new(self.head_dim, 1.0);
-        let context = attention(query, key, value, &shared.mask, scale);
-        let seed = shared.dropout_seed(index, DropoutSite::Dense);
-        self.dense.forward_with_dropout(context, seed)
+        let attended = attention(query, key, value, &shared.mask, scale);
+        let context = shared.linear(index, DropoutSite::Dense);
+        self.dense.forward_in(attended, context)
     }
 
     /// `[batch, tokens, joint width]` → queries, keys and values, each
@@ -407,10 +403,10 @@ impl<B: GlmBackend> Mlp<B> {
         hidden: Tensor<B, 3>,
         shared: &SharedInputs<B>,
     ) -> Tensor<B, 3> {
-        let seed = |site| shared.dropout_seed(index, site);
-        let first = seed(DropoutSite::DenseHTo4h);
-        let inner = self.dense_h_to_4h.forward_with_dropout(hidden, first);
+        let context = |site| shared.linear(index, site);
+        let first = context(DropoutSite::DenseHTo4h);
+        let inner = self.dense_h_to_4h.forward_in(hidden, first);
         self.dense_4h_to_h
-            .forward_with_dropout(swiglu(inner), seed(DropoutSite::Dense4hToH))
+            .forward_in(swiglu(inner), context(DropoutSite::Dense4hToH))
     }
 }

@@ -8,8 +8,8 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::adapters::{
-    AdapterDir, AdapterKind, PREFIX_ENCODER, PrefixAdapter, PrefixEncoder, PrefixShape, Site,
-    StoredAdapter,
+    Adapter, AdapterDir, AdapterKind, PREFIX_ENCODER, PrefixAdapter, PrefixEncoder, PrefixShape,
+    Site, StoredAdapter,
 };
 use crate::architecture::BuildOptions;
 use crate::causal_lm::CausalLm;
@@ -148,26 +148,10 @@ impl<B: Backend> Pretrained<B> {
         dtype: DType,
         device: &B::Device,
     ) -> Result<()> {
+        let found = projection_adapters(&mut self.model, adapter, dtype, device)?;
         let mut projections: HashMap<_, _> = self.model.projections_mut().into_iter().collect();
-        let sites = adapter.sites();
-        let dims = |site: &Site| projections.get(&site.module).map(|layer| layer.dims());
-        let faults: Vec<_> = sites
-            .iter()
-            .filter_map(|site| site_fault(site, dims(site)))
-            .collect();
-        if !faults.is_empty() {
-            return Err(Error::Weights {
-                path: adapter.path().to_path_buf(),
-                faults,
-            });
-        }
-        if adapter.is_without_effect()? {
-            tracing::warn!("{}: the adapter changes nothing", adapter.path().display());
-        }
-        let target = TensorTarget::new(dtype, device)?;
-        for (index, site) in sites.iter().enumerate() {
-            let found = adapter.on_projection(index, &target)?;
-            if let (Some(layer), Some(found)) = (projections.get_mut(&site.module), found) {
+        for (path, found) in found {
+            if let Some(layer) = projections.get_mut(&path) {
                 layer.adapter = Some(match layer.adapter.take() {
                     Some(attached) => attached.plus(found),
                     None => found,
@@ -184,32 +168,74 @@ impl<B: Backend> Pretrained<B> {
         dtype: DType,
         device: &B::Device,
     ) -> Result<()> {
-        let float = FloatType::try_from(dtype)?;
-        let shape = PrefixShape::of(
-            &self.config,
-            adapter.pre_seq_len(),
-            adapter.prefix_projection(),
-        );
-        let encoder = PrefixEncoder::uninitialized(&shape, dtype, device);
-        let tensors = adapter.tensors().into_iter().map(|info| {
-            let path = info.name.strip_prefix(PREFIX_ENCODER).unwrap_or(&info.name);
-            (path.to_string(), info)
-        });
-        let source = Source {
-            dir,
-            tensors: tensors.collect(),
-            read: &|name| adapter.read(name, float.into()),
-        };
-        let (encoder, _) = fill(
-            encoder,
-            &source,
-            Placement::Device,
-            dtype,
-            &mut |_, _, _| (),
-        )?;
+        let encoder = prefix_of(&self.config, adapter, dir, dtype, device)?;
         *self.model.prefix_slot() = Some(encoder);
         Ok(())
     }
+}
+
+/// What an adapter puts on linear layers of a model, each with the layer's path.
+///
+/// # Errors
+/// If the adapter does not fit the model or cannot be read.
+pub(crate) fn projection_adapters<B: Backend>(
+    model: &mut CausalLm<B>,
+    adapter: &AdapterDir,
+    dtype: DType,
+    device: &B::Device,
+) -> Result<Vec<(String, Adapter<B>)>> {
+    let layers = model.projections_mut().into_iter();
+    let dims: HashMap<String, [usize; 2]> = layers.map(|(path, it)| (path, it.dims())).collect();
+    let sites = adapter.sites();
+    let faults: Vec<_> = sites
+        .iter()
+        .filter_map(|site| site_fault(site, dims.get(&site.module).copied()))
+        .collect();
+    if !faults.is_empty() {
+        return Err(Error::Weights {
+            path: adapter.path().to_path_buf(),
+            faults,
+        });
+    }
+    if adapter.is_without_effect()? {
+        tracing::warn!("{}: the adapter changes nothing", adapter.path().display());
+    }
+    let target = TensorTarget::new(dtype, device)?;
+    let mut found = Vec::with_capacity(sites.len());
+    for (index, site) in sites.into_iter().enumerate() {
+        if let Some(adapter) = adapter.on_projection(index, &target)? {
+            found.push((site.module, adapter));
+        }
+    }
+    Ok(found)
+}
+
+/// The prefix of a directory for a model of a configuration.
+///
+/// # Errors
+/// If it does not fit the model or cannot be read.
+pub(crate) fn prefix_of<B: Backend>(
+    config: &ModelConfig,
+    adapter: &PrefixAdapter,
+    dir: &Path,
+    dtype: DType,
+    device: &B::Device,
+) -> Result<PrefixEncoder<B>> {
+    let float = FloatType::try_from(dtype)?;
+    let shape = PrefixShape::of(config, adapter.pre_seq_len(), adapter.prefix_projection());
+    let encoder = PrefixEncoder::uninitialized(&shape, dtype, device);
+    let tensors = adapter.tensors().into_iter().map(|info| {
+        let path = info.name.strip_prefix(PREFIX_ENCODER).unwrap_or(&info.name);
+        (path.to_string(), info)
+    });
+    let source = Source {
+        dir,
+        tensors: tensors.collect(),
+        read: &|name| adapter.read(name, float.into()),
+    };
+    let progress: LoadProgress<'_> = &mut |_, _, _| ();
+    let (encoder, _) = fill(encoder, &source, Placement::Device, dtype, progress)?;
+    Ok(encoder)
 }
 
 /// Whether a directory holds a whole model: one may carry its prefix or lie beside a LoRA, while an adapter's

@@ -10,6 +10,7 @@
 mod common;
 
 mod backends;
+mod engine;
 mod fixtures;
 mod forward;
 mod forward_only;

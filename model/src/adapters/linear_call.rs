@@ -45,6 +45,12 @@ pub trait ProjectionAdapter<B: GlmBackend> {
     /// - result: `[rows, out]`
     fn forward(&self, call: LinearCall<B>) -> Tensor<B, 2>;
 
+    /// The output of the layer with the adapter, by what the layer gives without it; nothing is dropped.
+    ///
+    /// # Shapes
+    /// - `input`: `[rows, in]`; `output` and result: `[rows, out]`
+    fn add_to(&self, input: Tensor<B, 2>, output: Tensor<B, 2>) -> Tensor<B, 2>;
+
     /// The layer as an output layer without a bias, whose logits are computed a few rows at a time.
     fn head_operands(&self, call: LinearCall<B>) -> HeadOperands<B>;
 }

@@ -12,6 +12,7 @@ mod linear_call;
 mod lora;
 mod meta;
 mod prefix;
+mod rows;
 mod settings;
 mod stored;
 mod traced;
@@ -49,6 +50,7 @@ pub use prefix::dir::{PrefixAdapter, write_prefix_adapter};
 pub use prefix::encoder::{PrefixDropout, PrefixEncoder, PrefixKeyValues, PrefixShape};
 pub use prefix::path::PREFIX_ENCODER;
 pub use prefix::settings::PrefixSettings;
+pub use rows::RowAdapters;
 pub use settings::{ModelOutline, Settings, Unmatched};
 pub use stored::{Contradiction, Destination, GivenSettings, StoredForm};
 pub use traced::TracedCall;
@@ -363,6 +365,17 @@ impl<B: GlmBackend> Adapter<B> {
     pub fn forward(&self, call: LinearCall<B>) -> Tensor<B, 2> {
         match self {
             Self::Lora(lora) => lora.forward(call),
+        }
+    }
+
+    /// The output of the layer with the adapter, by what the layer gives without it: for some rows of a pass whose
+    /// others have other adapters, so that the base is computed once for all.
+    ///
+    /// # Shapes
+    /// - `input`: `[rows, in]`; `output` and result: `[rows, out]`
+    pub fn add_to(&self, input: Tensor<B, 2>, output: Tensor<B, 2>) -> Tensor<B, 2> {
+        match self {
+            Self::Lora(lora) => lora.add_to(input, output),
         }
     }
 

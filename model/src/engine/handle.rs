@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -93,12 +94,24 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct EngineHandle {
     sender: Sender<Command>,
     shared: Arc<Shared>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl EngineHandle {
     pub(super) fn new(shared: Arc<Shared>) -> (Self, Receiver<Command>) {
         let (sender, receiver) = channel();
-        (Self { sender, shared }, receiver)
+        let thread = Arc::new(Mutex::new(None));
+        let handle = Self {
+            sender,
+            shared,
+            thread,
+        };
+        (handle, receiver)
+    }
+
+    /// Takes the engine's thread, to wait for its end.
+    pub(super) fn own(&self, thread: JoinHandle<()>) {
+        *lock(&self.thread) = Some(thread);
     }
 
     /// What bounds its requests.
@@ -126,8 +139,8 @@ impl EngineHandle {
         self.check(&request)?;
         let limit = self.shared.limits.max_waiting;
         let more = |waiting| (waiting < limit).then_some(waiting + 1);
-        let order = Ordering::AcqRel;
-        let taken = self.shared.waiting.fetch_update(order, order, more);
+        let (set, get) = (Ordering::AcqRel, Ordering::Acquire);
+        let taken = self.shared.waiting.fetch_update(set, get, more);
         if let Err(waiting) = taken {
             return Err(self.full(waiting));
         }
@@ -202,5 +215,14 @@ impl EngineHandle {
         self.shared.is_stopping.store(true, Ordering::Release);
         // It may have ended already.
         let _ = self.sender.send(Command::Stop);
+    }
+
+    /// Waits until the engine, which was told to [`stop`](Self::stop), has ended.
+    pub fn join(&self) {
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
+            // A panic of the thread has been told where it happened.
+            let _ = thread.join();
+        }
     }
 }

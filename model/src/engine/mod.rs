@@ -6,10 +6,20 @@
 //! adapter share a pass. What a sequence leaves behind is kept as long as there is room, so that the next turn of a
 //! conversation computes only what is new.
 
+mod arena;
 mod handle;
+mod kept;
+mod options;
+mod pace;
+mod pass;
+mod places;
 mod request;
+mod scores;
+mod sequence;
+mod served;
+mod worker;
 
 pub use handle::{EngineHandle, EngineLimits, EngineStatus};
-pub use request::{
-    Continuation, Drawing, Event, Failure, Listener, Penalties, Refusal, Request, Task, TokenScore,
-};
+pub use options::{EngineOptions, bytes_per_token};
+pub use request::{Continuation, Event, Failure, Listener, Refusal, Request, Task, TokenScore};
+pub use worker::start;

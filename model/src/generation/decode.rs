@@ -5,6 +5,7 @@ use std::ops::{ControlFlow, Range};
 use burn::tensor::{DType, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
+use super::drawing::Drawing;
 use super::options::GenerationOptions;
 use super::sampler::Sampler;
 use crate::batch::{BatchPositions, Padding, TokenBatch};
@@ -173,7 +174,7 @@ fn rows(prompts: &[(usize, &Prompt<'_>)], options: &GenerationOptions) -> Vec<Ro
         prompt: prompt.number,
         tokens: prompt.ids.to_vec(),
         prompt_len: prompt.ids.len(),
-        sampler: Sampler::new(options, (prompt.number, n), prompt.ids),
+        sampler: Sampler::new(Drawing::of(options, (prompt.number, n)), prompt.ids),
         has_ended: false,
     })
     .collect()

@@ -2,9 +2,12 @@
 
 mod batches;
 mod decode;
+mod drawing;
 mod options;
 mod sampler;
 
 pub use batches::{Answer, BatchEvent, Batching, batches, generate_batches};
 pub use decode::{Finish, Generation, Sequence, TokenEvent, generate};
+pub use drawing::{Drawing, Penalties};
 pub use options::{GenerationOptions, Sampling};
+pub use sampler::Sampler;

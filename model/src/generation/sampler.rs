@@ -1,33 +1,35 @@
 //! One row of logits → one token.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use rand::SeedableRng;
 use rand::distr::Distribution;
 use rand::distr::weighted::WeightedIndex;
 use rand_chacha::ChaCha8Rng;
 
-use super::options::{GenerationOptions, Sampling};
+use super::drawing::Drawing;
+use super::options::Sampling;
 
 /// The state of the draws of one sequence.
 #[derive(Debug, Clone)]
 pub struct Sampler {
-    sampling: Option<Sampling>,
-    repetition_penalty: f32,
+    drawing: Drawing,
+    /// Tokens of prompt and continuation.
     seen: HashSet<u32>,
+    /// How often tokens are in the continuation.
+    drawn: HashMap<u32, u32>,
     random: ChaCha8Rng,
 }
 
 impl Sampler {
-    /// The sampler of a sequence: the number of its prompt, and its own among those of the prompt.
-    pub fn new(options: &GenerationOptions, (number, n): (usize, usize), prompt: &[u32]) -> Self {
-        let mut random = ChaCha8Rng::seed_from_u64(options.seed);
-        // The first sequences of a prompt stay what they are when more of them are asked for.
-        random.set_stream((number as u64) << 32 | n as u64);
+    /// The sampler of a sequence that begins with a prompt.
+    pub fn new(drawing: Drawing, prompt: &[u32]) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(drawing.seed);
+        random.set_stream(drawing.number);
         Self {
-            sampling: options.sampling.clone(),
-            repetition_penalty: options.repetition_penalty,
+            drawing,
             seen: prompt.iter().copied().collect(),
+            drawn: HashMap::new(),
             random,
         }
     }
@@ -39,30 +41,42 @@ impl Sampler {
         if logits.iter().any(|x| x.is_nan() || *x == f32::INFINITY) {
             return None;
         }
-        self.penalize(logits);
+        self.change(logits);
         for &token in banned {
             if let Some(logit) = logits.get_mut(token as usize) {
                 *logit = f32::NEG_INFINITY;
             }
         }
-        let token = match &self.sampling {
+        let token = match &self.drawing.sampling {
             None => likeliest(logits)?,
             Some(sampling) => draw(logits, sampling, &mut self.random)?,
         };
         self.seen.insert(token);
+        *self.drawn.entry(token).or_default() += 1;
         Some(token)
     }
 
-    fn penalize(&self, logits: &mut [f32]) {
-        if self.repetition_penalty == 1.0 {
-            return;
+    /// Penalties, then what is added.
+    fn change(&self, logits: &mut [f32]) {
+        let penalties = self.drawing.penalties;
+        if penalties.repetition != 1.0 {
+            for &token in &self.seen {
+                if let Some(logit) = logits.get_mut(token as usize) {
+                    *logit *= match *logit > 0.0 {
+                        true => 1.0 / penalties.repetition,
+                        false => penalties.repetition,
+                    };
+                }
+            }
         }
-        for &token in &self.seen {
+        for (&token, &times) in &self.drawn {
             if let Some(logit) = logits.get_mut(token as usize) {
-                *logit *= match *logit > 0.0 {
-                    true => 1.0 / self.repetition_penalty,
-                    false => self.repetition_penalty,
-                };
+                *logit -= penalties.presence + penalties.frequency * times as f32;
+            }
+        }
+        for &(token, bias) in &self.drawing.logit_bias {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit += bias;
             }
         }
     }
@@ -81,6 +95,9 @@ fn likeliest(logits: &[f32]) -> Option<u32> {
 }
 
 fn draw(logits: &[f32], sampling: &Sampling, random: &mut ChaCha8Rng) -> Option<u32> {
+    if sampling.top_k == 0 && sampling.top_p >= 1.0 {
+        return draw_of_all(logits, sampling.temperature, random);
+    }
     let mut order: Vec<usize> = (0..logits.len()).collect();
     let descending = |a: &usize, b: &usize| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b));
     let kept = match sampling.top_k {
@@ -106,6 +123,19 @@ fn draw(logits: &[f32], sampling: &Sampling, random: &mut ChaCha8Rng) -> Option<
     Some(order[choice.sample(random)] as u32)
 }
 
+/// Nothing has to be put in order where all tokens stay.
+fn draw_of_all(logits: &[f32], temperature: f32, random: &mut ChaCha8Rng) -> Option<u32> {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if !top.is_finite() {
+        return None;
+    }
+    let weights = logits
+        .iter()
+        .map(|logit| ((logit - top) / temperature).exp());
+    let choice = WeightedIndex::new(weights).ok()?;
+    Some(choice.sample(random) as u32)
+}
+
 /// How many of the weights, in descending order, it takes to reach a share of their sum.
 fn nucleus(weights: &[f32], top_p: f32) -> usize {
     if top_p >= 1.0 {
@@ -125,13 +155,18 @@ fn nucleus(weights: &[f32], top_p: f32) -> usize {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::drawing::Penalties;
+    use super::super::options::GenerationOptions;
     use super::*;
 
-    fn options(sampling: Option<Sampling>, penalty: f32) -> GenerationOptions {
-        GenerationOptions {
+    fn drawing(sampling: Option<Sampling>, repetition: f32) -> Drawing {
+        Drawing {
             sampling,
-            repetition_penalty: penalty,
-            ..Default::default()
+            penalties: Penalties {
+                repetition,
+                ..Penalties::default()
+            },
+            ..Drawing::default()
         }
     }
 
@@ -145,21 +180,50 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_first_of_the_largest() {
-        let mut sampler = Sampler::new(&options(None, 1.0), (0, 0), &[]);
+        let mut sampler = Sampler::new(drawing(None, 1.0), &[]);
         assert_eq!(sampler.next(&mut [0.0, 3.0, 3.0], &[]), Some(1));
     }
 
     #[test]
     fn a_penalty_reaches_prompt_and_continuation() {
-        let mut sampler = Sampler::new(&options(None, 2.0), (0, 0), &[1]);
+        let mut sampler = Sampler::new(drawing(None, 2.0), &[1]);
         assert_eq!(sampler.next(&mut [2.0, 3.0, -1.0], &[]), Some(0));
         assert_eq!(sampler.next(&mut [-1.0, -1.5, -1.9], &[]), Some(2));
     }
 
     #[test]
+    fn presence_and_frequency_count_what_was_drawn() {
+        let penalties = Penalties {
+            presence: 0.5,
+            frequency: 1.0,
+            ..Penalties::default()
+        };
+        let penalized = Drawing {
+            penalties,
+            ..Drawing::default()
+        };
+        let mut sampler = Sampler::new(penalized, &[0]);
+        let draws: Vec<u32> = (0..4)
+            .map(|_| sampler.next(&mut [2.0, 0.75, 0.0], &[]).unwrap())
+            .collect();
+        // 2.0, then 0.5 against 0.75, then 0.5 against -0.75, then -0.5 against 0.0
+        assert_eq!(draws, [0, 1, 0, 2]);
+    }
+
+    #[test]
+    fn a_bias_is_added() {
+        let biased = Drawing {
+            logit_bias: vec![(0, -100.0), (2, 1.5), (99, 1.0)],
+            ..Drawing::default()
+        };
+        let mut sampler = Sampler::new(biased, &[]);
+        assert_eq!(sampler.next(&mut [5.0, 1.0, 0.0], &[]), Some(2));
+    }
+
+    #[test]
     fn top_k_and_top_p_bound_the_choice() {
         for filter in [sampling(1.0, 2, 1.0), sampling(1.0, 0, 0.7)] {
-            let mut sampler = Sampler::new(&options(filter, 1.0), (0, 0), &[]);
+            let mut sampler = Sampler::new(drawing(filter, 1.0), &[]);
             let drawn: HashSet<u32> = (0..200)
                 .map(|_| sampler.next(&mut [1.0, 5.0, 4.5, -2.0], &[]).unwrap())
                 .collect();
@@ -169,7 +233,7 @@ mod tests {
 
     #[test]
     fn draws_follow_the_probabilities() {
-        let mut sampler = Sampler::new(&options(sampling(1.0, 0, 1.0), 1.0), (0, 0), &[]);
+        let mut sampler = Sampler::new(drawing(sampling(1.0, 0, 1.0), 1.0), &[]);
         let logits = [0.0, (3.0f32).ln()];
         let ones: u32 = (0..4000)
             .map(|_| sampler.next(&mut logits.clone(), &[]).unwrap())
@@ -183,7 +247,11 @@ mod tests {
     #[test]
     fn equal_seeds_draw_alike_and_sequences_differ() {
         let draws = |index| -> Vec<u32> {
-            let mut sampler = Sampler::new(&options(sampling(1.0, 0, 1.0), 1.0), index, &[]);
+            let options = GenerationOptions {
+                sampling: sampling(1.0, 0, 1.0),
+                ..GenerationOptions::default()
+            };
+            let mut sampler = Sampler::new(Drawing::of(&options, index), &[]);
             (0..20)
                 .map(|_| sampler.next(&mut [0.0; 50], &[]).unwrap())
                 .collect()
@@ -195,14 +263,14 @@ mod tests {
 
     #[test]
     fn logits_that_are_not_numbers_give_no_token() {
-        let mut sampler = Sampler::new(&options(None, 1.0), (0, 0), &[]);
+        let mut sampler = Sampler::new(drawing(None, 1.0), &[]);
         assert_eq!(sampler.next(&mut [0.0, f32::NAN], &[]), None);
         assert_eq!(sampler.next(&mut [f32::NEG_INFINITY; 2], &[]), None);
     }
 
     #[test]
     fn what_is_banned_is_not_drawn() {
-        let mut sampler = Sampler::new(&options(None, 1.0), (0, 0), &[]);
+        let mut sampler = Sampler::new(drawing(None, 1.0), &[]);
         assert_eq!(sampler.next(&mut [0.0, 3.0, 2.0], &[1, 9]), Some(2));
         assert_eq!(sampler.next(&mut [0.0], &[0]), None);
     }

@@ -6,6 +6,19 @@ use burn::tensor::backend::Backend;
 use super::ops::GlmBackend;
 use super::ops::primitive::{unwrap, wrap};
 
+/// Where a layer keeps the keys and values of its tokens between passes.
+pub trait LayerStore<B: Backend> {
+    /// Adds keys and values and returns all that the tokens of this pass may see.
+    ///
+    /// # Shapes
+    /// - `key`, `value`: `[batch, tokens, groups, head_dim]`
+    /// - results: `[batch, all tokens, groups, head_dim]`
+    fn append(&mut self, key: Tensor<B, 4>, value: Tensor<B, 4>) -> (Tensor<B, 4>, Tensor<B, 4>);
+
+    /// Whether nothing is held yet, not even a prefix.
+    fn is_empty(&self) -> bool;
+}
+
 /// Room grows by this many tokens at a time.
 const GROWTH: usize = 256;
 
@@ -27,17 +40,8 @@ impl<B: Backend> Default for LayerCache<B> {
     }
 }
 
-impl<B: GlmBackend> LayerCache<B> {
-    /// Adds keys and values and returns all so far.
-    ///
-    /// # Shapes
-    /// - `key`, `value`: `[batch, tokens, groups, head_dim]`
-    /// - results: `[batch, all tokens, groups, head_dim]`
-    pub fn append(
-        &mut self,
-        key: Tensor<B, 4>,
-        value: Tensor<B, 4>,
-    ) -> (Tensor<B, 4>, Tensor<B, 4>) {
+impl<B: GlmBackend> LayerStore<B> for LayerCache<B> {
+    fn append(&mut self, key: Tensor<B, 4>, value: Tensor<B, 4>) -> (Tensor<B, 4>, Tensor<B, 4>) {
         let start = self.len;
         self.len += key.dims()[1];
         let keys = store(self.key.take(), key, start);
@@ -50,19 +54,13 @@ impl<B: GlmBackend> LayerCache<B> {
         self.value = Some(values);
         seen
     }
+
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
 }
 
 impl<B: Backend> LayerCache<B> {
-    /// Tokens held, prefix included.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether nothing is held yet.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Keeps only the given rows of the batch, in the given order.
     fn select(&mut self, rows: &Tensor<B, 1, burn::tensor::Int>) {
         for part in [&mut self.key, &mut self.value] {
@@ -96,7 +94,12 @@ fn store<B: GlmBackend>(
     write(buffer, new, start)
 }
 
-fn write<B: GlmBackend>(buffer: Tensor<B, 4>, new: Tensor<B, 4>, start: usize) -> Tensor<B, 4> {
+/// Writes `new` at token `start` of a buffer that has room for it, in place where nobody else holds the buffer.
+pub(crate) fn write<B: GlmBackend>(
+    buffer: Tensor<B, 4>,
+    new: Tensor<B, 4>,
+    start: usize,
+) -> Tensor<B, 4> {
     wrap(B::glm_cache_write(unwrap(buffer), unwrap(new), start))
 }
 

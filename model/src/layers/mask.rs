@@ -5,6 +5,7 @@
 //! of P-Tuning v2 stand before all others and are always seen. Intervals cost nothing to keep, let a
 //! kernel skip what is hidden, and turn into a dense mask only on backends that need one.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use burn::backend::Autodiff;
@@ -45,6 +46,22 @@ impl MaskSpec {
         self.visible
             .iter()
             .all(|&(from, to)| from == 0 && to == all)
+    }
+
+    /// Queries of a row that are neighbours and see keys from the same one on: those of one sequence, where several
+    /// lie end to end. Padding, which sees itself alone, is a run for each.
+    pub fn runs(&self, row: usize) -> Vec<Range<usize>> {
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        let mut last = None;
+        for query in 0..self.queries {
+            let from = self.interval(row, query).0;
+            match runs.last_mut().filter(|_| last == Some(from)) {
+                Some(run) => run.end = query + 1,
+                None => runs.push(query..query + 1),
+            }
+            last = Some(from);
+        }
+        runs
     }
 
     /// Whether key `key` is hidden from a query with this interval.
@@ -155,5 +172,16 @@ mod tests {
         assert_eq!(row(0), [false, false, true, false, true]);
         assert_eq!(row(1), [false, false, true, false, false]);
         assert!(!spec.sees_all());
+    }
+
+    #[test]
+    fn queries_of_one_sequence_are_one_run() {
+        let spec = MaskSpec {
+            prefix: 0,
+            keys: 9,
+            queries: 5,
+            visible: vec![(0, 1), (0, 2), (4, 6), (7, 8), (7, 9)],
+        };
+        assert_eq!(spec.runs(0), [0..2, 2..3, 3..5]);
     }
 }

@@ -23,7 +23,8 @@ pub use attention::attention;
 pub use dropout::{DropoutSite, DropoutSource, dropout};
 pub use embedding::Embedding;
 pub use head_loss::head_loss;
-pub use kv_cache::{KvCache, LayerCache};
+pub(crate) use kv_cache::write as write_keys;
+pub use kv_cache::{KvCache, LayerCache, LayerStore};
 pub use linear::{Linear, linear};
 pub use lora::{LoraFactors, lora};
 pub use mask::{AttentionMask, MaskSpec};
@@ -34,7 +35,7 @@ pub use ops::dropout::Dropout;
 pub(crate) use ops::primitive::to_type;
 pub use ops::rotary::RotaryPairs;
 pub use parts::parts;
-pub use projection::Projection;
+pub use projection::{LinearContext, Projection};
 pub use rotary::RotaryTable;
 
 use burn::module::Param;

@@ -6,7 +6,16 @@ use burn::tensor::{DType, Tensor};
 
 use super::ops::GlmBackend;
 use super::uninitialized;
-use crate::adapters::{Adapter, HeadOperands, LinearCall};
+use crate::adapters::{Adapter, HeadOperands, LinearCall, RowAdapters};
+
+/// What a pass says to a linear layer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LinearContext<'a> {
+    /// In training, what the masks of the adapter's dropout are computed from.
+    pub dropout_seed: Option<u64>,
+    /// Where several adapters are served: which of them acts on which row.
+    pub adapters: Option<&'a RowAdapters>,
+}
 
 /// `x·Wᵀ + b`, or what its adapter makes of it.
 ///
@@ -20,6 +29,8 @@ pub struct Projection<B: Backend> {
     pub bias: Option<Param<Tensor<B, 1>>>,
     /// The adapter, if one is attached.
     pub adapter: Option<Adapter<B>>,
+    /// Adapters that act on some rows of a pass each, by their numbers; a number may be free.
+    pub served: Vec<Option<Adapter<B>>>,
 }
 
 impl<B: Backend> Projection<B> {
@@ -34,6 +45,7 @@ impl<B: Backend> Projection<B> {
             weight: uninitialized([output, input], dtype, device),
             bias: bias.then(|| uninitialized([output], dtype, device)),
             adapter: None,
+            served: Vec::new(),
         }
     }
 
@@ -51,20 +63,32 @@ impl<B: GlmBackend> Projection<B> {
     /// - `x`: `[batch, tokens, in]`
     /// - result: `[batch, tokens, out]`, in the type of `x`
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.forward_with_dropout(x, None)
+        self.forward_in(x, LinearContext::default())
     }
 
-    /// As [`forward`](Self::forward); with a seed, the adapter's input goes through its dropout.
-    pub fn forward_with_dropout(&self, x: Tensor<B, 3>, seed: Option<u64>) -> Tensor<B, 3> {
+    /// As [`forward`](Self::forward) in a pass: with a seed, the adapter's input goes through its dropout; with
+    /// adapters by rows, each acts on its own.
+    pub fn forward_in(&self, x: Tensor<B, 3>, context: LinearContext<'_>) -> Tensor<B, 3> {
         let [batch, tokens, width] = x.dims();
         let rows = x.reshape([batch * tokens, width]);
-        let call = self.call(rows, seed);
-        let output = match &self.adapter {
-            Some(adapter) => adapter.forward(call),
-            None => call.output(),
+        let served = context.adapters.filter(|_| !self.served.is_empty());
+        let output = match served {
+            Some(adapters) => {
+                let output = self.output(rows.clone(), context.dropout_seed);
+                adapters.add(&self.served, rows, output)
+            }
+            None => self.output(rows, context.dropout_seed),
         };
         let out = output.dims()[1];
         output.reshape([batch, tokens, out])
+    }
+
+    fn output(&self, rows: Tensor<B, 2>, dropout_seed: Option<u64>) -> Tensor<B, 2> {
+        let call = self.call(rows, dropout_seed);
+        match &self.adapter {
+            Some(adapter) => adapter.forward(call),
+            None => call.output(),
+        }
     }
 
     /// The layer and an input `[rows, in]`, as an adapter sees them.

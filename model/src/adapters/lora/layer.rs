@@ -96,6 +96,11 @@ impl<B: GlmBackend> ProjectionAdapter<B> for Lora<B> {
         lora(call.input, call.weight, call.bias, factors)
     }
 
+    fn add_to(&self, input: Tensor<B, 2>, output: Tensor<B, 2>) -> Tensor<B, 2> {
+        let low = self.low(input, None).mul_scalar(self.scaling);
+        output + linear(low, self.lora_B.weight.val(), None)
+    }
+
     fn head_operands(&self, call: LinearCall<B>) -> HeadOperands<B> {
         let low = self.low(call.input.clone(), call.dropout_seed);
         HeadOperands {

@@ -2,6 +2,8 @@
 //! outside the block's visible range are never touched, and the backward pass recomputes the
 //! probabilities from the kept logarithms of their sums (after Dao et al. 2022).
 
+use std::ops::Range;
+
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};
 use gemm::Parallelism;
@@ -47,16 +49,23 @@ impl Sizes {
         ((batch * self.keys + key) * self.groups + group) * self.head_dim
     }
 
-    /// The blocks of rows of one batch row and group. A block of several queries belongs to one head; a
-    /// single query (generation) takes all heads of its group together, since they share its keys.
-    fn blocks(&self, batch: usize, group: usize) -> Vec<Block> {
+    /// The blocks of rows of one batch row and group, none of which holds queries of two sequences. A block of
+    /// several queries belongs to one head; a single query (generation) takes all heads of its group
+    /// together, since they share its keys.
+    fn blocks(&self, mask: &MaskSpec, batch: usize, group: usize) -> Vec<Block> {
+        let runs = mask.runs(batch).into_iter();
+        runs.flat_map(|run| self.blocks_of_run(run, batch, group))
+            .collect()
+    }
+
+    fn blocks_of_run(&self, run: Range<usize>, batch: usize, group: usize) -> Vec<Block> {
         let first = group * self.share();
-        if self.queries == 1 {
+        if run.len() == 1 {
             return vec![Block {
                 batch,
                 group,
                 head: first,
-                query: 0,
+                query: run.start,
                 rows: self.share(),
                 stride: self.head_dim,
                 one_query: true,
@@ -65,12 +74,12 @@ impl Sizes {
         let heads = first..first + self.share();
         heads
             .flat_map(|head| {
-                (0..self.queries).step_by(BLOCK).map(move |query| Block {
+                run.clone().step_by(BLOCK).map(move |query| Block {
                     batch,
                     group,
                     head,
                     query,
-                    rows: BLOCK.min(self.queries - query),
+                    rows: BLOCK.min(run.end - query),
                     stride: self.query_stride(),
                     one_query: false,
                 })
@@ -95,8 +104,8 @@ struct Block {
 impl Block {
     /// The keys that a row sees beside the prefix.
     fn interval(&self, mask: &MaskSpec, row: usize) -> (usize, usize) {
-        let query = if self.one_query { 0 } else { self.query + row };
-        mask.interval(self.batch, query)
+        let within = if self.one_query { 0 } else { row };
+        mask.interval(self.batch, self.query + within)
     }
 
     /// The range of keys outside which no row of the block sees anything.
@@ -111,7 +120,7 @@ impl Block {
     /// Index of a row's sum in `[batch, heads, queries]`.
     fn sum_index(&self, sizes: &Sizes, row: usize) -> usize {
         let (head, query) = match self.one_query {
-            true => (self.head + row, 0),
+            true => (self.head + row, self.query),
             false => (self.head, self.query + row),
         };
         (self.batch * sizes.heads + head) * sizes.queries + query
@@ -254,11 +263,12 @@ struct Lines {
 }
 
 impl Lines {
-    /// Float32 lines; 16-bit ones stay as they are for a single query, which reads each of them once.
-    fn of(tensor: Float, sizes: &Sizes) -> Self {
+    /// Float32 lines; 16-bit ones stay as they are where most are read once, or never: for a single query, and in
+    /// the cache of many sequences.
+    fn of(tensor: Float, sizes: &Sizes, mask: &MaskSpec) -> Self {
         let stays = match tensor.dtype() {
             DType::F32 => true,
-            DType::F16 | DType::BF16 => sizes.queries == 1,
+            DType::F16 | DType::BF16 => sizes.queries == 1 || reads_few(mask, sizes),
             _ => false,
         };
         let strides = strides(&tensor).filter(|_| stays);
@@ -308,6 +318,18 @@ impl Lines {
     }
 }
 
+/// Whether the queries of one row see less than half as many keys as there are, or are of several sequences.
+fn reads_few(mask: &MaskSpec, sizes: &Sizes) -> bool {
+    let seen = |run: Range<usize>| {
+        let (from, _) = mask.interval(0, run.start);
+        let to = run.map(|query| mask.interval(0, query).1).max();
+        to.unwrap_or(from) - from
+    };
+    let runs = mask.runs(0);
+    sizes.batch == 1
+        && (runs.len() > 1 || runs.into_iter().map(seen).sum::<usize>() * 2 < sizes.keys)
+}
+
 /// Elements from one row of the batch, key and group to the next, if the elements of a line are adjacent.
 fn strides(tensor: &FlexTensor) -> Option<[usize; 3]> {
     let strides = tensor.layout().strides();
@@ -324,15 +346,15 @@ pub fn attention(input: AttentionInput<Flex>) -> AttentionOutput<Flex> {
     let (shape, dtype) = (input.query.shape(), input.query.dtype());
     let mask = input.mask.spec();
     let query = Values::of(input.query.clone());
-    let key = Lines::of(input.key.clone(), &sizes);
-    let value = Lines::of(input.value.clone(), &sizes);
+    let key = Lines::of(input.key.clone(), &sizes, mask);
+    let value = Lines::of(input.value.clone(), &sizes, mask);
     let mut output = vec![0.0; query.len()];
     let mut sums = vec![0.0; sizes.batch * sizes.heads * sizes.queries];
     let (shared_output, shared_sums) = (Shared::new(&mut output), Shared::new(&mut sums));
     let scale = input.scale.total() as f32;
 
     let blocks: Vec<Block> = (0..sizes.batch * sizes.groups)
-        .flat_map(|index| sizes.blocks(index / sizes.groups, index % sizes.groups))
+        .flat_map(|index| sizes.blocks(mask, index / sizes.groups, index % sizes.groups))
         .collect();
     blocks.into_par_iter().for_each(|block| {
         let (from, to) = block.range(mask);
@@ -415,7 +437,7 @@ pub fn attention_backward(
 
     // One task per group: all heads of a group add to the same gradients of keys and values.
     for_each_group(&sizes, |batch, group| {
-        for block in sizes.blocks(batch, group) {
+        for block in sizes.blocks(mask, batch, group) {
             let (from, to) = block.range(mask);
             let keys = to - from;
             let at = sizes.query_offset(block.batch, block.query, block.head);
