@@ -2,8 +2,7 @@
 //! tracked.
 
 use super::panel::{
-    FEW_ROWS, LINES, OUTPUTS, ROWS, SOME_ROWS, THIN, backward_panel, forward_panel, packed,
-    sum_panel,
+    FEW_ROWS, LINES, OUTPUTS, SOME_ROWS, THIN, backward_panel, forward_panel, packed, sum_panel,
 };
 use crate::memory::{Compute, Copied, Gradient, Kept, Operation, Stage, Trace, Traced};
 
@@ -68,10 +67,10 @@ impl Product {
         let (x, out) = (self.rows * self.input, self.rows * self.output);
         let output = compute.bytes(out);
         if (FEW_ROWS as u64 + 1..=SOME_ROWS as u64).contains(&self.rows) {
-            let turned = self.turned_rows(compute);
+            let lines = self.widened_lines(compute);
             return match compute.widens() {
-                true => compute.widened(x + out) + turned.max(output),
-                false => output + turned,
+                true => compute.widened(x + out) + lines.max(output),
+                false => output,
             };
         }
         if !compute.widens() {
@@ -83,12 +82,10 @@ impl Product {
         compute.widened(x + out) + panels.max(output)
     }
 
-    /// What the product of some rows reads: the rows turned, and the lines that each thread widens; nothing on a GPU.
-    fn turned_rows(&self, compute: &Compute) -> u64 {
-        let rows = self.rows.next_multiple_of(ROWS as u64);
+    /// The lines that each thread widens in the product of some rows; nothing on a GPU.
+    fn widened_lines(&self, compute: &Compute) -> u64 {
         let widened = compute.widened(LINES as u64 * self.input);
-        let lines = compute.scratch(self.output.div_ceil(OUTPUTS as u64), widened);
-        compute.scratch(1, compute.float32(rows * self.input)) + lines
+        compute.scratch(self.output.div_ceil(OUTPUTS as u64), widened)
     }
 
     /// The most that `grad · weight` holds beside its factors: a panel of the weight is widened at a time.

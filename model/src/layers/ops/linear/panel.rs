@@ -1,13 +1,11 @@
 //! How the CPU's products divide rows and weights.
 
-/// Up to this many rows, scalar products beat turning the rows.
+/// Up to this many rows, one scalar product at a time is as fast as the weight can be read.
 pub(super) const FEW_ROWS: usize = 4;
 /// Up to this many rows, reading the weight's lines as they are beats packing them for a matrix product.
 pub(super) const SOME_ROWS: usize = 512;
-/// Rows that are turned together: two of the longest vectors.
-pub(super) const ROWS: usize = 32;
-/// Lines of the weight that meet them at once: as many sums as registers hold.
-pub(super) const LINES: usize = 8;
+/// Lines of the weight that meet some rows at once.
+pub(super) const LINES: usize = 4;
 /// Outputs per task of their product, a multiple of [`LINES`].
 pub(super) const OUTPUTS: usize = 128;
 /// Elements of a panel (1 MiB of float32, which stays in the second-level cache).
