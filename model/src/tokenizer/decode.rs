@@ -1,6 +1,6 @@
 //! Ids of a published vocabulary back to text.
 
-use super::vocabulary::{Kind, Vocabulary};
+use super::vocabulary::{Kind, Token, Vocabulary};
 use super::{normalizer, whitespace};
 
 /// What bytes that are not UTF-8 become.
@@ -21,6 +21,41 @@ pub(super) enum Spelling {
         /// Whether whitespace is written as ChatGLM-6B's markers.
         marks_whitespace: bool,
     },
+}
+
+impl Spelling {
+    /// What a token adds to a text in which others stand before it; `None` for one that is no text.
+    pub(super) fn bytes(&self, token: &Token) -> Option<Vec<u8>> {
+        match (self, token.kind) {
+            (_, Kind::Hidden | Kind::Unknown) => None,
+            (_, Kind::Byte(byte)) => Some(vec![byte]),
+            (Self::Bytes, _) => Some(token.bytes.to_vec()),
+            (
+                Self::Pieces {
+                    marks_whitespace, ..
+                },
+                _,
+            ) => {
+                let text = token.name().replace(normalizer::SPACE, " ");
+                let text = match marks_whitespace {
+                    true => whitespace::unmark(&text),
+                    false => text,
+                };
+                Some(text.into_bytes())
+            }
+        }
+    }
+
+    /// Whether whitespace is written as ChatGLM-6B's markers.
+    pub(super) fn marks_whitespace(&self) -> bool {
+        matches!(
+            self,
+            Self::Pieces {
+                marks_whitespace: true,
+                ..
+            }
+        )
+    }
 }
 
 /// Puts text together from the tokens of a published vocabulary.
@@ -141,7 +176,7 @@ impl<'a> Assembler<'a> {
 
     /// The text that no further token can change.
     pub(super) fn take(&mut self) -> String {
-        if !self.marks_whitespace() {
+        if !self.spelling.marks_whitespace() {
             return std::mem::take(&mut self.text);
         }
         let open = self
@@ -153,20 +188,10 @@ impl<'a> Assembler<'a> {
     /// All that is left.
     pub(super) fn finish(mut self) -> String {
         self.flush();
-        if self.marks_whitespace() {
+        if self.spelling.marks_whitespace() {
             whitespace::unmark(&self.text)
         } else {
             self.text
         }
-    }
-
-    fn marks_whitespace(&self) -> bool {
-        matches!(
-            self.spelling,
-            Spelling::Pieces {
-                marks_whitespace: true,
-                ..
-            }
-        )
     }
 }

@@ -37,6 +37,22 @@ impl Engine {
         }
     }
 
+    /// What a token adds to a text in which others stand before it; `None` for one that is no text.
+    pub(super) fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        match self {
+            Self::Published(published) => published.token_bytes(id),
+            Self::Json(engine) => engine.token_bytes(id),
+        }
+    }
+
+    /// Whether whitespace is written as ChatGLM-6B's markers.
+    pub(super) fn marks_whitespace(&self) -> bool {
+        match self {
+            Self::Published(published) => published.marks_whitespace(),
+            Self::Json(_) => false,
+        }
+    }
+
     /// One more than the highest id.
     pub(super) fn size(&self) -> usize {
         match self {

@@ -4,6 +4,7 @@
 //! Text never becomes a special token: `[gMASK]` or `<|user|>` in a text is plain text. Special tokens
 //! come from [`Tokenizer::special`] and stand where [`prompt`] and the row layouts put them.
 
+mod byte_level;
 mod charsmap;
 mod chatglm;
 mod chatglm2;
@@ -27,10 +28,11 @@ mod shown;
 pub(crate) mod small;
 mod special;
 mod stream;
+pub mod tools;
 mod trie;
 mod unigram;
 mod vocabulary;
-mod whitespace;
+pub(crate) mod whitespace;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -115,6 +117,22 @@ impl Tokenizer {
     /// Text of ids that come one at a time.
     pub fn decode_stream(&self) -> DecodeStream<'_> {
         DecodeStream::new(&self.engine)
+    }
+
+    /// The bytes that a token adds to a text in which others stand before it (at a text's beginning, SentencePiece's
+    /// decoders drop a space); not always whole characters. `None` for special tokens, the unknown token and ids
+    /// outside the vocabulary: they are no text.
+    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        match self.specials.has(id) {
+            true => None,
+            false => self.engine.token_bytes(id),
+        }
+    }
+
+    /// Whether whitespace is written as ChatGLM-6B's markers, which no answer can then hold as text: decoding reads the
+    /// tokens `<`, `n` and `>` as a line break.
+    pub(crate) fn marks_whitespace(&self) -> bool {
+        self.engine.marks_whitespace()
     }
 
     /// The family.

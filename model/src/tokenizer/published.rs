@@ -91,6 +91,17 @@ impl Published {
         Assembler::new(self.pipeline.get_model().vocabulary(), &self.spelling)
     }
 
+    /// What a token adds to a text; `None` for one that is no text.
+    pub(super) fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        let token = self.pipeline.get_model().vocabulary().get(id)?;
+        self.spelling.bytes(token)
+    }
+
+    /// Whether whitespace is written as ChatGLM-6B's markers.
+    pub(super) fn marks_whitespace(&self) -> bool {
+        self.spelling.marks_whitespace()
+    }
+
     /// One more than the highest id.
     pub(super) fn size(&self) -> usize {
         self.pipeline.get_model().vocabulary().size()

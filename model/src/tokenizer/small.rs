@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::byte_level::byte_characters;
 use super::mode::Mode;
 
 /// The special tokens of a family, in the order of their ids after the 256 bytes.
@@ -76,23 +77,6 @@ pub fn small_tokenizer(mode: Mode) -> (String, String) {
         "pad_token": specials(mode)[0],
     });
     (tokenizer.to_string(), config.to_string())
-}
-
-/// The characters that the byte-level form of `tokenizer.json` writes for the bytes 0 … 255: itself
-/// where a byte is a visible Latin-1 character, else the next one from U+0100 on.
-fn byte_characters() -> impl Iterator<Item = char> {
-    let mut next = 0x100u32;
-    (0u32..256).map(move |byte| {
-        let visible = matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-        let code = match visible {
-            true => byte,
-            false => {
-                next += 1;
-                next - 1
-            }
-        };
-        char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
-    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Special tokens: what they are for, and what the families call them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A token with a meaning of its own, which no text is ever encoded to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,11 +81,19 @@ impl SpecialToken {
 
 /// The special tokens of one tokenizer.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Specials(HashMap<String, u32>);
+pub(super) struct Specials {
+    by_name: HashMap<String, u32>,
+    ids: HashSet<u32>,
+}
 
 impl Specials {
     pub(super) fn by_name(&self, name: &str) -> Option<u32> {
-        self.0.get(name).copied()
+        self.by_name.get(name).copied()
+    }
+
+    /// Whether an id is that of a special token.
+    pub(super) fn has(&self, id: u32) -> bool {
+        self.ids.contains(&id)
     }
 
     pub(super) fn get(&self, token: SpecialToken) -> Option<u32> {
@@ -95,12 +103,17 @@ impl Specials {
 
 impl Extend<(String, u32)> for Specials {
     fn extend<I: IntoIterator<Item = (String, u32)>>(&mut self, tokens: I) {
-        self.0.extend(tokens);
+        for (name, id) in tokens {
+            self.ids.insert(id);
+            self.by_name.insert(name, id);
+        }
     }
 }
 
 impl FromIterator<(String, u32)> for Specials {
     fn from_iter<I: IntoIterator<Item = (String, u32)>>(tokens: I) -> Self {
-        Self(tokens.into_iter().collect())
+        let mut specials = Self::default();
+        specials.extend(tokens);
+        specials
     }
 }

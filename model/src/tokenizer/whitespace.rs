@@ -89,6 +89,20 @@ pub(super) fn unfinished(text: &str) -> usize {
     if may_grow { tail.len() } else { 0 }
 }
 
+/// Whether a marker that begins at the end of `before` ends in `next`, the bytes that follow it.
+pub(crate) fn completes_marker(before: &[u8], next: &[u8]) -> bool {
+    let Some(at) = before.iter().rposition(|&byte| byte == b'<') else {
+        return false;
+    };
+    let Ok(tail) = std::str::from_utf8(&before[at..]) else {
+        return false;
+    };
+    // A marker is of ASCII: what follows its beginning counts as far as it is that.
+    let ascii = next.iter().take_while(|byte| byte.is_ascii());
+    let rest: String = ascii.map(|&byte| char::from(byte)).collect();
+    marker(&format!("{tail}{rest}")).is_some_and(|(length, ..)| length > tail.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +134,20 @@ mod tests {
             assert_eq!(unmark(text), text);
         }
         assert_eq!(unmark("<<n>"), "<\n");
+    }
+
+    #[test]
+    fn a_marker_of_several_tokens_is_seen() {
+        assert!(completes_marker(b"a<", b"n>b"));
+        assert!(completes_marker(b"<n", b">"));
+        assert!(completes_marker(
+            "问<|blank_".as_bytes(),
+            "12|>你".as_bytes()
+        ));
+        assert!(!completes_marker(b"<n>", b">"));
+        assert!(!completes_marker(b"<", b"n"));
+        assert!(!completes_marker(b"<b", b"n>"));
+        assert!(!completes_marker(b"", b"<n>"));
     }
 
     #[test]

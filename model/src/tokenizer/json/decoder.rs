@@ -12,6 +12,7 @@ use super::pre_tokenizer::metaspace;
 use super::replace::Replace;
 use super::steps;
 use crate::error::Result;
+use crate::tokenizer::byte_level;
 use crate::tokenizer::limits;
 use crate::tokenizer::shown::shown;
 
@@ -57,6 +58,25 @@ impl Decoding {
         }
         Ok(Some(Self(steps)))
     }
+}
+
+impl Decoding {
+    /// The bytes that a token is the name of, where the decoder spells texts by bytes.
+    pub(super) fn bytes_of(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.iter().find_map(|step| match step {
+            Step::Plain(DecoderWrapper::ByteLevel(_)) => Some(byte_level::bytes(name)),
+            Step::Plain(DecoderWrapper::ByteFallback(_)) => by_number(name),
+            _ => None,
+        })
+    }
+}
+
+/// The byte that `<0x41>` names.
+fn by_number(name: &str) -> Option<Vec<u8>> {
+    let digits = name.strip_prefix("<0x")?.strip_suffix('>')?;
+    let is_canonical = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let byte = u8::from_str_radix(digits, 16).ok()?;
+    is_canonical.then(|| vec![byte])
 }
 
 impl Step {

@@ -136,6 +136,25 @@ impl JsonEngine {
         }
     }
 
+    /// What a token that is not special adds to a text in which others stand before and after it.
+    pub(super) fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        let name = self.pipeline.id_to_token(id)?;
+        let decoder = self.pipeline.get_decoder();
+        let bytes = decoder.and_then(|decoder| decoder.bytes_of(&name));
+        bytes.or_else(|| self.text_between(id))
+    }
+
+    /// The text of a token between two others, for decoders whose steps are not those of bytes.
+    fn text_between(&self, id: u32) -> Option<Vec<u8>> {
+        let anchor = self.encode("a").ok()?.last().copied()?;
+        let first = self.decode(&[anchor]);
+        let both = self.decode(&[anchor, anchor]);
+        let second = both.strip_prefix(first.as_str())?;
+        let all = self.decode(&[anchor, id, anchor]);
+        let text = all.strip_prefix(first.as_str())?.strip_suffix(second)?;
+        Some(text.as_bytes().to_vec())
+    }
+
     /// One more than the highest id.
     pub(super) fn size(&self) -> usize {
         self.size
