@@ -112,6 +112,15 @@ fn greedy(max_new_tokens: usize) -> Continuation {
         stop_ids: Vec::new(),
         scores: None,
         scores_prompt: false,
+        constraint: None,
+    }
+}
+
+fn copy(continuation: &Continuation) -> Continuation {
+    Continuation {
+        drawing: continuation.drawing.clone(),
+        stop_ids: continuation.stop_ids.clone(),
+        ..greedy(continuation.max_new_tokens)
     }
 }
 
@@ -217,7 +226,7 @@ fn a_crowd_of_adapters<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
             let order = (0..requests.len()).map(|index| (index * 7 + round * 3) % requests.len());
             let asked = order.map(|index| {
                 let (adapter, prompt, continuation) = &requests[index];
-                let task = continued(continuation.clone());
+                let task = continued(copy(continuation));
                 (index, ask(&engine, *adapter, prompt, task).unwrap())
             });
             for (index, asked) in asked.collect::<Vec<_>>() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::generation::{Drawing, Finish};
+use crate::generation::{Constraint, Drawing, Finish};
 
 /// A prompt and what to do with it.
 pub struct Request {
@@ -55,7 +55,7 @@ impl Task {
 }
 
 /// One continuation of a prompt.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Continuation {
     /// Most tokens to add; with 0 the prompt is computed and scored, no more.
     pub max_new_tokens: usize,
@@ -69,6 +69,8 @@ pub struct Continuation {
     pub scores: Option<usize>,
     /// Whether the tokens of the prompt are told likewise.
     pub scores_prompt: bool,
+    /// What it may look like.
+    pub constraint: Option<Constraint>,
 }
 
 /// How likely a token was, by the model's own logits: temperature, penalties and constraints are not in it.

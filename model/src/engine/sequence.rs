@@ -6,7 +6,8 @@ use std::time::Instant;
 use super::kept::Computed;
 use super::request::{Continuation, Event, Failure, Listener, Task, TokenScore};
 use super::scores::score;
-use crate::generation::{Finish, Sampler};
+use crate::error::Error;
+use crate::generation::{Constraint, Finish, Sampler};
 
 /// A request that has a place in the arena.
 pub(super) struct Sequence {
@@ -212,15 +213,23 @@ impl Sequence {
             return;
         };
         let original = continuation.scores.map(|_| logits.to_vec());
-        let can_stop = new_tokens >= continuation.min_new_tokens;
+        let constraint = &mut continuation.constraint;
+        let must_stop = constraint.as_ref().is_some_and(Constraint::is_complete);
+        let can_stop = must_stop || new_tokens >= continuation.min_new_tokens;
         let banned: &[u32] = if can_stop {
             &[]
         } else {
             &continuation.stop_ids
         };
+        if let Some(Err(error)) = constraint.as_mut().map(|it| it.mask(logits)) {
+            return self.fail(failure(&error));
+        }
         let Some(token) = sampler.next(logits, banned) else {
             return self.fail(Failure::Computation(NOT_FINITE.to_string()));
         };
+        if let Some(Err(error)) = constraint.as_mut().map(|it| it.accept(token)) {
+            return self.fail(failure(&error));
+        }
         if continuation.stop_ids.contains(&token) {
             return self.end(Event::Ended(Finish::Stop));
         }
@@ -253,6 +262,14 @@ impl Sequence {
     /// Whether nobody listens any more.
     pub fn is_gone(&self) -> bool {
         self.listener.is_gone()
+    }
+}
+
+/// What a constraint that cannot go on makes of its request.
+fn failure(error: &Error) -> Failure {
+    match error {
+        Error::Request(reason) => Failure::Request(reason.clone()),
+        other => Failure::Computation(other.to_string()),
     }
 }
 
