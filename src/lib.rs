@@ -27,6 +27,7 @@ mod dashboard;
 mod kernel_table;
 pub mod prelude;
 pub mod print;
+pub mod serve;
 pub mod settings_file;
 
 pub use glmtune_eval as eval;

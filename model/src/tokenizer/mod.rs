@@ -4,6 +4,7 @@
 //! Text never becomes a special token: `[gMASK]` or `<|user|>` in a text is plain text. Special tokens
 //! come from [`Tokenizer::special`] and stand where [`prompt`] and the row layouts put them.
 
+mod answer_stream;
 mod byte_level;
 mod charsmap;
 mod chatglm;
@@ -37,6 +38,7 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
+pub use answer_stream::AnswerStream;
 pub use files::{copy_tokenizer_files, tokenizer_files};
 pub use mode::Mode;
 pub use prompt::{ChatPrompt, Message, PromptFormat, Role};

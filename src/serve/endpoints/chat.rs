@@ -1,0 +1,280 @@
+//! `POST /v1/chat/completions`.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::response::{IntoResponse, Response};
+use glmtune_model::generation::Finish;
+use glmtune_model::tokenizer::Message;
+use serde_json::{Value, json};
+
+use crate::serve::answers::{Answers, Form, Update};
+use crate::serve::body::JsonBody;
+use crate::serve::error::ApiError;
+use crate::serve::fields::Fields;
+use crate::serve::fingerprint::SYSTEM_FINGERPRINT;
+use crate::serve::job::{Job, aside, watch};
+use crate::serve::listener::Events;
+use crate::serve::logprobs::{self, ScoredToken};
+use crate::serve::messages;
+use crate::serve::models::now;
+use crate::serve::named::model_of;
+use crate::serve::params::{MOST_TOKENS, Params};
+use crate::serve::prompts::chat_prompt;
+use crate::serve::record::Record;
+use crate::serve::state::State;
+use crate::serve::stream::{Broken, Sink, respond};
+use crate::serve::usage::Usage;
+
+/// Most of the likeliest tokens beside each token.
+const MOST_LIKELIEST: u32 = 20;
+
+/// What a chat asks for.
+struct Chat {
+    job: Job,
+    /// Id and time of the answer.
+    id: String,
+    created: u64,
+}
+
+/// Answers a conversation.
+pub async fn complete(
+    Shared(state): Shared<Arc<State>>,
+    Extension(record): Extension<Arc<Record>>,
+    JsonBody(fields): JsonBody,
+) -> Result<Response, ApiError> {
+    let reader = state.clone();
+    let chat = aside(move || Chat::read(fields, &reader)).await?;
+    let events = chat.job.submit(&state)?;
+    match chat.job.params.stream {
+        false => chat.whole(&state, events, &record).await,
+        true => {
+            let (stall, keep_alive) = (state.settings.stall_timeout, state.settings.keep_alive);
+            let produce = |sink| chat.streamed(state, events, record, sink);
+            Ok(respond(produce, stall, keep_alive))
+        }
+    }
+}
+
+impl Chat {
+    fn read(mut fields: Fields, state: &State) -> Result<Self, ApiError> {
+        let model = model_of(&mut fields, state)?;
+        let messages = messages::read(fields.require("messages")?)?;
+        let vocabulary = state.engine.limits().vocabulary;
+        let params = Params::take(&mut fields, &state.served.defaults, vocabulary)?;
+        let max_tokens = max_tokens(&mut fields)?;
+        let scores = scores(&mut fields)?;
+        refuse_what_is_not_done(&mut fields)?;
+        fields.finish()?;
+        log_prompt(state, &messages);
+        let prompt = chat_prompt(state, &model, &messages)?;
+        Ok(Self {
+            job: Job {
+                model,
+                prompts: vec![prompt],
+                params,
+                max_tokens,
+                usual: state.served.defaults.max_tokens,
+                scores,
+                scores_prompt: false,
+            },
+            id: state.ids.id("chatcmpl"),
+            created: now(),
+        })
+    }
+
+    fn answers<'a>(
+        &'a self,
+        state: &'a State,
+        events: Events,
+        record: &Arc<Record>,
+    ) -> Answers<'a> {
+        let served = &state.served;
+        let forms = (0..self.job.params.n).map(|_| Form {
+            stream: served.tokenizer.answer_stream(served.mode),
+            stop: &self.job.params.stop,
+            echo: None,
+            scores_prompt: false,
+        });
+        let counts = (self.job.params.n, self.job.prompt_tokens());
+        Answers::new(events, forms, counts, watch(state, record))
+    }
+
+    /// The answer when all of it is there.
+    async fn whole(
+        &self,
+        state: &State,
+        events: Events,
+        record: &Arc<Record>,
+    ) -> Result<Response, ApiError> {
+        let mut choices: Vec<Choice> = (0..self.job.params.n).map(|_| Choice::default()).collect();
+        let mut answers = self.answers(state, events, record);
+        while let Some(update) = answers.next().await? {
+            match update {
+                Update::Piece {
+                    number,
+                    text,
+                    scores,
+                } => choices[number].add(&text, scores),
+                Update::Ended { number, finish } => choices[number].finish = Some(finish),
+            }
+        }
+        let choices = choices.iter().enumerate();
+        let choices: Vec<Value> = choices
+            .map(|(index, choice)| {
+                json!({
+                    "index": index,
+                    "message": {"role": "assistant", "content": choice.text, "refusal": null},
+                    "logprobs": self.logprobs(state, &choice.scores),
+                    "finish_reason": choice.finish.map(finish_reason),
+                })
+            })
+            .collect();
+        let mut body = self.envelope("chat.completion", choices);
+        body["usage"] = answers.usage().to_json();
+        Ok(Json(body).into_response())
+    }
+
+    /// The answer as it comes.
+    async fn streamed(
+        self,
+        state: Arc<State>,
+        events: Events,
+        record: Arc<Record>,
+        sink: Sink,
+    ) -> Result<(), Broken> {
+        for index in 0..self.job.params.n {
+            let delta = json!({"role": "assistant", "content": "", "refusal": null});
+            sink.send(&self.chunk(index, delta, Value::Null, None))
+                .await?;
+        }
+        let mut answers = self.answers(&state, events, &record);
+        loop {
+            let update = tokio::select! {
+                update = answers.next() => update?,
+                () = sink.closed() => return Err(Broken::Gone),
+            };
+            let Some(update) = update else { break };
+            sink.send(&self.chunk_of(&state, update)).await?;
+        }
+        if self.job.params.include_usage {
+            sink.send(&self.usage_chunk(answers.usage())).await?;
+        }
+        Ok(sink.done().await?)
+    }
+
+    fn chunk_of(&self, state: &State, update: Update) -> Value {
+        match update {
+            Update::Piece {
+                number,
+                text,
+                scores,
+            } => {
+                let logprobs = self.logprobs(state, &scores);
+                self.chunk(number, json!({"content": text}), logprobs, None)
+            }
+            Update::Ended { number, finish } => {
+                self.chunk(number, json!({}), Value::Null, Some(finish))
+            }
+        }
+    }
+
+    fn chunk(&self, index: usize, delta: Value, logprobs: Value, finish: Option<Finish>) -> Value {
+        let choice = json!({
+            "index": index,
+            "delta": delta,
+            "logprobs": logprobs,
+            "finish_reason": finish.map(finish_reason),
+        });
+        let mut chunk = self.envelope("chat.completion.chunk", vec![choice]);
+        if self.job.params.include_usage {
+            chunk["usage"] = Value::Null;
+        }
+        chunk
+    }
+
+    fn usage_chunk(&self, usage: Usage) -> Value {
+        let mut chunk = self.envelope("chat.completion.chunk", Vec::new());
+        chunk["usage"] = usage.to_json();
+        chunk
+    }
+
+    fn envelope(&self, object: &str, choices: Vec<Value>) -> Value {
+        json!({
+            "id": self.id,
+            "object": object,
+            "created": self.created,
+            "model": self.job.model.name,
+            "system_fingerprint": SYSTEM_FINGERPRINT,
+            "choices": choices,
+        })
+    }
+
+    fn logprobs(&self, state: &State, scores: &[ScoredToken]) -> Value {
+        match self.job.scores {
+            Some(_) => logprobs::chat(&state.served.tokenizer, scores),
+            None => Value::Null,
+        }
+    }
+}
+
+/// One answer, as far as it has come.
+#[derive(Debug, Default)]
+struct Choice {
+    text: String,
+    scores: Vec<ScoredToken>,
+    finish: Option<Finish>,
+}
+
+impl Choice {
+    fn add(&mut self, text: &str, scores: Vec<ScoredToken>) {
+        self.text.push_str(text);
+        self.scores.extend(scores);
+    }
+}
+
+fn finish_reason(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Length => "length",
+        Finish::Stop | Finish::Interrupted => "stop",
+    }
+}
+
+/// The newer name counts.
+fn max_tokens(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
+    let old = fields.count("max_tokens", 1..=MOST_TOKENS)?;
+    let new = fields.count("max_completion_tokens", 1..=MOST_TOKENS)?;
+    Ok(new.or(old))
+}
+
+fn scores(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
+    let is_scored = fields.boolean("logprobs")?.unwrap_or(false);
+    let likeliest = fields.count("top_logprobs", 0..=MOST_LIKELIEST)?;
+    match (is_scored, likeliest) {
+        (true, likeliest) => Ok(Some(likeliest.unwrap_or(0))),
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(_)) => Err(ApiError::field(
+            "top_logprobs",
+            "`top_logprobs` needs `logprobs` to be true",
+        )),
+    }
+}
+
+fn refuse_what_is_not_done(fields: &mut Fields) -> Result<(), ApiError> {
+    fields.refuse_unless("modalities", |value| *value == json!(["text"]))?;
+    fields.refuse_unless("response_format", |value| *value == json!({"type": "text"}))?;
+    fields.refuse_unless("tools", |value| *value == json!([]))?;
+    fields.refuse_unless("tool_choice", |value| value == "none" || value == "auto")?;
+    fields.refuse_unless("functions", |value| *value == json!([]))?;
+    fields.refuse_unless("function_call", |value| value == "none")
+}
+
+fn log_prompt(state: &State, messages: &[Message]) {
+    if state.settings.logs_prompts {
+        for message in messages {
+            tracing::info!(role = ?message.role, content = ?message.content, "message");
+        }
+    }
+}

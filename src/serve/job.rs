@@ -1,0 +1,119 @@
+//! From a request to what the engine is asked for.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::http::StatusCode;
+use glmtune_model::engine::{Continuation, Request, Task};
+
+use super::answers::Watch;
+use super::error::ApiError;
+use super::listener::Events;
+use super::models::ServedModel;
+use super::params::Params;
+use super::record::Record;
+use super::state::State;
+
+/// Prompts and how they are to be continued.
+#[derive(Debug)]
+pub struct Job {
+    /// By which model.
+    pub model: Arc<ServedModel>,
+    /// The prompts.
+    pub prompts: Vec<Vec<u32>>,
+    /// How answers are drawn, and where they end.
+    pub params: Params,
+    /// Most tokens of an answer, if the request says so; else as many as `usual` and the model allow.
+    pub max_tokens: Option<usize>,
+    /// Most tokens of an answer when the request does not say.
+    pub usual: usize,
+    /// Whether tokens are scored, and with how many of the likeliest.
+    pub scores: Option<usize>,
+    /// Whether the prompts' tokens are scored, too.
+    pub scores_prompt: bool,
+}
+
+impl Job {
+    /// Tokens of all prompts.
+    pub fn prompt_tokens(&self) -> usize {
+        self.prompts.iter().map(Vec::len).sum()
+    }
+
+    /// The prompt of each answer, in the order of the answers.
+    pub fn each_prompt(&self) -> impl Iterator<Item = &Vec<u32>> {
+        let n = self.params.n;
+        self.prompts
+            .iter()
+            .flat_map(move |prompt| std::iter::repeat_n(prompt, n))
+    }
+
+    /// Asks the engine.
+    ///
+    /// # Errors
+    /// If it cannot take one of the answers; then it takes none.
+    pub fn submit(&self, state: &State) -> Result<Events, ApiError> {
+        let limits = state.engine.limits();
+        let count = self.prompts.len() * self.params.n;
+        if count > limits.max_waiting.max(1) {
+            let most = limits.max_waiting;
+            let message = format!("{count} answers are more than the {most} that may wait");
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, message));
+        }
+        let seed = self.params.seed.unwrap_or_else(|| state.seeds.next());
+        let (events, listeners) = Events::new(count);
+        for (number, (prompt, listener)) in self.each_prompt().zip(listeners).enumerate() {
+            let continuation = self.continuation(state, prompt.len(), (seed, number));
+            state.engine.submit(Request {
+                adapter: self.model.adapter.clone(),
+                prompt: prompt.clone(),
+                task: Task::Continue(Box::new(continuation)),
+                listener,
+            })?;
+        }
+        Ok(events)
+    }
+
+    fn continuation(
+        &self,
+        state: &State,
+        prompt: usize,
+        (seed, number): (u64, usize),
+    ) -> Continuation {
+        let left = state.engine.limits().max_sequence.saturating_sub(prompt);
+        // A prompt that leaves no place for a token is refused as too long.
+        let usual = self.usual.min(left).max(1);
+        let max_new_tokens = self.max_tokens.unwrap_or(usual);
+        Continuation {
+            max_new_tokens,
+            min_new_tokens: self.params.min_tokens.min(max_new_tokens),
+            drawing: self.params.drawing(seed, number % self.params.n.max(1)),
+            stop_ids: state.served.stop_ids.clone(),
+            scores: self.scores,
+            scores_prompt: self.scores_prompt,
+        }
+    }
+}
+
+/// Who watches how long the answers to a request take.
+pub fn watch<'a>(state: &'a State, record: &Arc<Record>) -> Watch<'a> {
+    let limit = state.settings.request_timeout;
+    // A limit beyond all clocks is none.
+    let deadline = record.began().checked_add(limit);
+    Watch {
+        deadline: deadline
+            .unwrap_or_else(|| Instant::now() + std::time::Duration::from_secs(86_400)),
+        metrics: &state.metrics,
+        record: record.clone(),
+    }
+}
+
+/// Runs what may take long, such as making tokens of a long text, where it keeps nobody waiting.
+///
+/// # Errors
+/// As `work`; 500 if it panics.
+pub async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(ApiError::internal()))
+}
