@@ -19,6 +19,7 @@ mod parse_bool;
 mod plan;
 mod predict;
 mod rows;
+mod serve;
 mod tips;
 mod train;
 mod validation;
@@ -30,6 +31,7 @@ pub use method::{MethodArgs, TrainType};
 pub use plan::PlanArgs;
 pub use predict::PredictArgs;
 pub use rows::{LayoutArgs, PromptArgs};
+pub use serve::ServeArgs;
 pub use tips::parse;
 pub use train::{NanPolicy, TrainArgs};
 pub use validation::MetricChoice;
@@ -66,6 +68,15 @@ pub enum Command {
     /// A conversation in the terminal, streamed.
     #[command(allow_negative_numbers = true)]
     Chat(ChatArgs),
+    /// An HTTP server with OpenAI's API: the base and its adapters as models.
+    // An adapter has a name there.
+    #[command(
+        allow_negative_numbers = true,
+        mut_arg("adapter", |arg| arg.value_name("NAME=DIR").help(
+            "Adapter directory (LoRA or P-Tuning v2) and the name of the model that it makes; may be repeated"
+        ))
+    )]
+    Serve(Box<ServeArgs>),
     /// Answer every row of a file.
     // A row that is left out would have no place in the output, so that --is_skip is refused; it stays a flag for those
     // who take the command line of their training.
@@ -108,6 +119,7 @@ impl Command {
             Self::Generate(args) => Some(&args.model),
             Self::Chat(args) => Some(&args.model),
             Self::Predict(args) => Some(&args.model),
+            Self::Serve(args) => Some(&args.model),
             Self::Score(args) => Some(&args.model),
             _ => None,
         }

@@ -19,6 +19,7 @@ mod process;
 mod ranks;
 mod report;
 mod score;
+mod serve;
 mod session;
 mod shell;
 mod tokenize;
@@ -56,6 +57,7 @@ fn start(command: Command) -> Result<()> {
         Command::Generate(args) => generate::run(&args),
         Command::Chat(args) => chat::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Compare(args) => compare::run(&args),

@@ -28,7 +28,7 @@ pub async fn log(Shared(state): Shared<Arc<State>>, mut request: Request, next: 
     };
     let response = next.run(request).await;
     line.status = response.status().as_u16();
-    response.map(|body| Body::new(Logged { body, line }))
+    response.map(|body| Body::new(Logged { body, _line: line }))
 }
 
 /// The paths that are told apart: what else clients ask for has no end.
@@ -86,7 +86,7 @@ impl Drop for Line {
 struct Logged {
     body: Body,
     /// Dropped with the body.
-    line: Line,
+    _line: Line,
 }
 
 impl HttpBody for Logged {
