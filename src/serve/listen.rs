@@ -47,7 +47,7 @@ impl Default for Connections {
 }
 
 /// What happens when a server ends.
-pub trait Ending {
+pub trait Ending: Sync {
     /// From here on, no connection is accepted.
     fn drain(&self);
 
