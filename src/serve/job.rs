@@ -90,6 +90,7 @@ impl Job {
             stop_ids: state.served.stop_ids.clone(),
             scores: self.scores,
             scores_prompt: self.scores_prompt,
+            constraint: None,
         }
     }
 }
