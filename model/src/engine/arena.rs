@@ -42,8 +42,21 @@ impl<B: GlmBackend> Arena<B> {
             key: zeros(),
             value: zeros(),
         });
-        Self {
+        let mut arena = Self {
             layers: layers.collect(),
+        };
+        arena.touch(shape, model);
+        arena
+    }
+
+    /// Writes the first token: what a first write costs, the first request does not pay.
+    fn touch(&mut self, [batch, _, groups, head_dim]: [usize; 4], model: &CausalLm<B>) {
+        let (device, dtype) = (model.device(), model.dtype());
+        for layer in &mut self.layers {
+            for part in [&mut layer.key, &mut layer.value] {
+                let zeros = Tensor::zeros([batch, 1, groups, head_dim], (&device, dtype));
+                put(part, zeros, 0);
+            }
         }
     }
 

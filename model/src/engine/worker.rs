@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::Instant;
 
 use rayon::prelude::*;
@@ -34,7 +34,7 @@ const WORTH_WAITING: usize = 16;
 /// Starts an engine for a model, which it owns from then on.
 ///
 /// # Errors
-/// If an option is out of range or the thread cannot be started.
+/// If an option is out of range, the thread cannot be started, or there is no room for the cache.
 pub fn start<B: GlmBackend>(
     model: CausalLm<B>,
     config: ModelConfig,
@@ -44,6 +44,7 @@ pub fn start<B: GlmBackend>(
     let shared = Arc::new(Shared::new(limits));
     let (handle, receiver) = EngineHandle::new(shared.clone());
     let thread = std::thread::Builder::new().name("engine".to_string());
+    let (is_ready, ready) = sync_channel(1);
     let started = thread.spawn(move || {
         let mut worker = Worker {
             arena: Arena::new(&model, &config, limits.capacity),
@@ -62,10 +63,14 @@ pub fn start<B: GlmBackend>(
             options,
             shared,
         };
+        // Who started it waits for this, or for its end.
+        let _ = is_ready.send(settle::<B>(&[worker.model.device()]));
         worker.run(&receiver);
     });
     let thread = started.map_err(|error| Error::Compute(format!("no thread: {error}")))?;
     handle.own(thread);
+    let ended = || Error::Compute("no room for the cache of keys and values".to_string());
+    ready.recv().map_err(|_| ended())??;
     Ok(handle)
 }
 
