@@ -14,6 +14,7 @@ use glmtune_training::settings::{Method, TrainSettings};
 use super::error::{Error, Result};
 use super::plan::{Case, Planned};
 use super::report::Report;
+use super::serve_memory::ServeMemory;
 use super::train::settings_on_one_device;
 use crate::backend::AnyBackend;
 use crate::cli::{InspectArgs, PlanArgs};
@@ -173,7 +174,26 @@ fn with_trainings(
     let workload = format!("(batch {}, length {})", case.batch, case.length);
     Ok(report
         .with("trainable parameters", trained)
-        .with(format!("memory of training {workload}"), memory))
+        .with(format!("memory of training {workload}"), memory)
+        .with("memory of serving", serving(args, planned.config)?))
+}
+
+/// What a server holds: the weights, and for every token that it keeps a key and a value in each layer.
+fn serving(args: &PlanArgs, config: &ModelConfig) -> Result<Report> {
+    const TOKENS: u64 = 10_000;
+    let mut report = Report::new();
+    for dtype in dtypes(args) {
+        let dtype = FloatType::try_from(dtype)?;
+        let memory = ServeMemory::of_base(config, dtype);
+        let sizes = Report::new()
+            .with("weights", Report::Bytes(memory.weights))
+            .with(
+                "keys and values of 10,000 tokens",
+                Report::Bytes(memory.per_token * TOKENS),
+            );
+        report.add(dtype.to_string(), sizes);
+    }
+    Ok(report)
 }
 
 /// As `train` chooses it where the device has every type.

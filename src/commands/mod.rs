@@ -20,6 +20,7 @@ mod ranks;
 mod report;
 mod score;
 mod serve;
+mod serve_memory;
 mod session;
 mod shell;
 mod tokenize;

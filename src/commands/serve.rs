@@ -16,7 +16,8 @@ use tokio::runtime::Runtime;
 
 use super::console::note;
 use super::error::{Error, Result};
-use super::session::{self, Session, say_prompting, type_name};
+use super::serve_memory::ServeMemory;
+use super::session::{self, Session, compute_type, say_prompting, type_name};
 use crate::backend::{Selected, select};
 use crate::cli::{ModelArgs, ServeArgs};
 use crate::on_backend;
@@ -88,7 +89,10 @@ fn start_engine<B: GlmBackend>(
     device: &B::Device,
     options: &EngineOptions,
 ) -> Result<EngineHandle> {
-    let session = Session::<B>::load(info, args, selected, device)?;
+    let dtype = compute_type::<B>(info, args, selected, device)?;
+    let memory = ServeMemory::of(&info.config, dtype.try_into()?, options)?;
+    memory.check(selected)?;
+    let session = Session::<B>::load_in(dtype, info, selected, device)?;
     note(format!(
         "{} ({}) on {selected}, {}, loaded in {:.1} s",
         args.model_name_or_path.display(),
@@ -96,6 +100,7 @@ fn start_engine<B: GlmBackend>(
         type_name(session.dtype),
         session.load_time.as_secs_f64()
     ));
+    note(memory.describe());
     Ok(start(session.model, info.config.clone(), options.clone())?)
 }
 
