@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::calls;
 use super::form::AnswerForm;
+use super::reason::reason;
 use super::schema;
 use super::state::{Constraint, Phase};
 use super::vocabulary::Vocabulary;
@@ -68,8 +69,7 @@ impl Grammars {
         let capabilities = InferenceCapabilities::default();
         let slices = llguidance::earley::SlicedBiasComputer::general_slices();
         let factory = ParserFactory::new(&view, capabilities, &slices);
-        let mut factory =
-            factory.map_err(|error| Error::Tokenizer(first_line(&error.to_string())))?;
+        let mut factory = factory.map_err(|error| Error::Tokenizer(reason(&error.to_string())))?;
         *factory.limits_mut() = LIMITS;
         // It would write to stderr, and say what users asked for.
         factory.quiet();
@@ -176,22 +176,18 @@ impl Grammars {
     /// The grammar's state at the beginning, or what is wrong with it.
     fn compiled(&self, grammar: String) -> Result<Matcher, String> {
         let factory = Arc::clone(&self.factory);
-        let build =
-            move || Matcher::new(factory.create_parser(TopLevelGrammar::from_lark(grammar)));
+        let build = move || {
+            let grammar = TopLevelGrammar::from_lark(grammar);
+            let mut matcher = Matcher::new(factory.create_parser(grammar));
+            // What cannot begin is told now rather than when it is a model's turn.
+            let begins = matcher.compute_mask().map(|_| matcher);
+            begins.map_err(|error| reason(&error.to_string()))
+        };
         let thread = std::thread::Builder::new()
             .name("grammar".to_string())
             .stack_size(STACK)
             .spawn(build);
         let built = thread.map_err(|error| error.to_string())?.join();
-        let matcher = built.map_err(|_| "the grammar engine failed".to_string())?;
-        match matcher.get_error() {
-            Some(error) => Err(first_line(&error)),
-            None => Ok(matcher),
-        }
+        built.map_err(|_| "the grammar engine failed on it".to_string())?
     }
-}
-
-/// What the engine says of an error; state and source follow on further lines.
-pub(super) fn first_line(error: &str) -> String {
-    error.lines().next().unwrap_or_default().to_string()
 }

@@ -8,6 +8,7 @@
 mod calls;
 mod form;
 mod grammars;
+mod reason;
 mod schema;
 mod state;
 mod vocabulary;

@@ -21,6 +21,9 @@ const PATTERN: usize = 512;
 /// The most that a length or a count may be asked to be: a grammar has a part for each.
 const COUNT: u64 = 4096;
 
+/// Digits of what numbers may be asked to be multiples of: a grammar has a part for each remainder.
+const DIGITS: usize = 4;
+
 /// Keywords whose values are lengths and counts.
 const COUNTS: [&str; 6] = [
     "minLength",
@@ -136,6 +139,12 @@ impl<'a> Check<'a> {
             ("patternProperties", Value::Object(patterns)) => patterns
                 .keys()
                 .try_for_each(|pattern| check_pattern(pattern)),
+            ("multipleOf", Value::Number(number)) => match digits(&number.to_string()) <= DIGITS {
+                true => Ok(()),
+                false => Err(refused(format!(
+                    "`multipleOf` is {number}: expected a number of at most {DIGITS} digits"
+                ))),
+            },
             (key, Value::Number(number)) if COUNTS.contains(&key) => {
                 match number.as_u64().is_some_and(|count| count <= COUNT) {
                     true => Ok(()),
@@ -157,6 +166,16 @@ fn check_pattern(pattern: &str) -> Result<()> {
         ))),
         false => Ok(()),
     }
+}
+
+/// The digits of a number without those that only say how great it is.
+fn digits(number: &str) -> usize {
+    let number = number.strip_suffix(".0").unwrap_or(number);
+    let (number, exponent) = number.split_once('e').unwrap_or((number, "0"));
+    let digits = number.trim_start_matches(['-', '0', '.']);
+    let own = digits.bytes().filter(u8::is_ascii_digit).count();
+    let shift = exponent.parse::<i32>().map_or(u32::MAX, i32::unsigned_abs);
+    own.saturating_add(shift as usize)
 }
 
 /// What a reference leads to.
@@ -205,6 +224,9 @@ mod tests {
     fn what_is_too_much_is_refused() {
         assert!(prepared(&json!({"type": "object"}), false).is_ok());
         assert!(prepared(&json!(true), false).is_ok());
+        for multiple in [json!(5), json!(0.01), json!(2.0), json!(-0.125)] {
+            assert!(prepared(&json!({"multipleOf": multiple}), false).is_ok());
+        }
         let properties: serde_json::Map<String, Value> = (0..300)
             .map(|n| (format!("p{n}"), json!({"$ref": format!("#/$defs/d{n}")})))
             .collect();
@@ -222,6 +244,8 @@ mod tests {
             json!({"maxItems": COUNT + 1}),
             json!({"minLength": -1}),
             json!({"minLength": 1.5}),
+            json!({"multipleOf": 10007}),
+            json!({"multipleOf": 1e-9}),
             json!({"$ref": "https://example.com/schema.json"}),
             json!({"$ref": "file:///etc/passwd"}),
             json!({"$ref": "other.json#/a"}),

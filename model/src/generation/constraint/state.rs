@@ -5,6 +5,7 @@ use std::sync::Arc;
 use llguidance::Matcher;
 use llguidance::toktrie::SimpleVob;
 
+use super::reason::reason;
 use super::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 use crate::tokenizer::tools::Tool;
@@ -113,7 +114,7 @@ impl Constraint {
     /// Takes note of the token that was drawn, a stop token too.
     ///
     /// # Errors
-    /// [`Error::Compute`] if it was not allowed; [`Error::Request`] as for [`mask`](Self::mask).
+    /// [`Error::Compute`] if it was not allowed.
     pub fn accept(&mut self, token: u32) -> Result<()> {
         let is_stop = self.vocabulary.stop_ids.contains(&token);
         match &mut self.phase {
@@ -174,7 +175,7 @@ impl Constraint {
         };
         let mut allowed = grammar
             .compute_mask_or_eos()
-            .map_err(|error| failed(&error.to_string()))?;
+            .map_err(|error| stuck(&error.to_string()))?;
         if self.is_at_start {
             for &id in &self.vocabulary.kept_spaces {
                 allowed.disallow_token(id);
@@ -218,12 +219,8 @@ impl Constraint {
                 false => Err(not_allowed(token)),
             };
         }
-        grammar
-            .consume_token(token)
-            .map_err(|error| match is_too_much(grammar) {
-                true => failed(&error.to_string()),
-                false => not_allowed(token),
-            })?;
+        let taken = grammar.consume_token(token);
+        taken.map_err(|_| not_allowed(token))?;
         if !is_stop {
             self.is_at_start = false;
             let bytes = self.vocabulary.bytes.get(token as usize);
@@ -284,18 +281,9 @@ fn keep_only(logits: &mut [f32], allowed: &[u32]) {
     }
 }
 
-/// Whether the engine stopped because of its limits.
-fn is_too_much(grammar: &Matcher) -> bool {
-    grammar
-        .get_error()
-        .is_some_and(|error| error.contains("limit") || error.contains("too "))
-}
-
-fn failed(error: &str) -> Error {
-    let detail = error.lines().next().unwrap_or_default();
-    Error::Request(format!(
-        "the answer's form takes more work than is allowed: {detail}"
-    ))
+fn stuck(error: &str) -> Error {
+    let detail = reason(error);
+    Error::Request(format!("an answer of this form cannot go on: {detail}"))
 }
 
 fn not_allowed(token: u32) -> Error {
