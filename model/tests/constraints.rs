@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use glmtune_model::Error;
 use glmtune_model::generation::{AnswerForm, Constraint, Grammars};
 use glmtune_model::tokenizer::tools::{Answer, Tool, ToolChoice, call_message, read_answer};
-use glmtune_model::tokenizer::{Mode, Tokenizer, small_tokenizer};
+use glmtune_model::tokenizer::{Mode, SpecialToken, Tokenizer, small_tokenizer};
 use serde_json::{Value, json};
 
 /// More ids than the tokenizer has, as checkpoints have.
@@ -454,6 +454,20 @@ fn chain(length: usize) -> Value {
     json!({"$ref": "#/$defs/d0", "$defs": definitions})
 }
 
+/// As deep as is let through.
+fn deep_chain() -> Value {
+    let definitions: serde_json::Map<String, Value> = (0..14)
+        .map(|n| {
+            let mut schema = json!({"$ref": format!("#/$defs/d{}", (n + 1) % 14)});
+            for _ in 0..43 {
+                schema = json!({"items": schema});
+            }
+            (format!("d{n}"), schema)
+        })
+        .collect();
+    json!({"$ref": "#/$defs/d0", "$defs": definitions})
+}
+
 fn doubled(levels: usize, keyword: &str) -> Value {
     let mut definitions = serde_json::Map::new();
     for n in 0..levels {
@@ -485,6 +499,7 @@ fn hostile_schemas_do_no_harm() {
             json!({"allOf": [{"$ref": "#"}, {"$ref": "#"}]}),
         ),
         ("a chain", chain(100)),
+        ("a deep chain", deep_chain()),
         ("doubled all", doubled(30, "allOf")),
         ("doubled any", doubled(30, "anyOf")),
         ("doubled one", doubled(30, "oneOf")),
@@ -725,6 +740,55 @@ fn text_is_free_until_it_is_a_call() {
             let message = call_message(model.mode, &call).unwrap();
             assert_eq!(message.metadata, "get_weather");
         }
+    }
+}
+
+/// ChatGLM3 says what it is about to do, and calls in another turn.
+#[test]
+fn a_call_after_text_is_bound_too() {
+    let tools = tools();
+    let form = AnswerForm::Tools {
+        tools: tools.clone(),
+        choice: ToolChoice::Auto,
+    };
+    for model in families_with_tools() {
+        let mut constraint = model.constraint(&form);
+        let assistant = model.tokenizer.special(SpecialToken::Assistant).unwrap();
+        let text = model.tokenizer.encode("\nget_weather\n").unwrap();
+        let name = model.tokenizer.encode("get_weather\n").unwrap();
+        for token in text.into_iter().chain([assistant]).chain(name) {
+            assert_eq!(model.allowed(&mut constraint).len(), model.size);
+            constraint.accept(token).unwrap();
+        }
+        assert!(
+            model.allowed(&mut constraint).len() < model.size,
+            "{}",
+            model.name
+        );
+    }
+}
+
+/// What ChatGLM-6B decodes as a line break cannot come as text.
+#[test]
+fn whitespace_markers_are_no_text() {
+    let form = AnswerForm::JsonSchema(json!({"type": "string"}));
+    for model in published()
+        .into_iter()
+        .filter(|model| model.mode == Mode::Glm)
+    {
+        let piece = |text: &[u8]| {
+            let mut ids = 0..model.size as u32;
+            ids.find(|id| model.tokenizer.token_bytes(*id).as_deref() == Some(text))
+                .unwrap()
+        };
+        let mut constraint = model.constraint(&form);
+        for text in ["\"", "<", "n"] {
+            let token = piece(text.as_bytes());
+            assert!(model.allowed(&mut constraint).contains(&token));
+            constraint.accept(token).unwrap();
+        }
+        let allowed = model.allowed(&mut constraint);
+        assert!(!allowed.contains(&piece(b">")) && allowed.contains(&piece(b"b")));
     }
 }
 

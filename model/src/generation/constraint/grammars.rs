@@ -86,34 +86,39 @@ impl Grammars {
     /// cannot be started.
     pub fn constraint(&self, form: &AnswerForm) -> Result<Constraint> {
         let (phase, grammar) = match form {
-            AnswerForm::Json => (
-                Phase::opening(&self.vocabulary),
-                Some(self.json(&json!({"type": "object"}))?),
-            ),
+            AnswerForm::Json => {
+                let schema = json!({"type": "object"});
+                (Phase::opening(&self.vocabulary), Some(self.json(&schema)?))
+            }
             AnswerForm::JsonSchema(schema) => {
                 (Phase::opening(&self.vocabulary), Some(self.json(schema)?))
             }
-            AnswerForm::Tools { tools, choice } => {
-                check_tools(tools)?;
-                self.check_mode()?;
-                match choice {
-                    ToolChoice::None => (Phase::Free, None),
-                    ToolChoice::Auto if tools.is_empty() => (Phase::Free, None),
-                    ToolChoice::Auto => (Phase::watching(tools), Some(self.calls(tools)?)),
-                    ToolChoice::Required => (Phase::Bound, Some(self.calls(tools)?)),
-                    ToolChoice::Named(name) => {
-                        let named = tools.iter().filter(|tool| tool.name == *name);
-                        let named: Vec<Tool> = named.cloned().collect();
-                        (Phase::Bound, Some(self.calls(&named)?))
-                    }
-                }
-            }
+            AnswerForm::Tools { tools, choice } => return self.tools(tools, choice),
         };
-        Ok(Constraint::new(
-            Arc::clone(&self.vocabulary),
-            phase,
-            grammar,
-        ))
+        Ok(self.state(phase, grammar))
+    }
+
+    fn state(&self, phase: Phase, grammar: Option<Matcher>) -> Constraint {
+        Constraint::new(Arc::clone(&self.vocabulary), phase, grammar)
+    }
+
+    fn tools(&self, tools: &[Tool], choice: &ToolChoice) -> Result<Constraint> {
+        check_tools(tools)?;
+        self.check_mode()?;
+        Ok(match choice {
+            ToolChoice::None => self.state(Phase::Free, None),
+            ToolChoice::Auto if tools.is_empty() => self.state(Phase::Free, None),
+            ToolChoice::Auto => {
+                let grammar = Some(self.calls(tools)?);
+                self.state(Phase::watching(), grammar).with_calls_of(tools)
+            }
+            ToolChoice::Required => self.state(Phase::Bound, Some(self.calls(tools)?)),
+            ToolChoice::Named(name) => {
+                let named = tools.iter().filter(|tool| tool.name == *name);
+                let named: Vec<Tool> = named.cloned().collect();
+                self.state(Phase::Bound, Some(self.calls(&named)?))
+            }
+        })
     }
 
     fn check_mode(&self) -> Result<()> {

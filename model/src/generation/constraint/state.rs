@@ -22,11 +22,7 @@ pub(super) enum Phase {
     /// The grammar says what comes.
     Bound,
     /// Anything may come, until the first line is the name of a tool.
-    Watching {
-        names: Vec<String>,
-        tokens: Vec<u32>,
-        line: Vec<u8>,
-    },
+    Watching { tokens: Vec<u32>, line: Vec<u8> },
     /// Anything may come.
     Free,
     /// A stop token has come.
@@ -43,9 +39,8 @@ impl Phase {
     }
 
     /// Before an answer that may be a call.
-    pub(super) fn watching(tools: &[Tool]) -> Self {
+    pub(super) fn watching() -> Self {
         Self::Watching {
-            names: tools.iter().map(|tool| tool.name.clone()).collect(),
             tokens: Vec::new(),
             line: Vec::new(),
         }
@@ -57,6 +52,8 @@ pub struct Constraint {
     vocabulary: Arc<Vocabulary>,
     phase: Phase,
     grammar: Option<Matcher>,
+    /// The tools that may be called after text.
+    names: Vec<String>,
     /// The end of what the grammar has read: markers may begin there.
     tail: Vec<u8>,
     /// Whether the grammar has read nothing yet.
@@ -75,12 +72,19 @@ impl std::fmt::Debug for Constraint {
 impl Constraint {
     pub(super) fn new(vocabulary: Arc<Vocabulary>, phase: Phase, grammar: Option<Matcher>) -> Self {
         Self {
+            names: Vec::new(),
             vocabulary,
             phase,
             grammar,
             tail: Vec::new(),
             is_at_start: true,
         }
+    }
+
+    /// Text may go on with a call of one of these.
+    pub(super) fn with_calls_of(mut self, tools: &[Tool]) -> Self {
+        self.names = tools.iter().map(|tool| tool.name.clone()).collect();
+        self
     }
 
     /// Sets the logits of tokens that may not come next to minus infinity. `logits`: \[vocabulary\]
@@ -136,9 +140,13 @@ impl Constraint {
                 self.phase = Phase::Ended;
                 Ok(())
             }
-            Phase::Free => Ok(()),
-            Phase::Watching { .. } => {
-                self.watch(token);
+            Phase::Watching { .. } | Phase::Free => {
+                // ChatGLM3 says what it is about to do, and then begins another turn with the call.
+                if self.vocabulary.assistant == Some(token) && !self.names.is_empty() {
+                    self.phase = Phase::watching();
+                } else {
+                    self.watch(token);
+                }
                 Ok(())
             }
             Phase::Bound => {
@@ -233,12 +241,7 @@ impl Constraint {
 
     /// Looks whether the first line is a tool's name; if so, what follows is bound by the grammar of its calls.
     fn watch(&mut self, token: u32) {
-        let Phase::Watching {
-            names,
-            tokens,
-            line,
-        } = &mut self.phase
-        else {
+        let Phase::Watching { tokens, line } = &mut self.phase else {
             return;
         };
         let bytes = self.vocabulary.bytes.get(token as usize);
@@ -254,8 +257,11 @@ impl Constraint {
         };
         let end = begun.iter().position(|&byte| byte == b'\n');
         let line = &begun[..end.unwrap_or(begun.len())];
-        let is_name = names.iter().any(|name| name.as_bytes() == line);
-        let may_be_name = names.iter().any(|name| name.as_bytes().starts_with(line));
+        let is_name = self.names.iter().any(|name| name.as_bytes() == line);
+        let may_be_name = self
+            .names
+            .iter()
+            .any(|name| name.as_bytes().starts_with(line));
         match end {
             Some(_) if is_name => {
                 let tokens = std::mem::take(tokens);
@@ -263,7 +269,9 @@ impl Constraint {
                 let taken = tokens
                     .iter()
                     .try_for_each(|&token| self.advance(token, false));
+                // The grammar is of no use any more.
                 if taken.is_err() {
+                    self.names.clear();
                     self.phase = Phase::Free;
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 
 use crate::error::{Error, Result};
-use crate::tokenizer::{Mode, Tokenizer};
+use crate::tokenizer::{Mode, SpecialToken, Tokenizer};
 
 /// Bytes of the longest token that is used; the engine's trie is no deeper. GLM-4 has one of 512 spaces.
 const TOKEN_BYTES: usize = 1000;
@@ -18,6 +18,8 @@ pub(super) struct Vocabulary {
     pub(super) stop_ids: Vec<u32>,
     /// The tokens with which a text begins after `<|assistant|>`; empty in families without roles.
     pub(super) line_break: Vec<u32>,
+    /// The token that begins another turn of the model's own.
+    pub(super) assistant: Option<u32>,
     /// Bytes by id; empty for tokens that no text has.
     pub(super) bytes: Vec<Vec<u8>>,
     /// Whether decoding drops a space at a text's beginning.
@@ -70,6 +72,7 @@ impl Vocabulary {
             mode,
             stop_ids,
             line_break,
+            assistant: tokenizer.special(SpecialToken::Assistant),
             drops_first_space: dropped,
             kept_spaces: kept,
             marker_ends,

@@ -108,17 +108,20 @@ impl AnswerReader {
         events
     }
 
-    /// The answer has ended.
-    pub fn finish(mut self) -> Vec<AnswerEvent> {
+    /// The model began another turn of its own, with the token `<|assistant|>`: ChatGLM3 says what it is about to do and
+    /// calls a tool in the next turn. What was text stays text. To be called only after text.
+    pub fn next_turn(&mut self) -> Vec<AnswerEvent> {
+        let state = match self.mode.has_roles() {
+            true => State::Line,
+            false => State::Text,
+        };
         let held = std::mem::take(&mut self.held);
-        match self.state {
-            State::Json => Vec::new(),
-            State::Python(name, line) => match python_arguments(&held[line..], &name) {
-                Some(arguments) => call(name, arguments),
-                None => text(held),
-            },
-            State::Line | State::Named(..) | State::BeforeText | State::Text => text(held),
-        }
+        ended(std::mem::replace(&mut self.state, state), held)
+    }
+
+    /// The answer has ended.
+    pub fn finish(self) -> Vec<AnswerEvent> {
+        ended(self.state, self.held)
     }
 
     /// Goes on by one state, if what is held is enough for that.
@@ -210,6 +213,18 @@ impl AnswerReader {
 
 /// Bytes of a line that may name a tool, with whitespace around the name.
 const LONGEST_LINE: usize = 128;
+
+/// What is left at the end of a turn.
+fn ended(state: State, held: String) -> Vec<AnswerEvent> {
+    match state {
+        State::Json => Vec::new(),
+        State::Python(name, line) => match python_arguments(&held[line..], &name) {
+            Some(arguments) => call(name, arguments),
+            None => text(held),
+        },
+        State::Line | State::Named(..) | State::BeforeText | State::Text => text(held),
+    }
+}
 
 fn text(text: String) -> Vec<AnswerEvent> {
     match text.is_empty() {
@@ -340,6 +355,22 @@ mod tests {
         let mut reader = AnswerReader::new(Mode::Glm4, &tools);
         assert_eq!(reader.push("get_x"), [text("get_x")]);
         assert_eq!(reader.push("\nget_weather\n"), [text("\nget_weather\n")]);
+    }
+
+    #[test]
+    fn a_call_may_follow_text_in_a_turn_of_its_own() {
+        let mut reader = AnswerReader::new(Mode::Glm3, &tools());
+        let mut events = reader.push("\n I look it up.");
+        events.extend(reader.next_turn());
+        events.extend(reader.push("get_weather\n ```python\ntool_call(a=1)\n```"));
+        events.extend(reader.finish());
+        let name = "get_weather".to_string();
+        let expected = [
+            AnswerEvent::TextDelta("I look it up.".to_string()),
+            AnswerEvent::CallStarted { name },
+            AnswerEvent::ArgumentsDelta("{\"a\":1}".to_string()),
+        ];
+        assert_eq!(events, expected);
     }
 
     fn answers() -> impl Strategy<Value = String> {
