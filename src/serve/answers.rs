@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use glmtune_model::engine::{Event, TokenScore};
 use glmtune_model::generation::{Finish, StopStrings};
+use glmtune_model::tokenizer::tools::{AnswerEvent, AnswerReader};
 use glmtune_model::tokenizer::{AnswerStream, Tokenizer};
 
 use super::error::ApiError;
@@ -24,6 +25,8 @@ const CONTEXT: usize = 16;
 pub struct Form<'a> {
     /// What spells it.
     pub stream: AnswerStream<'a>,
+    /// What tells calls of tools from text, if there are tools.
+    pub reader: Option<AnswerReader>,
     /// Texts at which it ends.
     pub stop: &'a [String],
     /// The prompt, if it is to be repeated before the answer.
@@ -59,6 +62,20 @@ pub enum Update {
         /// The tokens that end within what has come, if they are scored.
         scores: Vec<ScoredToken>,
     },
+    /// One of them is a call of a tool.
+    Call {
+        /// Which.
+        number: usize,
+        /// The tool's name.
+        name: String,
+    },
+    /// More of the JSON text of a call's arguments comes.
+    Arguments {
+        /// Which.
+        number: usize,
+        /// What comes.
+        text: String,
+    },
     /// One of them has ended.
     Ended {
         /// Which.
@@ -68,10 +85,19 @@ pub enum Update {
     },
 }
 
+/// A part of a call of a tool.
+enum CallPart {
+    Name(String),
+    Arguments(String),
+}
+
 /// One answer.
 struct Answer<'a> {
     /// What spells it, until it has ended.
     stream: Option<AnswerStream<'a>>,
+    reader: Option<AnswerReader>,
+    /// What was read of a call.
+    calls: Vec<CallPart>,
     echo: Option<&'a [u32]>,
     scores_prompt: bool,
     stops: StopStrings,
@@ -88,6 +114,8 @@ impl<'a> Answer<'a> {
     fn new(form: Form<'a>) -> Self {
         Self {
             stream: Some(form.stream),
+            reader: form.reader,
+            calls: Vec::new(),
             echo: form.echo,
             scores_prompt: form.scores_prompt,
             stops: StopStrings::new(form.stop.iter().cloned()),
@@ -102,8 +130,28 @@ impl<'a> Answer<'a> {
     fn decode(&mut self, token: u32) -> String {
         let stream = self.stream.as_mut();
         let piece = stream.map_or(String::new(), |stream| stream.push(token));
-        self.decoded += piece.chars().count();
-        piece
+        let text = match &mut self.reader {
+            Some(reader) => {
+                let events = reader.push(&piece);
+                self.read(events)
+            }
+            None => piece,
+        };
+        self.decoded += text.chars().count();
+        text
+    }
+
+    /// Keeps what belongs to a call; gives what is text.
+    fn read(&mut self, events: Vec<AnswerEvent>) -> String {
+        let mut text = String::new();
+        for event in events {
+            match event {
+                AnswerEvent::TextDelta(delta) => text.push_str(&delta),
+                AnswerEvent::CallStarted { name } => self.calls.push(CallPart::Name(name)),
+                AnswerEvent::ArgumentsDelta(delta) => self.calls.push(CallPart::Arguments(delta)),
+            }
+        }
+        text
     }
 
     /// The prompt, before its continuation.
@@ -168,7 +216,13 @@ impl<'a> Answer<'a> {
     /// What is left at the end.
     fn finish(&mut self) -> (String, Vec<ScoredToken>) {
         let rest = self.stream.take().map(AnswerStream::finish);
-        let mut text = self.stops.push(&rest.unwrap_or_default());
+        let mut rest = rest.unwrap_or_default();
+        if let Some(mut reader) = self.reader.take() {
+            let mut events = reader.push(&rest);
+            events.extend(reader.finish());
+            rest = self.read(events);
+        }
+        let mut text = self.stops.push(&rest);
         if !self.stops.is_stopped() {
             text.push_str(&self.stops.finish());
         }
@@ -292,7 +346,9 @@ impl<'a> Answers<'a> {
         self.watch.count(answer.last.replace(Instant::now()));
         let (text, scores) = answer.push(token, score);
         let is_stopped = answer.stops.is_stopped();
+        let calls = std::mem::take(&mut answer.calls);
         self.piece(number, text, scores);
+        self.call(number, calls);
         if is_stopped {
             self.events.end(number);
             self.close(number, Finish::Stop);
@@ -308,7 +364,9 @@ impl<'a> Answers<'a> {
             true => Finish::Stop,
             false => finish,
         };
+        let calls = std::mem::take(&mut answer.calls);
         self.piece(number, text, scores);
+        self.call(number, calls);
         self.close(number, finish);
     }
 
@@ -320,6 +378,14 @@ impl<'a> Answers<'a> {
                 scores,
             });
         }
+    }
+
+    fn call(&mut self, number: usize, parts: Vec<CallPart>) {
+        let updates = parts.into_iter().map(|part| match part {
+            CallPart::Name(name) => Update::Call { number, name },
+            CallPart::Arguments(text) => Update::Arguments { number, text },
+        });
+        self.ready.extend(updates);
     }
 
     fn close(&mut self, number: usize, finish: Finish) {

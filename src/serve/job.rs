@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use axum::http::StatusCode;
 use glmtune_model::engine::{Continuation, Request, Task};
+use glmtune_model::generation::AnswerForm;
 
 use super::answers::Watch;
 use super::error::ApiError;
@@ -31,6 +32,8 @@ pub struct Job {
     pub scores: Option<usize>,
     /// Whether the prompts' tokens are scored, too.
     pub scores_prompt: bool,
+    /// What answers must look like, if not like text.
+    pub form: Option<AnswerForm>,
 }
 
 impl Job {

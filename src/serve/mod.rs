@@ -8,6 +8,7 @@ mod access_log;
 mod answers;
 mod auth;
 mod body;
+mod choice;
 mod confined;
 mod defaults;
 mod endpoints;
@@ -34,6 +35,7 @@ mod settings;
 mod state;
 mod stream;
 mod token_text;
+mod tools;
 mod usage;
 
 pub use defaults::Defaults;

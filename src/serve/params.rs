@@ -21,13 +21,12 @@ const COLDEST: f32 = 0.01;
 pub const MOST_TOKENS: u32 = 1 << 30;
 
 /// Fields that cannot matter here: they are about who asks, or about caches and tiers of a service.
-pub const IGNORED: [&str; 6] = [
+pub const IGNORED: [&str; 5] = [
     "user",
     "metadata",
     "safety_identifier",
     "prompt_cache_key",
     "prompt_cache_retention",
-    "parallel_tool_calls",
 ];
 
 /// How answers are drawn, and where they end.

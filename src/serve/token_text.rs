@@ -15,7 +15,8 @@ pub struct TokenText {
 pub fn token_text(tokenizer: &Tokenizer, token: u32) -> TokenText {
     let bytes = special_name(tokenizer, token)
         .map(|name| name.as_bytes().to_vec())
-        .unwrap_or_else(|| tokenizer.decode(&[token]).into_bytes());
+        .or_else(|| tokenizer.token_bytes(token))
+        .unwrap_or_default();
     let text = match std::str::from_utf8(&bytes) {
         Ok(text) => text.to_string(),
         Err(_) => escaped(&bytes),

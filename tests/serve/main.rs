@@ -13,6 +13,7 @@ mod host;
 mod listing;
 mod refusals;
 mod safety;
+mod tools;
 
 use client::{Reply, post};
 use fake::FakeEngine;

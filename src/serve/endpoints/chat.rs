@@ -6,12 +6,13 @@ use axum::Extension;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::{IntoResponse, Response};
-use glmtune_model::generation::Finish;
-use glmtune_model::tokenizer::Message;
+use glmtune_model::tokenizer::tools::{AnswerReader, Tool, tools_message};
+use glmtune_model::tokenizer::{Message, Role};
 use serde_json::{Value, json};
 
 use crate::serve::answers::{Answers, Form, Update};
 use crate::serve::body::JsonBody;
+use crate::serve::choice::{Choice, arguments_delta, call_delta};
 use crate::serve::error::ApiError;
 use crate::serve::fields::Fields;
 use crate::serve::fingerprint::SYSTEM_FINGERPRINT;
@@ -26,6 +27,7 @@ use crate::serve::prompts::chat_prompt;
 use crate::serve::record::Record;
 use crate::serve::state::State;
 use crate::serve::stream::{Broken, Sink, respond};
+use crate::serve::tools::Asked;
 use crate::serve::usage::Usage;
 
 /// Most of the likeliest tokens beside each token.
@@ -34,6 +36,8 @@ const MOST_LIKELIEST: u32 = 20;
 /// What a chat asks for.
 struct Chat {
     job: Job,
+    /// What may be called.
+    tools: Vec<Tool>,
     /// Id and time of the answer.
     id: String,
     created: u64,
@@ -61,14 +65,16 @@ pub async fn complete(
 impl Chat {
     fn read(mut fields: Fields, state: &State) -> Result<Self, ApiError> {
         let model = model_of(&mut fields, state)?;
-        let messages = messages::read(fields.require("messages")?)?;
+        let messages = messages::read(state.served.mode, fields.require("messages")?)?;
         let vocabulary = state.engine.limits().vocabulary;
         let params = Params::take(&mut fields, &state.served.defaults, vocabulary)?;
         let max_tokens = max_tokens(&mut fields)?;
         let scores = scores(&mut fields)?;
+        let asked = Asked::take(&mut fields)?;
         refuse_what_is_not_done(&mut fields)?;
         fields.finish()?;
         log_prompt(state, &messages);
+        let messages = with_tools(state, messages, &asked.tools)?;
         let prompt = chat_prompt(state, &model, &messages)?;
         Ok(Self {
             job: Job {
@@ -79,7 +85,9 @@ impl Chat {
                 usual: state.served.defaults.max_tokens,
                 scores,
                 scores_prompt: false,
+                form: asked.form,
             },
+            tools: asked.tools,
             id: state.ids.id("chatcmpl"),
             created: now(),
         })
@@ -92,8 +100,14 @@ impl Chat {
         record: &Arc<Record>,
     ) -> Answers<'a> {
         let served = &state.served;
+        let has_tools = !self.tools.is_empty();
         let forms = (0..self.job.params.n).map(|_| Form {
-            stream: served.tokenizer.answer_stream(served.mode),
+            stream: match has_tools {
+                // The line of the role, which the reader looks at, is part of it.
+                true => served.tokenizer.decode_stream().into(),
+                false => served.tokenizer.answer_stream(served.mode),
+            },
+            reader: has_tools.then(|| AnswerReader::new(served.mode, &self.tools)),
             stop: &self.job.params.stop,
             echo: None,
             scores_prompt: false,
@@ -118,7 +132,9 @@ impl Chat {
                     text,
                     scores,
                 } => choices[number].add(&text, scores),
-                Update::Ended { number, finish } => choices[number].finish = Some(finish),
+                Update::Call { number, name } => choices[number].call(call_id(state), name),
+                Update::Arguments { number, text } => choices[number].add_arguments(&text),
+                Update::Ended { number, finish } => choices[number].end(finish),
             }
         }
         let choices = choices.iter().enumerate();
@@ -126,9 +142,9 @@ impl Chat {
             .map(|(index, choice)| {
                 json!({
                     "index": index,
-                    "message": {"role": "assistant", "content": choice.text, "refusal": null},
-                    "logprobs": self.logprobs(state, &choice.scores),
-                    "finish_reason": choice.finish.map(finish_reason),
+                    "message": choice.message(),
+                    "logprobs": self.logprobs(state, choice.scores()),
+                    "finish_reason": choice.reason(),
                 })
             })
             .collect();
@@ -150,6 +166,8 @@ impl Chat {
             sink.send(&self.chunk(index, delta, Value::Null, None))
                 .await?;
         }
+        // Of each answer, only whether it is a call matters here.
+        let mut choices: Vec<Choice> = (0..self.job.params.n).map(|_| Choice::default()).collect();
         let mut answers = self.answers(&state, events, &record);
         loop {
             let update = tokio::select! {
@@ -157,7 +175,8 @@ impl Chat {
                 () = sink.closed() => return Err(Broken::Gone),
             };
             let Some(update) = update else { break };
-            sink.send(&self.chunk_of(&state, update)).await?;
+            sink.send(&self.chunk_of(&state, update, &mut choices))
+                .await?;
         }
         if self.job.params.include_usage {
             sink.send(&self.usage_chunk(answers.usage())).await?;
@@ -165,7 +184,7 @@ impl Chat {
         Ok(sink.done().await?)
     }
 
-    fn chunk_of(&self, state: &State, update: Update) -> Value {
+    fn chunk_of(&self, state: &State, update: Update, choices: &mut [Choice]) -> Value {
         match update {
             Update::Piece {
                 number,
@@ -175,18 +194,28 @@ impl Chat {
                 let logprobs = self.logprobs(state, &scores);
                 self.chunk(number, json!({"content": text}), logprobs, None)
             }
+            Update::Call { number, name } => {
+                let id = call_id(state);
+                let delta = call_delta(&id, &name);
+                choices[number].call(id, name);
+                self.chunk(number, delta, Value::Null, None)
+            }
+            Update::Arguments { number, text } => {
+                self.chunk(number, arguments_delta(&text), Value::Null, None)
+            }
             Update::Ended { number, finish } => {
-                self.chunk(number, json!({}), Value::Null, Some(finish))
+                choices[number].end(finish);
+                self.chunk(number, json!({}), Value::Null, choices[number].reason())
             }
         }
     }
 
-    fn chunk(&self, index: usize, delta: Value, logprobs: Value, finish: Option<Finish>) -> Value {
+    fn chunk(&self, index: usize, delta: Value, logprobs: Value, reason: Option<&str>) -> Value {
         let choice = json!({
             "index": index,
             "delta": delta,
             "logprobs": logprobs,
-            "finish_reason": finish.map(finish_reason),
+            "finish_reason": reason,
         });
         let mut chunk = self.envelope("chat.completion.chunk", vec![choice]);
         if self.job.params.include_usage {
@@ -220,26 +249,29 @@ impl Chat {
     }
 }
 
-/// One answer, as far as it has come.
-#[derive(Debug, Default)]
-struct Choice {
-    text: String,
-    scores: Vec<ScoredToken>,
-    finish: Option<Finish>,
+fn call_id(state: &State) -> String {
+    state.ids.id("call").replacen('-', "_", 1)
 }
 
-impl Choice {
-    fn add(&mut self, text: &str, scores: Vec<ScoredToken>) {
-        self.text.push_str(text);
-        self.scores.extend(scores);
+/// The conversation of a model that is told of tools: in its system message.
+fn with_tools(
+    state: &State,
+    mut messages: Vec<Message>,
+    tools: &[Tool],
+) -> Result<Vec<Message>, ApiError> {
+    if tools.is_empty() {
+        return Ok(messages);
     }
-}
-
-fn finish_reason(finish: Finish) -> &'static str {
-    match finish {
-        Finish::Length => "length",
-        Finish::Stop | Finish::Interrupted => "stop",
+    let first = messages.first();
+    let system = first.filter(|message| message.role == Role::System);
+    let system = system.map(|message| message.content.as_str());
+    let told = tools_message(state.served.mode, tools, system);
+    let told = told.map_err(|error| ApiError::field("tools", error.to_string()))?;
+    match system.is_some() {
+        true => messages[0] = told,
+        false => messages.insert(0, told),
     }
+    Ok(messages)
 }
 
 /// The newer name counts.
@@ -264,9 +296,6 @@ fn scores(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
 
 fn refuse_what_is_not_done(fields: &mut Fields) -> Result<(), ApiError> {
     fields.refuse_unless("modalities", |value| *value == json!(["text"]))?;
-    fields.refuse_unless("response_format", |value| *value == json!({"type": "text"}))?;
-    fields.refuse_unless("tools", |value| *value == json!([]))?;
-    fields.refuse_unless("tool_choice", |value| value == "none" || value == "auto")?;
     fields.refuse_unless("functions", |value| *value == json!([]))?;
     fields.refuse_unless("function_call", |value| value == "none")
 }

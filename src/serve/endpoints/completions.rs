@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::serve::answers::{Answers, Form, Update, continuation_stream};
 use crate::serve::body::JsonBody;
+use crate::serve::choice::finish_reason;
 use crate::serve::error::ApiError;
 use crate::serve::fields::Fields;
 use crate::serve::fingerprint::SYSTEM_FINGERPRINT;
@@ -87,6 +88,7 @@ impl Completion {
                 usual: USUAL_TOKENS,
                 scores,
                 scores_prompt: echo && scores.is_some(),
+                form: None,
             },
             echo,
             id: state.ids.id("cmpl"),
@@ -102,6 +104,7 @@ impl Completion {
     ) -> Answers<'a> {
         let forms = self.job.each_prompt().map(|prompt| Form {
             stream: continuation_stream(&state.served.tokenizer, prompt, self.echo),
+            reader: None,
             stop: &self.job.params.stop,
             echo: self.echo.then_some(prompt.as_slice()),
             scores_prompt: self.job.scores_prompt,
@@ -132,6 +135,8 @@ impl Completion {
                     texts[number].push_str(&text);
                     scores[number].extend(more);
                 }
+                // Only chats have tools.
+                Update::Call { .. } | Update::Arguments { .. } => {}
                 Update::Ended { number, finish } => finishes[number] = Some(finish),
             }
         }
@@ -174,6 +179,9 @@ impl Completion {
                 text,
                 scores,
             } => choice(number, &text, self.logprobs(state, &scores), None),
+            Update::Call { number, .. } | Update::Arguments { number, .. } => {
+                choice(number, "", Value::Null, None)
+            }
             Update::Ended { number, finish } => choice(number, "", Value::Null, Some(finish)),
         };
         let mut chunk = self.envelope(vec![choice]);
@@ -215,11 +223,4 @@ fn choice(index: usize, text: &str, logprobs: Value, finish: Option<Finish>) -> 
         "logprobs": logprobs,
         "finish_reason": finish.map(finish_reason),
     })
-}
-
-fn finish_reason(finish: Finish) -> &'static str {
-    match finish {
-        Finish::Length => "length",
-        Finish::Stop | Finish::Interrupted => "stop",
-    }
 }

@@ -35,7 +35,9 @@ fn tokens(mut fields: Fields, state: &State) -> Result<Value, ApiError> {
     fields.finish()?;
     let ids = match (text, conversation) {
         (Some(text), None) => encode(state, "prompt", &text, adds_special.unwrap_or(true))?,
-        (None, Some(messages)) => chat_prompt(state, &model, &messages::read(messages)?)?,
+        (None, Some(messages)) => {
+            chat_prompt(state, &model, &messages::read(state.served.mode, messages)?)?
+        }
         _ => {
             let message = "give either `prompt` or `messages`";
             return Err(ApiError::field("prompt", message));
