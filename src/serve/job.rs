@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::http::StatusCode;
 use glmtune_model::engine::{Continuation, Request, Task};
-use glmtune_model::generation::AnswerForm;
+use glmtune_model::generation::{AnswerForm, Constraint};
 
 use super::answers::Watch;
 use super::error::ApiError;
@@ -14,6 +14,9 @@ use super::models::ServedModel;
 use super::params::Params;
 use super::record::Record;
 use super::state::State;
+
+/// Most answers to one prompt that must have a form: each keeps its place in the form's grammar.
+const MOST_FORMED: usize = 16;
 
 /// Prompts and how they are to be continued.
 #[derive(Debug)]
@@ -62,10 +65,15 @@ impl Job {
             let message = format!("{count} answers are more than the {most} that may wait");
             return Err(ApiError::new(StatusCode::BAD_REQUEST, message));
         }
+        self.check_form()?;
         let seed = self.params.seed.unwrap_or_else(|| state.seeds.next());
         let (events, listeners) = Events::new(count);
         for (number, (prompt, listener)) in self.each_prompt().zip(listeners).enumerate() {
-            let continuation = self.continuation(state, prompt.len(), (seed, number));
+            let constraint = self.constraint(state)?;
+            let continuation = Continuation {
+                constraint,
+                ..self.continuation(state, prompt.len(), (seed, number))
+            };
             state.engine.submit(Request {
                 adapter: self.model.adapter.clone(),
                 prompt: prompt.clone(),
@@ -74,6 +82,46 @@ impl Job {
             })?;
         }
         Ok(events)
+    }
+
+    fn check_form(&self) -> Result<(), ApiError> {
+        if self.form.is_none() {
+            return Ok(());
+        }
+        if self.params.n > MOST_FORMED {
+            let message = format!("`n`: at most {MOST_FORMED} answers with a form or tools");
+            return Err(ApiError::field("n", message));
+        }
+        match self.params.min_tokens {
+            0 => Ok(()),
+            _ => Err(ApiError::field(
+                "min_tokens",
+                "`min_tokens` cannot be had with a form or tools, which say where an answer ends",
+            )),
+        }
+    }
+
+    /// What keeps an answer to its form.
+    fn constraint(&self, state: &State) -> Result<Option<Constraint>, ApiError> {
+        let Some(form) = &self.form else {
+            return Ok(None);
+        };
+        let field = match form {
+            AnswerForm::Tools { .. } => "tools",
+            AnswerForm::Json | AnswerForm::JsonSchema(_) => "response_format",
+        };
+        let grammars = state.grammars().ok_or_else(|| {
+            let message = format!("`{field}`: the tokenizer of this model does not allow it");
+            ApiError::field(field, message)
+        })?;
+        match grammars.constraint(form) {
+            Ok(constraint) => Ok(Some(constraint)),
+            Err(glmtune_model::Error::Request(message)) => Err(ApiError::field(field, message)),
+            Err(error) => {
+                tracing::error!("a form cannot be made: {error}");
+                Err(ApiError::internal())
+            }
+        }
     }
 
     fn continuation(

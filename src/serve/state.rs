@@ -1,8 +1,9 @@
 //! What all requests share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use glmtune_model::generation::Grammars;
 use glmtune_model::model_info::ModelSource;
 use glmtune_model::tokenizer::{Mode, PromptFormat, Tokenizer};
 
@@ -46,6 +47,8 @@ pub struct State {
     pub seeds: Numbers,
     /// Ids of answers.
     pub ids: Numbers,
+    /// Made when an answer first must have a form.
+    grammars: OnceLock<Option<Grammars>>,
     is_draining: AtomicBool,
 }
 
@@ -74,8 +77,21 @@ impl State {
             served,
             models,
             engine,
+            grammars: OnceLock::new(),
             is_draining: AtomicBool::new(false),
         }
+    }
+
+    /// What makes forms of answers; `None` if the tokenizer does not allow it. The first call takes a while.
+    pub fn grammars(&self) -> Option<&Grammars> {
+        let make = || {
+            let served = &self.served;
+            let vocabulary = self.engine.limits().vocabulary;
+            let made = Grammars::new(&served.tokenizer, served.mode, vocabulary, &served.stop_ids);
+            made.inspect_err(|error| tracing::error!("answers can have no form: {error}"))
+                .ok()
+        };
+        self.grammars.get_or_init(make).as_ref()
     }
 
     /// From here on, new requests are refused.

@@ -50,8 +50,12 @@ pub async fn complete(
     JsonBody(fields): JsonBody,
 ) -> Result<Response, ApiError> {
     let reader = state.clone();
-    let chat = aside(move || Chat::read(fields, &reader)).await?;
-    let events = chat.job.submit(&state)?;
+    let read = move || {
+        let chat = Chat::read(fields, &reader)?;
+        let events = chat.job.submit(&reader)?;
+        Ok((chat, events))
+    };
+    let (chat, events) = aside(read).await?;
     match chat.job.params.stream {
         false => chat.whole(&state, events, &record).await,
         true => {

@@ -49,8 +49,12 @@ pub async fn complete(
     JsonBody(fields): JsonBody,
 ) -> Result<Response, ApiError> {
     let reader = state.clone();
-    let completion = aside(move || Completion::read(fields, &reader)).await?;
-    let events = completion.job.submit(&state)?;
+    let read = move || {
+        let completion = Completion::read(fields, &reader)?;
+        let events = completion.job.submit(&reader)?;
+        Ok((completion, events))
+    };
+    let (completion, events) = aside(read).await?;
     match completion.job.params.stream {
         false => completion.whole(&state, events, &record).await,
         true => {
