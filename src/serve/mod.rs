@@ -25,6 +25,7 @@ mod messages;
 mod metrics;
 mod models;
 mod named;
+pub mod page;
 mod params;
 mod patient;
 mod prompts;
