@@ -22,8 +22,9 @@ import {
 const SAVE_EVERY = 1500;
 
 /**
- * Events, each with its detail: `opened` (another conversation), `changed` (its messages or choices), `written` (a
- * part got text), `ended` (a part is complete), `listed` (the list of conversations), `models`, `storage`.
+ * Events, each with its detail: `opened` (another conversation), `changed` (its messages, or the choices in `fields`;
+ * `reply` has begun), `written` (a part got text), `ended` (a part is complete), `listed` (the list of conversations),
+ * `models`, `storage`.
  */
 export class Chat extends EventTarget {
   /** `[{id, parent}]`, the base first; null until they are known. */
@@ -174,7 +175,7 @@ export class Chat extends EventTarget {
     const { models, compare, settings } = this.conversation;
     store.setPreference("choices", JSON.stringify({ models, compare, settings }));
     if (this.conversation.nodes.length > 0) this.#saveSoon(this.conversation);
-    this.#emit("changed");
+    this.#emit("changed", { fields: Object.keys(fields) });
   }
 
   /** The models that the next question goes to. */
@@ -211,7 +212,9 @@ export class Chat extends EventTarget {
 
   /** Another answer beside the ones there are; of one column where `lane` is given. */
   regenerate(reply, lane = null) {
-    const models = this.asked();
+    const asked = this.asked();
+    // Both are both, also after one model alone was picked.
+    const models = asked.length < reply.parts.length ? reply.parts.map((part) => this.#modelOf(part)) : asked;
     const parts =
       lane === null
         ? models.map(newPart)

@@ -6,21 +6,21 @@ import { apiKey } from "../store.js";
 import { button, fill, h, icon, iconButton } from "./dom.js";
 import { explain, keyForm } from "./problems.js";
 import { copyButton } from "./notices.js";
-import { Prose } from "./prose.js";
 
-/** The view of part `lane` of a reply. `refresh` shows what has changed in it. */
+/** The view of part `lane` of a reply, its text in `prose`. `refresh` shows what has changed in it. */
 export class Answer {
   #chat;
   #reply;
   #lane;
-  #prose = new Prose();
+  #prose;
   #status = h("div", { class: "status" });
   #facts = h("p", { class: "facts" });
   #tools = h("div", { class: "tools" });
   #stop = h("span");
   #state = null;
 
-  constructor(chat, reply, lane) {
+  constructor(chat, reply, lane, prose) {
+    this.#prose = prose;
     this.#chat = chat;
     this.#reply = reply;
     this.#lane = lane;

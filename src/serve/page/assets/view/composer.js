@@ -1,7 +1,7 @@
 // Where a question is written; while answers are written, where they are stopped.
 
 import { t } from "../i18n.js";
-import { h, icon, isComposing } from "./dom.js";
+import { focusMessage, h, icon, isComposing } from "./dom.js";
 
 export class Composer {
   #chat;
@@ -25,7 +25,7 @@ export class Composer {
     for (const event of ["changed", "ended", "opened", "models"]) {
       chat.addEventListener(event, () => this.show());
     }
-    chat.addEventListener("opened", () => this.focus());
+    chat.addEventListener("opened", focusMessage);
   }
 
   show() {
@@ -39,11 +39,6 @@ export class Composer {
     this.#area.setAttribute("aria-label", t("composer"));
     this.#area.placeholder = t("placeholder");
     this.#hint.textContent = t("keys");
-  }
-
-  /** On a touch screen the focus would open the keyboard unasked. */
-  focus() {
-    if (matchMedia("(hover: hover)").matches) this.#area.focus({ preventScroll: true });
   }
 
   #submit(event) {

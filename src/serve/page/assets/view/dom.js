@@ -70,19 +70,30 @@ export function select(choices, value, attributes = {}) {
   return h("select", attributes, options);
 }
 
-/** Puts `children` in the place of what is there; the focus stays on the element with the same `data-focus`. */
+/**
+ * Puts `children` in the place of what is there. The focus stays on the element with the same `data-focus`, or on one
+ * beside it where that is disabled now.
+ */
 export function fill(element, ...children) {
   const key = element.contains(document.activeElement) && document.activeElement.dataset.focus;
   element.replaceChildren(...children.flat(Infinity).filter(Boolean));
   if (!key) return;
   for (const candidate of element.querySelectorAll("[data-focus]")) {
-    if (candidate.dataset.focus === key) return candidate.focus({ preventScroll: true });
+    if (candidate.dataset.focus !== key) continue;
+    const target = candidate.disabled ? candidate.parentElement.querySelector(":enabled") : candidate;
+    target?.focus({ preventScroll: true });
+    return;
   }
 }
 
 /** Whether a key belongs to an input method: Enter then takes a candidate. */
 export function isComposing(event) {
   return event.isComposing || event.keyCode === 229;
+}
+
+/** Puts the focus where one writes; on a touch screen that would open the keyboard unasked. */
+export function focusMessage() {
+  if (matchMedia("(hover: hover)").matches) document.getElementById("message").focus({ preventScroll: true });
 }
 
 /** Copies a text; false where the browser refuses. */

@@ -1,40 +1,46 @@
 // A question as it was asked, and the field in which it is asked differently.
 
 import { t } from "../i18n.js";
-import { button, h, iconButton, isComposing } from "./dom.js";
+import { button, focusMessage, h, iconButton, isComposing } from "./dom.js";
 import { copyButton } from "./notices.js";
 
-/** The element of a question; `branches` is its switch, or null. */
-export function questionElement(chat, node, branches) {
-  const isBusy = chat.isRunning();
-  const edit = iconButton("edit", t("edit"), () => article.replaceWith(editor(chat, node, article)), {
-    "data-focus": `edit:${node.id}`,
-    disabled: isBusy,
-  });
-  const article = h(
+/** Question → the form in which it is being edited: what is typed outlives a thread that is shown anew. */
+const editors = new WeakMap();
+
+/** The element of a question. `branches` is its switch, or null; `refresh` shows the thread anew. */
+export function questionElement(chat, node, branches, refresh) {
+  if (editors.has(node)) return editors.get(node);
+  const edit = () => {
+    const form = editor(chat, node, refresh);
+    editors.set(node, form);
+    refresh();
+    form.querySelector("textarea").focus();
+  };
+  const attributes = { "data-focus": `edit:${node.id}`, disabled: chat.isRunning() };
+  return h(
     "article",
     { class: "question" },
     h("h2", { class: "unseen" }, t("you")),
     h("div", { class: "bubble" }, node.text),
-    h("div", { class: "tools" }, branches, copyButton(() => node.text, t("copy")), edit),
+    h("div", { class: "tools" }, branches, copyButton(() => node.text, t("copy")), iconButton("edit", t("edit"), edit, attributes)),
   );
-  return article;
 }
 
-function editor(chat, node, article) {
-  const area = h("textarea", { "aria-label": t("editLabel"), rows: "3" });
+function editor(chat, node, refresh) {
+  const area = h("textarea", { "aria-label": t("editLabel"), rows: "3", "data-focus": `edit:${node.id}` });
   area.value = node.text;
   const cancel = () => {
-    form.replaceWith(article);
-    article.querySelector("[data-focus]")?.focus();
+    editors.delete(node);
+    refresh();
   };
   const submit = (event) => {
     event.preventDefault();
     if (!area.value.trim() || chat.isRunning()) return;
+    editors.delete(node);
     chat.edit(node, area.value.trim());
-    document.getElementById("message").focus({ preventScroll: true });
+    focusMessage();
   };
-  const onkeydown = (event) => {
+  area.addEventListener("keydown", (event) => {
     if (isComposing(event)) return;
     if (event.key === "Escape") {
       event.stopPropagation();
@@ -42,9 +48,8 @@ function editor(chat, node, article) {
     } else if (event.key === "Enter" && !event.shiftKey) {
       submit(event);
     }
-  };
-  area.addEventListener("keydown", onkeydown);
-  const form = h(
+  });
+  return h(
     "form",
     { class: "question editor", onsubmit: submit },
     area,
@@ -55,9 +60,4 @@ function editor(chat, node, article) {
       h("button", { type: "submit", class: "strong" }, t("editSend")),
     ),
   );
-  queueMicrotask(() => {
-    area.focus();
-    area.setSelectionRange(area.value.length, area.value.length);
-  });
-  return form;
 }

@@ -3,7 +3,7 @@
 import { languageChoice, onLanguage, setLanguage, t } from "../i18n.js";
 import { preference, setPreference } from "../store.js";
 import { LARGEST_FILE, ImportError, importText } from "../transfer.js";
-import { button, fill, h, iconButton, select } from "./dom.js";
+import { button, fill, focusMessage, h, iconButton, select } from "./dom.js";
 import { closeOverlay } from "./drawers.js";
 import { notify } from "./notices.js";
 
@@ -52,14 +52,16 @@ export class Sidebar {
       },
       name,
     );
-    const remove = iconButton("remove", t("remove", { title: name }), () => this.#remove(id, name));
+    const remove = iconButton("remove", t("remove", { title: name }), () => this.#remove(id, name), {
+      "data-focus": `remove:${id}`,
+    });
     return h("li", {}, open, remove);
   }
 
   #new() {
     this.#chat.openNew();
     closeOverlay();
-    document.getElementById("message").focus({ preventScroll: true });
+    focusMessage();
   }
 
   #open(id) {

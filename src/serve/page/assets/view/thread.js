@@ -3,9 +3,10 @@
 import { number, t } from "../i18n.js";
 import { shown } from "../tree.js";
 import { Answer } from "./answer.js";
-import { button, fill, h, iconButton } from "./dom.js";
+import { button, fill, focusMessage, h, iconButton } from "./dom.js";
 import { explain } from "./problems.js";
 import { announce } from "./notices.js";
+import { Prose } from "./prose.js";
 import { questionElement } from "./question.js";
 
 /** How near to its end the thread follows what is written, in pixels. */
@@ -18,6 +19,8 @@ export class Thread {
   #latest = document.getElementById("latest");
   /** Part → its view. */
   #answers = new Map();
+  /** Part → its text as elements, which outlive the view. */
+  #proses = new WeakMap();
   #stale = new Set();
   #frame = null;
   /** Where the thread was last scrolled to by itself. */
@@ -28,7 +31,7 @@ export class Thread {
     this.#latest.addEventListener("click", () => this.#toEnd());
     this.#scroller.addEventListener("scroll", () => this.#showLatest(), { passive: true });
     chat.addEventListener("opened", () => this.#open());
-    chat.addEventListener("changed", ({ detail }) => this.#changed(detail.reply));
+    chat.addEventListener("changed", ({ detail }) => this.#changed(detail));
     chat.addEventListener("models", () => this.show());
     chat.addEventListener("written", ({ detail }) => this.#written(detail.part));
     chat.addEventListener("ended", ({ detail }) => this.#ended(detail));
@@ -41,7 +44,7 @@ export class Thread {
     this.#answers = new Map();
     const elements = path.map((node) =>
       node.role === "user"
-        ? questionElement(this.#chat, node, this.#branches(node))
+        ? questionElement(this.#chat, node, this.#branches(node), () => this.show())
         : this.#replyElement(node, before),
     );
     const isWide = this.#chat.conversation.compare || path.some((node) => node.parts?.length > 1);
@@ -55,6 +58,7 @@ export class Thread {
   /** Forgets all elements, as another language needs. */
   reset() {
     this.#answers = new Map();
+    this.#proses = new WeakMap();
     this.show();
   }
 
@@ -63,11 +67,14 @@ export class Thread {
     this.#toEnd();
   }
 
-  #changed(reply) {
-    this.#answers = new Map([...this.#answers].filter(([, answer]) => answer.part.state !== "failed"));
+  #changed({ reply, fields }) {
+    const isElsewhere = fields?.every((field) => field !== "models" && field !== "compare");
+    if (isElsewhere) return;
     this.show();
     if (!reply) return;
     this.#follow();
+    // The button that was pressed may be gone.
+    if (document.activeElement === document.body) focusMessage();
     const models = reply.parts.map((part) => part.model || t("imported"));
     announce(t("announceStart", { models: models.join(", ") }));
   }
@@ -83,8 +90,10 @@ export class Thread {
 
   #answer(node, part, lane, before) {
     const known = before.get(part);
+    if (!this.#proses.has(part)) this.#proses.set(part, new Prose());
     // Buttons of finished answers are disabled while another is written.
-    const answer = known && isLive(part) ? known : new Answer(this.#chat, node, lane);
+    const isKept = known && isLive(part);
+    const answer = isKept ? known : new Answer(this.#chat, node, lane, this.#proses.get(part));
     this.#answers.set(part, answer);
     return answer.element;
   }
@@ -155,7 +164,8 @@ export class Thread {
     const follows = this.#isFollowing();
     this.#answers.get(part)?.refresh();
     this.#stale.delete(part);
-    this.show();
+    // What is selected in the other column stays selected while it is written.
+    if (!this.#chat.isRunning()) this.show();
     if (follows) this.#follow();
     const model = reply.parts[lane].model || t("imported");
     if (part.state === "failed") announce(t("announceError", { model, text: explain(part.error) }));
