@@ -40,6 +40,8 @@ export class Chat extends EventTarget {
   #removed = null;
   /** Removed ids: an answer that ends later must not save its conversation again. */
   #gone = new Set();
+  /** Whether the page is going away: what breaks then is no failure. */
+  #isLeaving = false;
 
   /** Opens what was open last and asks for the models. */
   start() {
@@ -49,7 +51,11 @@ export class Chat extends EventTarget {
     else this.conversation = newConversation(this.#remembered());
     this.#emit("opened");
     store.watch((id) => this.#changedElsewhere(id));
-    window.addEventListener("pagehide", () => this.#saveAll());
+    window.addEventListener("pagehide", () => {
+      this.#isLeaving = true;
+      this.#saveAll();
+    });
+    window.addEventListener("pageshow", () => (this.#isLeaving = false));
     return this.loadModels();
   }
 
@@ -307,7 +313,7 @@ export class Chat extends EventTarget {
   }
 
   #fail(part, error, signal) {
-    if (signal.aborted) {
+    if (signal.aborted || this.#isLeaving) {
       part.state = "stopped";
       return;
     }
