@@ -123,6 +123,7 @@ fn is_known(tag: &str, request: &HeaderMap) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -130,8 +131,8 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     fn files_below(folder: &Path) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(folder).expect("a readable folder");
-        let paths = entries.map(|entry| entry.expect("an entry").path());
+        let entries = std::fs::read_dir(folder).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
         paths
             .flat_map(|path| match path.is_dir() {
                 true => files_below(&path),
@@ -144,8 +145,8 @@ mod tests {
     fn every_file_is_served() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serve/page/assets");
         let path_of = |file: &PathBuf| {
-            let name = file.strip_prefix(&folder).expect("below the folder");
-            match name.to_str().expect("a name in UTF-8") {
+            let name = file.strip_prefix(&folder).unwrap();
+            match name.to_str().unwrap() {
                 "index.html" => "/".to_string(),
                 name => format!("/page/{name}"),
             }
@@ -158,7 +159,7 @@ mod tests {
     #[test]
     fn a_known_tag_is_found_among_others() {
         let request = |value: &str| {
-            let value = value.parse().expect("a header's value");
+            let value = value.parse().unwrap();
             HeaderMap::from_iter([(IF_NONE_MATCH, value)])
         };
         assert!(is_known("\"a\"", &request("\"b\", W/\"a\"")));
