@@ -32,7 +32,7 @@ pub async fn log(Shared(state): Shared<Arc<State>>, mut request: Request, next: 
 }
 
 /// The paths that are told apart: what else clients ask for has no end.
-const PATHS: [&str; 9] = [
+const PATHS: [&str; 11] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
@@ -42,6 +42,8 @@ const PATHS: [&str; 9] = [
     "/detokenize",
     "/health",
     "/metrics",
+    "/page",
+    "/",
 ];
 
 /// The path under which a request is counted and logged.

@@ -141,7 +141,7 @@ impl From<Refusal> for ApiError {
                     .with_code("model_not_found")
             }
             Refusal::TooLong { .. } => {
-                Self::field("messages", message).with_code("context_length_exceeded")
+                Self::new(StatusCode::BAD_REQUEST, message).with_code("context_length_exceeded")
             }
             Refusal::Request(_) => Self::new(StatusCode::BAD_REQUEST, message),
             Refusal::Full { retry_after, .. } => Self {

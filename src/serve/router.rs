@@ -13,13 +13,14 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::error::ApiError;
 use super::state::State;
-use super::{access_log, auth, endpoints, headers};
+use super::{access_log, auth, endpoints, headers, page};
 
 /// The server as one service.
 pub fn router(state: Arc<State>) -> Router {
     let cors = cors(&state.settings.cors_origins);
     Router::new()
         .merge(api(&state))
+        .merge(page::routes())
         .route("/health", get(endpoints::health::health))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)

@@ -1,7 +1,7 @@
 //! What all requests share.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use glmtune_model::generation::Grammars;
 use glmtune_model::model_info::ModelSource;

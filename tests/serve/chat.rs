@@ -259,6 +259,37 @@ fn a_failure_on_the_way_is_an_event() {
 }
 
 #[test]
+fn a_form_reaches_the_engine() {
+    let host = saying("{}");
+    let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}}});
+    let named = json!({"name": "n", "strict": true, "schema": schema});
+    for format in [
+        json!({"type": "json_object"}),
+        json!({"type": "json_schema", "json_schema": named}),
+    ] {
+        let body = chat(&host, json!({"response_format": format})).ok();
+        assert_eq!(body["choices"][0]["message"]["content"], "{}");
+        assert!(host.engine.last().is_bound);
+    }
+    chat(&host, json!({"response_format": {"type": "text"}})).ok();
+    assert!(!host.engine.last().is_bound);
+    let wrong = json!({"type": "json_schema", "json_schema": {"schema": {"type": "nothing"}}});
+    for (more, param) in [
+        (json!({"response_format": wrong}), "response_format"),
+        (
+            json!({"response_format": {"type": "json_object"}, "n": 17}),
+            "n",
+        ),
+        (
+            json!({"response_format": {"type": "json_object"}, "min_tokens": 3}),
+            "min_tokens",
+        ),
+    ] {
+        assert_eq!(chat(&host, more).refused(400)["param"], param);
+    }
+}
+
+#[test]
 fn conversations_of_all_roles() {
     let host = saying("ok");
     let messages = json!([

@@ -19,6 +19,8 @@ pub struct Seen {
     pub prompt: Vec<u32>,
     pub max_new_tokens: usize,
     pub drawing: Option<Drawing>,
+    /// Whether the answer must have a form.
+    pub is_bound: bool,
 }
 
 /// How it answers.
@@ -260,6 +262,7 @@ impl Engine for FakeEngine {
                 retry_after: Duration::from_millis(2500),
             });
         }
+        let is_bound = matches!(&request.task, Task::Continue(it) if it.constraint.is_some());
         let drawing = match &request.task {
             Task::Continue(continuation) => Some(continuation.drawing.clone()),
             Task::Embed => None,
@@ -269,6 +272,7 @@ impl Engine for FakeEngine {
             prompt: request.prompt.clone(),
             max_new_tokens: request.task.max_new_tokens(),
             drawing,
+            is_bound,
         });
         self.active.fetch_add(1, Ordering::SeqCst);
         self.sender

@@ -1,8 +1,11 @@
 //! Models, tokens, health, numbers.
 
+use glmtune::serve::ApiKey;
 use serde_json::json;
 
 use super::client::{get, post};
+use super::fake::FakeEngine;
+use super::host::Host;
 use super::{chat, saying};
 
 #[test]
@@ -73,6 +76,23 @@ fn tokens_there_and_back() {
     post(&host, "/tokenize", &json!({})).refused(400);
     post(&host, "/tokenize", &json!({"prompt": "a", "messages": []})).refused(400);
     post(&host, "/detokenize", &json!({"tokens": ["a"]})).refused(400);
+}
+
+#[test]
+fn the_page_is_there_without_a_key() {
+    let host = Host::start(FakeEngine::saying(""), |plan| {
+        plan.settings.api_key = ApiKey::new("secret");
+    });
+    let reply = get(&host, "/");
+    assert_eq!(reply.status, 200);
+    assert!(
+        reply
+            .header("content-type")
+            .unwrap()
+            .starts_with("text/html")
+    );
+    assert!(reply.header("content-security-policy").is_some());
+    get(&host, "/page/nowhere.js").refused(404);
 }
 
 #[test]

@@ -108,7 +108,6 @@ fn an_unknown_model_is_404_with_the_names_that_exist() {
 fn paths_and_methods() {
     let host = saying("ok");
     for path in [
-        "/",
         "/v1",
         "/v1/chat",
         "/v1/chat/completions/",
