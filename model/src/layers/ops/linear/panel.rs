@@ -3,7 +3,7 @@
 /// Up to this many rows, one scalar product at a time is as fast as the weight can be read.
 pub(super) const FEW_ROWS: usize = 4;
 /// Up to this many rows, reading the weight's lines as they are beats packing them for a matrix product.
-pub(super) const SOME_ROWS: usize = 512;
+pub(super) const SOME_ROWS: usize = 192;
 /// Lines of the weight that meet some rows at once.
 pub(super) const LINES: usize = 4;
 /// Outputs per task of their product, a multiple of [`LINES`].
