@@ -168,7 +168,7 @@ impl Constraint {
         }
     }
 
-    /// The tokens that may come after so many of the line break. [`Tokenizer::decode_answer`](crate::Tokenizer) takes the
+    /// The tokens that may come after so many of the line break. [`Tokenizer::decode_answer`](crate::tokenizer::Tokenizer::decode_answer) takes the
     /// whole of it or its last token alone.
     fn line_break_tokens(&self, come: usize) -> Vec<u32> {
         let line_break = &self.vocabulary.line_break;
