@@ -1,6 +1,6 @@
 //! The flags of `glmtune serve`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -17,7 +17,7 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub prompting: PromptArgs,
     /// Address to listen on; anything but this machine's own needs a key.
-    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS", value_parser = parse_host)]
     pub host: IpAddr,
     /// Port to listen on; 0 for any that is free.
     #[arg(long, default_value_t = 8000, value_name = "N")]
@@ -61,4 +61,14 @@ pub struct ServeArgs {
     /// Seed of the draws of requests that bring none [default: another each time].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+}
+
+/// An address, or the usual name of the machine's own.
+fn parse_host(text: &str) -> Result<IpAddr, String> {
+    match text {
+        "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        _ => text
+            .parse()
+            .map_err(|_| "expected an IP address, such as 127.0.0.1, 0.0.0.0 or ::1".to_string()),
+    }
 }
