@@ -1,7 +1,7 @@
 //! A client of HTTP/1.1 that waits for nothing for ever.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -71,7 +71,11 @@ impl Reply {
 }
 
 pub fn connect(host: &Host) -> TcpStream {
-    let stream = TcpStream::connect(host.address).unwrap();
+    connect_to(host.address)
+}
+
+fn connect_to(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream.set_write_timeout(Some(LIMIT)).unwrap();
     stream
@@ -106,6 +110,22 @@ pub fn send(host: &Host, method: &str, path: &str, headers: &[(&str, &str)], bod
     let mut stream = connect(host);
     // A server that refuses may close before all is written.
     let _ = stream.write_all(&request_bytes(method, path, headers, body));
+    read(stream).expect("an answer")
+}
+
+pub fn get_from(address: SocketAddr, path: &str) -> Reply {
+    let mut stream = connect_to(address);
+    stream
+        .write_all(&request_bytes("GET", path, &[], b""))
+        .unwrap();
+    read(stream).expect("an answer")
+}
+
+pub fn post_to(address: SocketAddr, path: &str, body: &Value) -> Reply {
+    let mut stream = connect_to(address);
+    let headers = [("Content-Type", "application/json")];
+    let bytes = request_bytes("POST", path, &headers, body.to_string().as_bytes());
+    stream.write_all(&bytes).unwrap();
     read(stream).expect("an answer")
 }
 

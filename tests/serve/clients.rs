@@ -51,11 +51,13 @@ fn a_client_that_does_not_read_loses_its_place() {
         plan.settings.stall_timeout = Duration::from_millis(200);
         plan.connections.write_timeout = Duration::from_millis(200);
     });
-    let body = chat_body(json!({"max_tokens": 1_000_000, "stream": true, "n": 8}));
+    let body = chat_body(
+        json!({"max_tokens": 1_000_000, "stream": true, "n": 8, "logprobs": true, "top_logprobs": 20}),
+    );
     let connection = begin(&host, PATH, &body);
     host.engine.wait_for(8);
     // The system holds some megabytes for it before the server notices.
-    for _ in 0..2000 {
+    for _ in 0..6000 {
         if host.engine.active() == 0 {
             break;
         }

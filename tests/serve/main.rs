@@ -2,12 +2,15 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(unix)]
+mod binary;
 mod chat;
 mod client;
 mod clients;
 mod completions;
 mod embeddings;
 mod fake;
+mod flags;
 mod fuzz;
 mod host;
 mod listing;
