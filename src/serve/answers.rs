@@ -33,6 +33,9 @@ pub struct Form<'a> {
     pub echo: Option<&'a [u32]>,
     /// Whether the prompt's tokens come with their scores.
     pub scores_prompt: bool,
+    /// Whether the token that ends the answer comes with its score, though it has no text: programs that score a prompt
+    /// take what follows it for one token.
+    pub scores_end: bool,
 }
 
 /// What spells the continuation of a prompt.
@@ -100,6 +103,7 @@ struct Answer<'a> {
     calls: Vec<CallPart>,
     echo: Option<&'a [u32]>,
     scores_prompt: bool,
+    scores_end: bool,
     stops: StopStrings,
     /// Scored tokens whose text has not been given out, with where it ends.
     held: VecDeque<(ScoredToken, usize)>,
@@ -118,6 +122,7 @@ impl<'a> Answer<'a> {
             calls: Vec::new(),
             echo: form.echo,
             scores_prompt: form.scores_prompt,
+            scores_end: form.scores_end,
             stops: StopStrings::new(form.stop.iter().cloned()),
             held: VecDeque::new(),
             decoded: 0,
@@ -193,6 +198,18 @@ impl<'a> Answer<'a> {
         let text = self.stops.push(&piece);
         let scores = self.release(&text);
         (text, scores)
+    }
+
+    /// Takes note of the token that ends the answer, which has no text.
+    fn end_token(&mut self, token: u32, score: TokenScore) {
+        if self.scores_end {
+            let scored = ScoredToken {
+                token,
+                score: Some(score),
+                offset: self.decoded,
+            };
+            self.held.push_back((scored, self.decoded));
+        }
     }
 
     /// The tokens whose text has been given out, and at a stop also the one that the stop cuts.
@@ -330,6 +347,7 @@ impl<'a> Answers<'a> {
                 self.piece(number, text, scores);
             }
             Event::Token { token, score } => self.token(number, token, score),
+            Event::EndToken { token, score } => answer.end_token(token, score),
             Event::Ended(finish) => self.end(number, finish),
             Event::Embedding(_) => return Err(ApiError::internal()),
             Event::Failed(failure) => return Err(failure.into()),

@@ -130,8 +130,7 @@ fn a_closed_page_has_lost_nothing() {
 fn keys_do_what_they_do_elsewhere() {
     browse(async |page| {
         page.one_model().await;
-        page.click("#sidebar .new").await;
-        page.until("document.activeElement.id === 'message'").await;
+        page.click("#message").await;
         // Shift+Enter is a new line.
         page.press("one\u{e008}\u{e007}\u{e000}two").await;
         assert_eq!(page.value("document.activeElement.value").await, "one\ntwo");

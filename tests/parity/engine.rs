@@ -22,6 +22,7 @@ use crate::fixtures::{ADAPTERS, Fixtures, assert_close, model, model_of_run};
 parity_tests!(
     a_crowd_of_adapters,
     scores_of_prompts,
+    ends_are_scored,
     embeddings,
     places_and_turns
 );
@@ -60,6 +61,7 @@ struct Answer {
     finish: Option<Finish>,
     embedding: Vec<f32>,
     failure: Option<Failure>,
+    end: Option<(u32, TokenScore)>,
 }
 
 impl Asked {
@@ -73,6 +75,7 @@ impl Asked {
                     answer.tokens.push(token);
                     answer.scores.extend(score);
                 }
+                Event::EndToken { token, score } => answer.end = Some((token, score)),
                 Event::Ended(finish) => answer.finish = Some(finish),
                 Event::Embedding(values) => answer.embedding = values,
                 Event::Failed(failure) => answer.failure = Some(failure),
@@ -307,6 +310,30 @@ fn scores_of_prompts<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
             }
         }
     }
+}
+
+/// The token that ends an answer is not a part of it, but has its score.
+fn ends_are_scored<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
+    let prompt = Fixtures::of(family).tokens("/greedy/prompt");
+    let model = model_of_run::<B>(family, "base", &backend.device).model;
+    let (free, _) = alone(&model, &prompt, &greedy(1));
+    let engine = engine(backend, family, 256, 512);
+    let ending = |scores| Continuation {
+        stop_ids: vec![free[0]],
+        scores,
+        ..greedy(4)
+    };
+    let scored = ask(&engine, None, &prompt, continued(ending(Some(1)))).unwrap();
+    let scored = scored.answer();
+    assert_eq!(
+        (scored.tokens.len(), scored.finish),
+        (0, Some(Finish::Stop))
+    );
+    let (token, score) = scored.end.unwrap();
+    assert_eq!(token, free[0]);
+    assert_eq!(score.likeliest, [(token, score.log_probability)]);
+    let silent = ask(&engine, None, &prompt, continued(ending(None))).unwrap();
+    assert_eq!(silent.answer().end, None);
 }
 
 /// The mean of the hidden states after the final norm.

@@ -14,6 +14,7 @@ mod pace;
 mod pass;
 mod places;
 mod request;
+mod room;
 mod scores;
 mod sequence;
 mod served;

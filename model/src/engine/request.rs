@@ -63,7 +63,7 @@ pub struct Continuation {
     pub min_new_tokens: usize,
     /// How tokens are drawn.
     pub drawing: Drawing,
-    /// Tokens that end it; the one that does is not told.
+    /// Tokens that end it; the one that does is not a part of it.
     pub stop_ids: Vec<u32>,
     /// Whether each new token is told with its log probability, and with those of how many of the likeliest.
     pub scores: Option<usize>,
@@ -98,6 +98,14 @@ pub enum Event {
         token: u32,
         /// Its score, if it was asked for.
         score: Option<TokenScore>,
+    },
+    /// The token that ends it was drawn: not a part of the continuation, but told where scores are asked for. Its end
+    /// follows.
+    EndToken {
+        /// The token.
+        token: u32,
+        /// Its score.
+        score: TokenScore,
     },
     /// The continuation has ended. The last event.
     Ended(Finish),

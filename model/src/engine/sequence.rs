@@ -230,10 +230,13 @@ impl Sequence {
         if let Some(Err(error)) = constraint.as_mut().map(|it| it.accept(token)) {
             return self.fail(failure(&error));
         }
+        let score = original.map(|logits| score(&logits, token, continuation.scores.unwrap_or(0)));
         if continuation.stop_ids.contains(&token) {
+            if let Some(score) = score {
+                self.listener.tell(Event::EndToken { token, score });
+            }
             return self.end(Event::Ended(Finish::Stop));
         }
-        let score = original.map(|logits| score(&logits, token, continuation.scores.unwrap_or(0)));
         let is_full = new_tokens + 1 >= continuation.max_new_tokens;
         self.tokens.push(token);
         self.listener.tell(Event::Token { token, score });

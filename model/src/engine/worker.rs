@@ -10,14 +10,13 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::arena::Arena;
 use super::handle::{Command, EngineHandle, EngineStatus, Shared, lock};
-use super::kept::{Computed, Kept, shared_tokens};
+use super::kept::{Computed, shared_tokens};
 use super::options::EngineOptions;
 use super::pace::Pace;
 use super::pass::{Output, Piece, compute};
-use super::places::Places;
 use super::request::{Event, Failure, Request, Task};
+use super::room::{Room, Wanted};
 use super::sequence::Sequence;
 use super::served::Adapters;
 use crate::batch::RowPositions;
@@ -47,10 +46,8 @@ pub fn start<B: GlmBackend>(
     let (is_ready, ready) = sync_channel(1);
     let started = thread.spawn(move || {
         let mut worker = Worker {
-            arena: Arena::new(&model, &config, limits.capacity),
+            room: Room::new(&model, &config, limits.capacity),
             adapters: Adapters::new(&model),
-            places: Places::new(limits.capacity),
-            kept: Kept::default(),
             running: Vec::new(),
             waiting: VecDeque::new(),
             pace: Pace::new(options.step_tokens),
@@ -97,10 +94,8 @@ struct Worker<B: GlmBackend> {
     config: ModelConfig,
     options: EngineOptions,
     shared: Arc<Shared>,
-    arena: Arena<B>,
+    room: Room<B>,
     adapters: Adapters<B>,
-    places: Places,
-    kept: Kept,
     running: Vec<Sequence>,
     waiting: VecDeque<Waiting>,
     pace: Pace,
@@ -167,13 +162,11 @@ impl<B: GlmBackend> Worker<B> {
             return false;
         };
         *lock(&self.shared.adapters) = self.adapters.names();
-        for kept in self.kept.of_adapter(number) {
-            self.places.free(&kept.place);
-        }
+        self.room.forget(number);
         let of_it = |sequence: &&mut Sequence| sequence.computed.adapter == Some(number);
         for sequence in self.running.iter_mut().filter(of_it) {
             sequence.fail(Failure::Unloaded);
-            self.places.free(&sequence.computed.place);
+            self.room.free(&sequence.computed);
         }
         // What they computed is no adapter's any more: it must not be kept.
         self.running.retain(|sequence| !sequence.has_ended);
@@ -235,7 +228,7 @@ impl<B: GlmBackend> Worker<B> {
                 true => {
                     let sequence = self.running.remove(index);
                     self.note_time(sequence.since);
-                    self.keep(sequence.computed);
+                    self.room.keep(sequence.computed);
                 }
                 false => index += 1,
             }
@@ -250,20 +243,6 @@ impl<B: GlmBackend> Worker<B> {
         } else {
             0.9 * *mean + 0.1 * seconds
         };
-    }
-
-    fn keep(&mut self, mut computed: Computed) {
-        let end = computed.place.start + computed.prefix + computed.tokens.len();
-        let trimmed = self.places.resize(&computed.place, end);
-        match trimmed.filter(|_| !computed.tokens.is_empty()) {
-            Some(place) => {
-                computed.place = place;
-                for covered in self.kept.add(computed) {
-                    self.places.free(&covered.place);
-                }
-            }
-            None => self.places.free(&computed.place),
-        }
     }
 
     /// Gives places to those that wait, in their order, as long as there is room.
@@ -323,97 +302,16 @@ impl<B: GlmBackend> Worker<B> {
     /// A place for a request, with as much of its prompt computed as is to be had.
     fn find_place(&mut self, index: usize) -> Option<Computed> {
         let waiting = &self.waiting[index];
-        let (adapter, positions) = (waiting.adapter, waiting.positions);
-        let prefix = self
-            .adapters
-            .prefix(adapter)
-            .map_or(0, |prefix| prefix.len());
-        let new_tokens = waiting.request.task.max_new_tokens();
-        let length = prefix + waiting.request.prompt.len() + new_tokens;
-        let prompt = match waiting.needs_all() {
-            true => Vec::new(),
-            false => waiting.request.prompt.clone(),
+        let prompt = &waiting.request.prompt;
+        let wanted = Wanted {
+            adapter: waiting.adapter,
+            prefix: self.adapters.prefix(waiting.adapter),
+            prompt: if waiting.needs_all() { &[] } else { prompt },
+            positions: waiting.positions,
+            tokens: prompt.len() + waiting.request.task.max_new_tokens(),
         };
-        let empty = |place| Computed {
-            place,
-            prefix,
-            adapter,
-            tokens: Vec::new(),
-            positions,
-        };
-        if let Some(computed) = self.take_over(&prompt, &empty(0..0), length) {
-            return Some(computed);
-        }
-        if let Some((index, _)) = self.kept.best(adapter, &prompt, &positions) {
-            self.kept.touch(index);
-        }
-        let place = self.make_room(length)?;
-        let mut computed = empty(place);
-        match self.source(&prompt, &computed) {
-            Some((from, tokens)) => {
-                self.arena.copy(&from, computed.place.start);
-                computed.tokens = prompt[..tokens].to_vec();
-            }
-            None => self.put_prefix(&computed),
-        }
-        Some(computed)
-    }
-
-    fn put_prefix(&mut self, computed: &Computed) {
-        if let Some(prefix) = self.adapters.prefix(computed.adapter) {
-            self.arena.put_prefix(prefix, computed.place.start);
-        }
-    }
-
-    /// What is kept of the beginning of a prompt becomes the place of its sequence, if there is room behind it.
-    fn take_over(&mut self, prompt: &[u32], wanted: &Computed, length: usize) -> Option<Computed> {
-        let (index, shared) = self.kept.best(wanted.adapter, prompt, &wanted.positions)?;
-        let entry = self.kept.get(index)?;
-        // What others may go on from is not cut off for a short beginning.
-        if shared * 2 < entry.tokens.len() {
-            return None;
-        }
-        let place = entry.place.clone();
-        let place = self.places.resize(&place, place.start + length)?;
-        let mut computed = self.kept.remove(index);
-        computed.place = place;
-        computed.tokens.truncate(shared);
-        computed.positions = wanted.positions;
-        Some(computed)
-    }
-
-    /// A free range; what is kept gives way to it.
-    fn make_room(&mut self, length: usize) -> Option<std::ops::Range<usize>> {
-        loop {
-            if let Some(place) = self.places.take(length) {
-                return Some(place);
-            }
-            let oldest = self.kept.oldest()?;
-            self.places.free(&oldest.place);
-        }
-    }
-
-    /// Where the longest computed beginning of a prompt is, its prefix included, and how many tokens of it.
-    fn source(&self, prompt: &[u32], wanted: &Computed) -> Option<(std::ops::Range<usize>, usize)> {
-        let kept = self.kept.best(wanted.adapter, prompt, &wanted.positions);
-        let of_running = self.running.iter().map(|sequence| &sequence.computed);
-        let of_running = of_running
-            .map(|computed| {
-                (
-                    computed.shared(wanted.adapter, prompt, &wanted.positions),
-                    computed,
-                )
-            })
-            .filter(|(tokens, _)| *tokens > 0)
-            .max_by_key(|(tokens, _)| *tokens)
-            .map(|(tokens, computed)| (computed.place.start, tokens));
-        let of_kept =
-            kept.and_then(|(index, tokens)| Some((self.kept.get(index)?.place.start, tokens)));
-        let (start, tokens) = of_running
-            .into_iter()
-            .chain(of_kept)
-            .max_by_key(|found| found.1)?;
-        Some((start..start + wanted.prefix + tokens, tokens))
+        let running = self.running.iter().map(|sequence| &sequence.computed);
+        self.room.find(&wanted, running)
     }
 
     /// One pass.
@@ -421,7 +319,7 @@ impl<B: GlmBackend> Worker<B> {
         let pieces = self.choose();
         let started = Instant::now();
         let computed = catch_unwind(AssertUnwindSafe(|| {
-            let outputs = compute(&self.model, &mut self.arena, &self.running, &pieces)?;
+            let outputs = compute(&self.model, &mut self.room.arena, &self.running, &pieces)?;
             settle::<B>(&[self.model.device()])?;
             Ok::<_, Error>(outputs)
         }));
@@ -495,9 +393,7 @@ impl<B: GlmBackend> Worker<B> {
             sequence.fail(failure.clone());
         }
         self.running.clear();
-        self.kept = Kept::default();
-        self.places = Places::new(self.shared.limits.capacity);
-        self.arena = Arena::new(&self.model, &self.config, self.shared.limits.capacity);
+        self.room = Room::new(&self.model, &self.config, self.shared.limits.capacity);
     }
 
     fn fail_all(&mut self, failure: &Failure) {
@@ -513,8 +409,7 @@ impl<B: GlmBackend> Worker<B> {
 
     fn publish(&mut self) {
         self.status.running = self.running.len();
-        self.status.kept = self.kept.tokens();
-        self.status.used = self.places.taken() - self.status.kept;
+        (self.status.used, self.status.kept) = self.room.taken();
         self.status.waiting = self.shared.waiting.load(Ordering::Relaxed);
         *lock(&self.shared.status) = self.status.clone();
     }

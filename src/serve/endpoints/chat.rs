@@ -115,6 +115,7 @@ impl Chat {
             stop: &self.job.params.stop,
             echo: None,
             scores_prompt: false,
+            scores_end: false,
         });
         let counts = (self.job.params.n, self.job.prompt_tokens());
         Answers::new(events, forms, counts, watch(state, record))

@@ -112,6 +112,7 @@ impl Completion {
             stop: &self.job.params.stop,
             echo: self.echo.then_some(prompt.as_slice()),
             scores_prompt: self.job.scores_prompt,
+            scores_end: true,
         });
         let counts = (self.job.params.n, self.job.prompt_tokens());
         Answers::new(events, forms, counts, watch(state, record))

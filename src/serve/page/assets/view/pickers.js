@@ -14,6 +14,8 @@ export class Pickers {
   constructor(chat) {
     this.#chat = chat;
     for (const event of ["opened", "changed", "models"]) chat.addEventListener(event, () => this.show());
+    // Without the key there is nothing else to do.
+    chat.addEventListener("models", () => this.#banner.querySelector("input")?.focus());
     onLanguage(() => this.show());
     this.show();
   }
