@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State as Shared};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -46,7 +46,14 @@ pub async fn require_local(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let host = request.headers().get(header::HOST);
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (host, another) = (hosts.next(), hosts.next());
+    let needs_one = request.version() == Version::HTTP_11 && request.uri().authority().is_none();
+    // RFC 9112, 3.2.
+    if another.is_some() || (needs_one && host.is_none()) {
+        let message = "a request must have one `Host` header";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, message));
+    }
     let host = match (host, request.uri().authority()) {
         (_, Some(authority)) => Some(authority.as_str()),
         (Some(host), None) => Some(host.to_str().unwrap_or_default()),

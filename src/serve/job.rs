@@ -159,7 +159,22 @@ pub fn watch<'a>(state: &'a State, record: &Arc<Record>) -> Watch<'a> {
     }
 }
 
-/// Runs what may take long, such as making tokens of a long text, where it keeps nobody waiting.
+/// Makes tokens of texts where it keeps nobody waiting; no more than a few requests at a time, since a text takes much
+/// memory meanwhile.
+///
+/// # Errors
+/// As `work`; 500 if it panics.
+pub async fn encoding<T: Send + 'static>(
+    state: &Arc<State>,
+    work: impl FnOnce(&State) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    // Nobody closes it.
+    let _place = state.encoders.acquire().await;
+    let own = state.clone();
+    aside(move || work(&own)).await
+}
+
+/// Runs what may take long where it keeps nobody waiting.
 ///
 /// # Errors
 /// As `work`; 500 if it panics.

@@ -20,6 +20,7 @@ pub fn chat_prompt(
     model: &ServedModel,
     messages: &[Message],
 ) -> Result<Vec<u32>, ApiError> {
+    state.check_length(messages.iter().map(|message| message.content.len()).sum())?;
     let prompt = model.prompting.prompt(&state.served.tokenizer, messages);
     prompt
         .map(|prompt| prompt.ids)
@@ -100,6 +101,7 @@ pub fn encode(
     text: &str,
     adds_special: bool,
 ) -> Result<Vec<u32>, ApiError> {
+    state.check_length(text.len())?;
     let served = &state.served;
     let ids = match adds_special {
         true => served.tokenizer.raw_prompt(served.mode, text),

@@ -3,16 +3,32 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use axum::http::StatusCode;
 use glmtune_model::generation::Grammars;
 use glmtune_model::model_info::ModelSource;
 use glmtune_model::tokenizer::{Mode, PromptFormat, Tokenizer};
 
 use super::defaults::Defaults;
 use super::engine::Engine;
+use super::error::ApiError;
 use super::metrics::Metrics;
 use super::models::Models;
 use super::random::Numbers;
 use super::settings::Settings;
+use tokio::sync::Semaphore;
+
+/// Most texts of which tokens are made at once.
+const ENCODERS: usize = 4;
+/// How much shorter normalization may make a text: a wide letter of three bytes becomes a plain one.
+const SHRINKS: usize = 4;
+
+/// Bytes of the longest text whose tokens may fit in a sequence.
+fn longest_text(tokenizer: &Tokenizer, tokens: usize) -> usize {
+    let ids = 0..tokenizer.vocab_size() as u32;
+    let lengths = ids.filter_map(|id| tokenizer.token_bytes(id).map(|bytes| bytes.len()));
+    let longest = lengths.max().unwrap_or(1).max(1);
+    tokens.saturating_mul(longest).saturating_mul(SHRINKS)
+}
 
 /// The model that is served, without its weights.
 #[derive(Debug)]
@@ -47,6 +63,10 @@ pub struct State {
     pub seeds: Numbers,
     /// Ids of answers.
     pub ids: Numbers,
+    /// Places of those who make tokens of texts.
+    pub encoders: Semaphore,
+    /// Bytes of the longest text that may fit.
+    longest_text: usize,
     /// Made when an answer first must have a form.
     grammars: OnceLock<Option<Grammars>>,
     is_draining: AtomicBool,
@@ -70,6 +90,8 @@ impl State {
         engine: Arc<dyn Engine>,
     ) -> Self {
         Self {
+            encoders: Semaphore::new(ENCODERS),
+            longest_text: longest_text(&served.tokenizer, engine.limits().max_sequence),
             seeds: Numbers::new(settings.seed),
             ids: Numbers::new(None),
             metrics: Metrics::new(),
@@ -80,6 +102,20 @@ impl State {
             grammars: OnceLock::new(),
             is_draining: AtomicBool::new(false),
         }
+    }
+
+    /// Refuses texts that cannot fit before tokens are made of them, which takes a hundred times their memory.
+    ///
+    /// # Errors
+    /// 400 if they have more bytes than the tokens of a sequence can hold.
+    pub fn check_length(&self, bytes: usize) -> Result<(), ApiError> {
+        if bytes <= self.longest_text {
+            return Ok(());
+        }
+        let limit = self.engine.limits().max_sequence;
+        let message = format!("a text of {bytes} bytes is more than the {limit} tokens that fit");
+        let error = ApiError::new(StatusCode::BAD_REQUEST, message);
+        Err(error.with_code("context_length_exceeded"))
     }
 
     /// What makes forms of answers; `None` if the tokenizer does not allow it. The first call takes a while.

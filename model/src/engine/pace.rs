@@ -46,9 +46,37 @@ impl Pace {
     }
 }
 
+/// How a budget is shared out among prompts, of which so many tokens are left: the same for all, but what a short one
+/// does not need goes to the others, so that a short prompt does not wait for a long one before it.
+pub(super) fn shares(lengths: &[usize], budget: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..lengths.len())
+        .filter(|&index| lengths[index] > 0)
+        .collect();
+    order.sort_by_key(|&index| (lengths[index], index));
+    let mut shares = vec![0; lengths.len()];
+    let (mut left, mut others) = (budget, order.len());
+    for index in order {
+        let share = left.div_ceil(others.max(1)).max(LEAST);
+        shares[index] = share.min(lengths[index]).min(left);
+        left -= shares[index];
+        others -= 1;
+    }
+    shares
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_prompts_do_not_wait_for_long_ones() {
+        assert_eq!(shares(&[6000, 0, 2], 512), [510, 0, 2]);
+        assert_eq!(shares(&[300, 300, 300], 512), [171, 171, 170]);
+        assert_eq!(shares(&[100, 1000, 300], 512), [100, 206, 206]);
+        // Fewer tokens than are worth a pass are nobody's.
+        assert_eq!(shares(&[50; 4], 20), [16, 4, 0, 0]);
+        assert_eq!(shares(&[], 5), [0; 0]);
+    }
 
     #[test]
     fn prompts_leave_others_their_tokens() {

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::handle::{Command, EngineHandle, EngineStatus, Shared, lock};
 use super::kept::{Computed, shared_tokens};
 use super::options::EngineOptions;
-use super::pace::Pace;
+use super::pace::{Pace, shares};
 use super::pass::{Output, Piece, compute};
 use super::request::{Event, Failure, Request, Task};
 use super::room::{Room, Wanted};
@@ -342,20 +342,22 @@ impl<B: GlmBackend> Worker<B> {
             .iter()
             .filter(|sequence| !sequence.is_in_prompt())
             .count();
-        let mut budget = self.pace.budget(answers > 0);
+        let budget = self.pace.budget(answers > 0);
+        let lengths = self
+            .running
+            .iter()
+            .map(|sequence| match sequence.is_in_prompt() {
+                true => sequence.remaining(),
+                false => 0,
+            });
+        let shares = shares(&lengths.collect::<Vec<_>>(), budget);
         let mut pieces = Vec::with_capacity(self.running.len());
-        for (index, sequence) in self.running.iter().enumerate() {
-            if !sequence.is_in_prompt() {
+        for (index, (sequence, share)) in self.running.iter().zip(shares).enumerate() {
+            let most = if sequence.is_in_prompt() { share } else { 1 };
+            if most > 0 {
                 pieces.push(Piece {
                     sequence: index,
-                    tokens: sequence.piece(1),
-                });
-            } else if budget > 0 {
-                let tokens = sequence.piece(budget);
-                budget = budget.saturating_sub(tokens.len());
-                pieces.push(Piece {
-                    sequence: index,
-                    tokens,
+                    tokens: sequence.piece(most),
                 });
             }
         }

@@ -16,7 +16,7 @@ use crate::serve::choice::{Choice, arguments_delta, call_delta};
 use crate::serve::error::ApiError;
 use crate::serve::fields::Fields;
 use crate::serve::fingerprint::SYSTEM_FINGERPRINT;
-use crate::serve::job::{Job, aside, watch};
+use crate::serve::job::{Job, encoding, watch};
 use crate::serve::listener::Events;
 use crate::serve::logprobs::{self, ScoredToken};
 use crate::serve::messages;
@@ -49,13 +49,12 @@ pub async fn complete(
     Extension(record): Extension<Arc<Record>>,
     JsonBody(fields): JsonBody,
 ) -> Result<Response, ApiError> {
-    let reader = state.clone();
-    let read = move || {
-        let chat = Chat::read(fields, &reader)?;
-        let events = chat.job.submit(&reader)?;
+    let read = move |state: &State| {
+        let chat = Chat::read(fields, state)?;
+        let events = chat.job.submit(state)?;
         Ok((chat, events))
     };
-    let (chat, events) = aside(read).await?;
+    let (chat, events) = encoding(&state, read).await?;
     match chat.job.params.stream {
         false => chat.whole(&state, events, &record).await,
         true => {

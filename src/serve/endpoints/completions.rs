@@ -15,7 +15,7 @@ use crate::serve::choice::finish_reason;
 use crate::serve::error::ApiError;
 use crate::serve::fields::Fields;
 use crate::serve::fingerprint::SYSTEM_FINGERPRINT;
-use crate::serve::job::{Job, aside, watch};
+use crate::serve::job::{Job, encoding, watch};
 use crate::serve::listener::Events;
 use crate::serve::logprobs::{self, ScoredToken};
 use crate::serve::models::now;
@@ -48,13 +48,12 @@ pub async fn complete(
     Extension(record): Extension<Arc<Record>>,
     JsonBody(fields): JsonBody,
 ) -> Result<Response, ApiError> {
-    let reader = state.clone();
-    let read = move || {
-        let completion = Completion::read(fields, &reader)?;
-        let events = completion.job.submit(&reader)?;
+    let read = move |state: &State| {
+        let completion = Completion::read(fields, state)?;
+        let events = completion.job.submit(state)?;
         Ok((completion, events))
     };
-    let (completion, events) = aside(read).await?;
+    let (completion, events) = encoding(&state, read).await?;
     match completion.job.params.stream {
         false => completion.whole(&state, events, &record).await,
         true => {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::serve::body::JsonBody;
 use crate::serve::error::ApiError;
 use crate::serve::fields::Fields;
-use crate::serve::job::{aside, watch};
+use crate::serve::job::{encoding, watch};
 use crate::serve::listener::Events;
 use crate::serve::models::ServedModel;
 use crate::serve::named::model_of;
@@ -36,8 +36,7 @@ pub async fn embed(
     Extension(record): Extension<Arc<Record>>,
     JsonBody(fields): JsonBody,
 ) -> Result<Json<Value>, ApiError> {
-    let reader = state.clone();
-    let embedding = aside(move || Embedding::read(fields, &reader)).await?;
+    let embedding = encoding(&state, move |state| Embedding::read(fields, state)).await?;
     let usage = Usage {
         prompt: embedding.prompts.iter().map(Vec::len).sum(),
         ..Usage::default()

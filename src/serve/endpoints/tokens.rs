@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::serve::body::JsonBody;
 use crate::serve::error::ApiError;
 use crate::serve::fields::Fields;
-use crate::serve::job::aside;
+use crate::serve::job::{aside, encoding};
 use crate::serve::messages;
 use crate::serve::named::model_or_base;
 use crate::serve::prompts::{chat_prompt, encode};
@@ -21,7 +21,8 @@ pub async fn tokenize(
     Shared(state): Shared<Arc<State>>,
     JsonBody(fields): JsonBody,
 ) -> Result<Json<Value>, ApiError> {
-    aside(move || tokens(fields, &state)).await.map(Json)
+    let read = move |state: &State| tokens(fields, state);
+    encoding(&state, read).await.map(Json)
 }
 
 fn tokens(mut fields: Fields, state: &State) -> Result<Value, ApiError> {
