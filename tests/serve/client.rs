@@ -159,17 +159,10 @@ pub fn begin(host: &Host, path: &str, body: &Value) -> TcpStream {
 /// The answer on a connection; `None` if there is none.
 pub fn read(stream: TcpStream) -> Option<Reply> {
     let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line).ok()?;
-    let status = line.split(' ').nth(1)?.parse().ok()?;
-    let mut headers = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else {
-            break;
-        };
-        headers.push((name.to_ascii_lowercase(), value.to_string()));
+    let (mut status, mut headers) = read_head(&mut reader)?;
+    // The leave to send the body, which was sent without.
+    if status == 100 {
+        (status, headers) = read_head(&mut reader)?;
     }
     let is_chunked = headers
         .iter()
@@ -178,8 +171,10 @@ pub fn read(stream: TcpStream) -> Option<Reply> {
     match is_chunked {
         true => read_chunks(&mut reader, &mut body),
         false => {
-            // What came is looked at, also if the connection broke off.
-            let _ = reader.read_to_end(&mut body);
+            // What came is looked at, also if the connection broke off; what follows is of another request.
+            let length = headers.iter().find(|(name, _)| name == "content-length");
+            let length = length.map_or(u64::MAX, |(_, length)| length.parse().unwrap());
+            let _ = reader.take(length).read_to_end(&mut body);
         }
     }
     let body = String::from_utf8(body).unwrap();
@@ -188,6 +183,21 @@ pub fn read(stream: TcpStream) -> Option<Reply> {
         headers,
         body,
     })
+}
+
+fn read_head(reader: &mut impl BufRead) -> Option<(u16, Vec<(String, String)>)> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let status = line.split(' ').nth(1)?.parse().ok()?;
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) => headers.push((name.to_ascii_lowercase(), value.to_string())),
+            None => return Some((status, headers)),
+        }
+    }
 }
 
 fn read_chunks(reader: &mut impl BufRead, body: &mut Vec<u8>) {
