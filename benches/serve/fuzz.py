@@ -80,7 +80,7 @@ OUTSIDE = {
     "logit_bias": [{"a": 1}, {"-1": 1}, {"99999999": 1}, {"1": 101}, {"1": "x"}, {"1": None}],
     "model": ["no such", "x" * 5000],
     "messages": [[], [{}], [{"role": "user"}], [{"role": "wizard", "content": "x"}], [{"role": "user", "content": 7}]],
-    "prompt": [[], [[]], [-1], [1 << 40], [1.5], [[1], "a"], [None]],
+    "prompt": [[], [[]], [-1], [1 << 40], [1.5], [[1], 2], [None]],
     "input": [[], [[]], [-1], [1 << 40], [None]],
     "tokens": [[-1], [1 << 40], ["a"], [[1]], [1.5]],
     "stream_options": [{"include_usage": 1}, {"other": True}],
