@@ -351,11 +351,14 @@ export class Chat extends EventTarget {
   }
 }
 
+/** An answer that comes sooner comes at once: the clock says nothing of how fast it was written. */
+const SHORTEST = 0.1;
+
 /** How fast a part was written, in tokens a second, or null. */
 export function rateOf(part) {
   const tokens = part.usage?.completion ?? part.pieces;
   if (!part.seconds || !tokens) return null;
   const writing = part.seconds - part.first;
   // The first token comes with the prompt: the others took the time since.
-  return tokens > 1 && writing > 0 ? (tokens - 1) / writing : tokens / part.seconds;
+  return tokens > 1 && writing > SHORTEST ? (tokens - 1) / writing : tokens / part.seconds;
 }
