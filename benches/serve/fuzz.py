@@ -19,7 +19,8 @@ import sys
 
 import wire
 
-LEAK_PART, LEAK_MIB = 0.05, 24
+# Growth of memory, from the first tenth to the end, that is not called flat, and the most that it may be meanwhile.
+LEAK_PART, LEAK_MIB, MOST_MIB = 0.05, 24, 2048
 
 CHAT, TEXT, EMBED = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 POSTS = [CHAT, TEXT, EMBED, "/tokenize", "/detokenize"]
@@ -252,6 +253,21 @@ class Fuzz:
         piece = b"%x\r\n%s\r\n" % (1 << 20, b" " * (1 << 20))
         return Case("large in pieces", [head] + [piece] * 10 + [b"0\r\n\r\n"], {413}, silent=True)
 
+    def huge_text(self):
+        """A text that cannot fit: refused, without much memory, also if nobody waits for it."""
+        path = self.draws.choice([CHAT, TEXT, EMBED])
+        text = self.draws.choice(["a", " ", "天", "1 ", "ﷺ"])
+        text *= (6 << 20) // len(json.dumps(text))
+        body = self.valid(path)
+        name = {CHAT: "messages", TEXT: "prompt", EMBED: "input"}[path]
+        body[name] = [{"role": "user", "content": text}] if path == CHAT else text
+        if path == CHAT and self.draws.random() < 0.3:
+            call = {"id": "a", "type": "function", "function": {"name": "a", "arguments": json.dumps({"b": text})}}
+            called = {"role": "assistant", "content": None, "tool_calls": [call]}
+            body["messages"] = [{"role": "user", "content": "a"}, called, {"role": "tool", "tool_call_id": "a", "content": "b"}]
+        then = "hang up" if self.draws.random() < 0.3 else None
+        return Case("huge text", [self.message(path, json.dumps(body).encode())], {400, 413}, silent=bool(then), then=then)
+
     # Heads.
 
     def content_type(self):
@@ -380,7 +396,7 @@ class Fuzz:
         kinds = [
             (self.wrong_type, 20), (self.outside, 15), (self.unknown_field, 4), (self.missing_field, 2), (self.cut, 6),
             (self.mutated, 10), (self.noise, 3), (self.not_utf8, 4), (self.surrogate, 1), (self.nul, 2), (self.nested, 3),
-            (self.nested_schema, 2), (self.pattern, 1), (self.number, 6), (self.twice, 3), (self.no_object, 3), (self.large, 1), (self.content_type, 3),
+            (self.nested_schema, 2), (self.pattern, 1), (self.number, 6), (self.twice, 3), (self.no_object, 3), (self.large, 1), (self.huge_text, 0.3), (self.content_type, 3),
             (self.encoded, 2), (self.framing, 5), (self.both_lengths, 2), (self.chunks, 3), (self.overlong, 3),
             (self.bad_header, 4), (self.host, 4), (self.first_line, 4), (self.path, 5), (self.method, 4), (self.adapters, 2),
             (self.slow, 1), (self.never_ends, 3), (self.hangs_up, 4), (self.many_at_once, 1),
@@ -463,12 +479,15 @@ class Fuzz:
         tenth = len(cases) // 10
         await self.part(cases[:tenth])
         before = wire.resident(pid)
-        await self.part(cases[tenth:])
+        async with wire.Watch(pid) as watch:
+            await self.part(cases[tenth:])
+        if watch.peak() > before + MOST_MIB:
+            self.faults.append({"kind": "memory", "what": f"{watch.peak():.0f} MiB at times"})
         await self.at_rest()
         after = wire.resident(pid)
         if after - before > max(LEAK_MIB, LEAK_PART * before):
             self.faults.append({"kind": "memory", "what": f"{before:.0f} MiB after a tenth, {after:.0f} MiB at the end"})
-        return {"after_a_tenth": before, "at_the_end": after}
+        return {"after_a_tenth": before, "at_the_end": after, "peak": watch.peak()}
 
     async def part(self, cases):
         places = asyncio.Semaphore(self.options.at_once)
