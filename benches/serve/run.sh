@@ -38,6 +38,7 @@ fi
 start() { # name, command…
     local name=$1 log=$work/$1.log
     shift
+    : >"$log"
     "$@" >"$log" 2>&1 &
     local process=$!
     processes+=("$process")

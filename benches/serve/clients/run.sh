@@ -26,6 +26,7 @@ venv() { # folder, a module that tells that it is there, packages…
 serve() { # name of the log, flags…
     local log=$work/$1.log
     shift
+    : >"$log"
     "$glmtune" serve --backend flex --dtype f32 --port 0 --kv_cache 100MB "$@" >"$log" 2>&1 &
     processes+=($!)
     for _ in $(seq 600); do
