@@ -168,10 +168,15 @@ pub async fn encoding<T: Send + 'static>(
     state: &Arc<State>,
     work: impl FnOnce(&State) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    // Nobody closes it.
-    let _place = state.encoders.acquire().await;
     let own = state.clone();
-    aside(move || work(&own)).await
+    // Nobody closes it.
+    let place = state.encoders.clone().acquire_owned().await;
+    let work = move || {
+        // It goes on when the client has left, and keeps its place as long.
+        let _place = place;
+        work(&own)
+    };
+    aside(work).await
 }
 
 /// Runs what may take long where it keeps nobody waiting.

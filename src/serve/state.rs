@@ -64,7 +64,7 @@ pub struct State {
     /// Ids of answers.
     pub ids: Numbers,
     /// Places of those who make tokens of texts.
-    pub encoders: Semaphore,
+    pub encoders: Arc<Semaphore>,
     /// Bytes of the longest text that may fit.
     longest_text: usize,
     /// Made when an answer first must have a form.
@@ -90,7 +90,7 @@ impl State {
         engine: Arc<dyn Engine>,
     ) -> Self {
         Self {
-            encoders: Semaphore::new(ENCODERS),
+            encoders: Arc::new(Semaphore::new(ENCODERS)),
             longest_text: longest_text(&served.tokenizer, engine.limits().max_sequence),
             seeds: Numbers::new(settings.seed),
             ids: Numbers::new(None),
