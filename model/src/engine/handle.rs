@@ -46,6 +46,8 @@ pub struct EngineStatus {
     pub cached_tokens: u64,
     /// Tokens drawn so far.
     pub generated_tokens: u64,
+    /// Whether it has ended, or is about to: nothing is taken any more.
+    pub has_ended: bool,
     /// Mean time of a request of late, from its beginning to its end, in seconds.
     pub request_seconds: f64,
 }
@@ -128,6 +130,7 @@ impl EngineHandle {
     pub fn status(&self) -> EngineStatus {
         let mut status = lock(&self.shared.status).clone();
         status.waiting = self.shared.waiting.load(Ordering::Relaxed);
+        status.has_ended = self.shared.is_stopping.load(Ordering::Acquire);
         status
     }
 

@@ -31,7 +31,7 @@ pub(super) struct Sequence {
 enum Work {
     Continue {
         continuation: Box<Continuation>,
-        sampler: Sampler,
+        sampler: Box<Sampler>,
         prompt_scores: Vec<Option<TokenScore>>,
     },
     Embed {
@@ -51,7 +51,7 @@ impl Sequence {
     ) -> Self {
         let work = match task {
             Task::Continue(continuation) => Work::Continue {
-                sampler: Sampler::new(continuation.drawing.clone(), &prompt),
+                sampler: Box::new(Sampler::new(continuation.drawing.clone(), &prompt)),
                 continuation,
                 prompt_scores: vec![None],
             },

@@ -45,6 +45,7 @@ pub fn start<B: GlmBackend>(
     let thread = std::thread::Builder::new().name("engine".to_string());
     let (is_ready, ready) = sync_channel(1);
     let started = thread.spawn(move || {
+        let _end = End(shared.clone());
         let mut worker = Worker {
             room: Room::new(&model, &config, limits.capacity),
             adapters: Adapters::new(&model),
@@ -69,6 +70,15 @@ pub fn start<B: GlmBackend>(
     let ended = || Error::Compute("no room for the cache of keys and values".to_string());
     ready.recv().map_err(|_| ended())??;
     Ok(handle)
+}
+
+/// However the thread ends, nothing is taken after it.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.is_stopping.store(true, Ordering::Release);
+    }
 }
 
 /// A request that waits for a place.
@@ -106,7 +116,6 @@ impl<B: GlmBackend> Worker<B> {
     fn run(&mut self, commands: &Receiver<Command>) {
         loop {
             if self.obey_all(commands).is_err() {
-                self.shared.is_stopping.store(true, Ordering::Release);
                 self.fail_all(&Failure::Stopping);
                 return;
             }
@@ -118,7 +127,6 @@ impl<B: GlmBackend> Worker<B> {
             self.publish();
             if device_health::check().is_err() {
                 // A device that has failed is not trusted again.
-                self.shared.is_stopping.store(true, Ordering::Release);
                 return self.fail_all(&Failure::Stopping);
             }
         }

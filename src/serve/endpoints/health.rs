@@ -11,7 +11,7 @@ use crate::serve::state::State;
 
 /// 200 while requests are taken, 503 once the server ends.
 pub async fn health(Shared(state): Shared<Arc<State>>) -> Result<Json<Value>, ApiError> {
-    match state.is_draining() {
+    match state.is_draining() || state.engine.status().has_ended {
         true => Err(ApiError::stopping()),
         false => Ok(Json(json!({"status": "ok"}))),
     }

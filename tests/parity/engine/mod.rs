@@ -1,5 +1,7 @@
 //! Many requests at once, of the base and of adapters, against each alone.
 
+mod crowd;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,17 +12,15 @@ use glmtune::model::engine::{
     Continuation, EngineHandle, EngineOptions, Event, Failure, Listener, Refusal, Request, Task,
     TokenScore, bytes_per_token, start,
 };
-use glmtune::model::generation::{Drawing, Finish, GenerationOptions, Sampling, generate};
+use glmtune::model::generation::{Drawing, Finish, GenerationOptions, generate};
 use glmtune::model::pretrained::Pretrained;
 use glmtune::model::{CausalLm, FloatType, GlmBackend, Padding, TokenBatch};
 
 use crate::backends::{TestBackend, parity_tests};
-use crate::common::fixtures::prefix_directory;
 use crate::common::golden;
-use crate::fixtures::{ADAPTERS, Fixtures, assert_close, model, model_of_run};
+use crate::fixtures::{Fixtures, assert_close, model, model_of_run};
 
 parity_tests!(
-    a_crowd_of_adapters,
     scores_of_prompts,
     ends_are_scored,
     embeddings,
@@ -182,72 +182,6 @@ fn prompts(fixtures: &Fixtures) -> Vec<Vec<u32>> {
         twice,
         prompt[end / 3..].to_vec(),
     ]
-}
-
-/// Base, LoRA and prefixes in the same steps, drawn and greedy, in small pieces and with little room: each request
-/// gets the answer that it gets alone.
-fn a_crowd_of_adapters<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
-    let dir = golden(family);
-    let prompts = prompts(&Fixtures::of(family));
-    let mut expected = Vec::new();
-    let mut requests = Vec::new();
-    for run in std::iter::once("base").chain(ADAPTERS) {
-        let model = model_of_run::<B>(family, run, &backend.device).model;
-        for (index, prompt) in prompts.iter().enumerate() {
-            let mut continuation = greedy(3 + 2 * index);
-            if index % 2 == 1 {
-                continuation.drawing.sampling = Some(Sampling {
-                    temperature: 1.1,
-                    top_k: 0,
-                    top_p: 0.9,
-                });
-                continuation.drawing.seed = index as u64;
-            }
-            if index == 4 {
-                let (free, _) = alone(&model, prompt, &continuation);
-                continuation.stop_ids = vec![free[5]];
-            }
-            expected.push(alone(&model, prompt, &continuation));
-            let adapter = (run != "base").then_some(run);
-            requests.push((adapter, prompt.clone(), continuation));
-        }
-    }
-    for (capacity, step_tokens) in [(4096, 512), (256, 5)] {
-        let engine = engine(backend, family, capacity, step_tokens);
-        for run in ADAPTERS {
-            let prefix = run
-                .starts_with("prefix")
-                .then(|| prefix_directory(&dir, run));
-            let path = prefix
-                .as_ref()
-                .map_or(dir.join(run), |it| it.path().to_path_buf());
-            engine.load(run, path).unwrap();
-        }
-        assert_eq!(engine.adapters(), ADAPTERS);
-        // A second round finds what the first has left, in another order.
-        for round in 0..2 {
-            let order = (0..requests.len()).map(|index| (index * 7 + round * 3) % requests.len());
-            let asked = order.map(|index| {
-                let (adapter, prompt, continuation) = &requests[index];
-                let task = continued(copy(continuation));
-                (index, ask(&engine, *adapter, prompt, task).unwrap())
-            });
-            for (index, asked) in asked.collect::<Vec<_>>() {
-                let answer = asked.answer();
-                let found = (answer.tokens, answer.finish.unwrap());
-                let what = &requests[index].0;
-                assert_eq!(found, expected[index], "{what:?}, {index}, room {capacity}");
-            }
-        }
-        let status = engine.status();
-        // What ChatGLM-6B can share is whole prompts, which little room does not keep.
-        let must_share = capacity > 256 || family != "chatglm";
-        assert!(status.cached_tokens > 0 || !must_share, "{status:?}");
-        engine.stop();
-        engine.join();
-        let refused = ask(&engine, None, &prompts[0], continued(greedy(1)));
-        assert_eq!(refused.err(), Some(Refusal::Stopping));
-    }
 }
 
 /// Log probabilities of a row's tokens, by the model's plain pass.
