@@ -49,7 +49,7 @@ pub struct ServeArgs {
     /// Seconds that answers under way may still take when the server is told to end.
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     pub shutdown_timeout: u64,
-    /// Origin whose web pages may use the server, such as https://example.com, or * for all; may be repeated.
+    /// Origin whose web pages may use the server, such as `https://example.com`, or `*` for all; may be repeated.
     #[arg(long, value_name = "ORIGIN")]
     pub cors_origin: Vec<String>,
     /// Let clients load and unload adapters of this directory.
