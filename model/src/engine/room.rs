@@ -131,18 +131,14 @@ impl<B: GlmBackend> Room<B> {
         wanted: &Wanted<'_, B>,
         running: impl Iterator<Item = &'a Computed>,
     ) -> Option<(Range<usize>, usize)> {
-        let of_kept = self
+        let kept = self
             .best_kept(wanted)
-            .and_then(|(index, _)| self.kept.get(index));
-        let shared = |computed: &'a Computed| {
-            let tokens = computed.shared(wanted.adapter, wanted.prompt, &wanted.positions);
-            (computed.place.start, tokens)
-        };
-        let kept = of_kept.map(|computed| {
+            .and_then(|(index, tokens)| Some((self.kept.get(index)?.place.start, tokens)));
+        let running = running.map(|computed| {
             let tokens = computed.shared(wanted.adapter, wanted.prompt, &wanted.positions);
             (computed.place.start, tokens)
         });
-        let all = running.map(shared).chain(kept);
+        let all = running.chain(kept);
         let (start, tokens) = all
             .filter(|found| found.1 > 0)
             .max_by_key(|found| found.1)?;

@@ -46,16 +46,14 @@ pub fn start<B: GlmBackend>(
     let (is_ready, ready) = sync_channel(1);
     let started = thread.spawn(move || {
         let _end = End(shared.clone());
+        let status = lock(&shared.status).clone();
         let mut worker = Worker {
             room: Room::new(&model, &config, limits.capacity),
             adapters: Adapters::new(&model),
             running: Vec::new(),
             waiting: VecDeque::new(),
             pace: Pace::new(options.step_tokens),
-            status: EngineStatus {
-                capacity: limits.capacity,
-                ..EngineStatus::default()
-            },
+            status,
             model,
             config,
             options,
@@ -333,8 +331,9 @@ impl<B: GlmBackend> Worker<B> {
         }));
         match computed {
             Ok(Ok(outputs)) => {
-                self.pace
-                    .note(prompt_tokens(&self.running, &pieces), started.elapsed());
+                let prompts = prompt_tokens(&self.running, &pieces);
+                self.pace.note(prompts, started.elapsed());
+                self.status.prompt_tokens += prompts as u64;
                 self.advance(&pieces, outputs);
             }
             Ok(Err(error)) => self.start_over(&Failure::Computation(error.to_string())),
@@ -375,9 +374,7 @@ impl<B: GlmBackend> Worker<B> {
     }
 
     fn advance(&mut self, pieces: &[Piece], outputs: Vec<Output>) {
-        let prompts = prompt_tokens(&self.running, pieces) as u64;
         self.status.steps += 1;
-        self.status.prompt_tokens += prompts;
         let vocabulary = self.shared.limits.vocabulary;
         let mut work: Vec<Option<(std::ops::Range<usize>, Output)>> = Vec::new();
         work.resize_with(self.running.len(), || None);
@@ -420,7 +417,6 @@ impl<B: GlmBackend> Worker<B> {
     fn publish(&mut self) {
         self.status.running = self.running.len();
         (self.status.used, self.status.kept) = self.room.taken();
-        self.status.waiting = self.shared.waiting.load(Ordering::Relaxed);
         *lock(&self.shared.status) = self.status.clone();
     }
 }

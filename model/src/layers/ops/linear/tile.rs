@@ -72,123 +72,64 @@ fn total<const N: usize>(mut values: [f32; N]) -> f32 {
     values[0]
 }
 
-simd! {
-/// Four rows and four lines, 16 numbers of each at a time.
-fn wide(rows: [&[f32]; 4], lines: [&[f32]; LINES]) -> [[f32; LINES]; 4] {
-    let depth = rows[0].len();
-    let whole = depth / 16 * 16;
-    // By name, so that all sums stay in registers.
-    let r0 = &rows[0][..whole];
-    let r1 = &rows[1][..whole];
-    let r2 = &rows[2][..whole];
-    let r3 = &rows[3][..whole];
-    let l0 = &lines[0][..whole];
-    let l1 = &lines[1][..whole];
-    let l2 = &lines[2][..whole];
-    let l3 = &lines[3][..whole];
-    let mut s00 = [0.0f32; 16];
-    let mut s01 = [0.0f32; 16];
-    let mut s02 = [0.0f32; 16];
-    let mut s03 = [0.0f32; 16];
-    let mut s10 = [0.0f32; 16];
-    let mut s11 = [0.0f32; 16];
-    let mut s12 = [0.0f32; 16];
-    let mut s13 = [0.0f32; 16];
-    let mut s20 = [0.0f32; 16];
-    let mut s21 = [0.0f32; 16];
-    let mut s22 = [0.0f32; 16];
-    let mut s23 = [0.0f32; 16];
-    let mut s30 = [0.0f32; 16];
-    let mut s31 = [0.0f32; 16];
-    let mut s32 = [0.0f32; 16];
-    let mut s33 = [0.0f32; 16];
-    for at in (0..whole).step_by(16) {
-        let x0 = &r0[at..at + 16];
-        let x1 = &r1[at..at + 16];
-        let x2 = &r2[at..at + 16];
-        let x3 = &r3[at..at + 16];
-        let w0 = &l0[at..at + 16];
-        let w1 = &l1[at..at + 16];
-        let w2 = &l2[at..at + 16];
-        let w3 = &l3[at..at + 16];
-        for i in 0..16 {
-            s00[i] = x0[i].mul_add(w0[i], s00[i]);
-            s01[i] = x0[i].mul_add(w1[i], s01[i]);
-            s02[i] = x0[i].mul_add(w2[i], s02[i]);
-            s03[i] = x0[i].mul_add(w3[i], s03[i]);
-            s10[i] = x1[i].mul_add(w0[i], s10[i]);
-            s11[i] = x1[i].mul_add(w1[i], s11[i]);
-            s12[i] = x1[i].mul_add(w2[i], s12[i]);
-            s13[i] = x1[i].mul_add(w3[i], s13[i]);
-            s20[i] = x2[i].mul_add(w0[i], s20[i]);
-            s21[i] = x2[i].mul_add(w1[i], s21[i]);
-            s22[i] = x2[i].mul_add(w2[i], s22[i]);
-            s23[i] = x2[i].mul_add(w3[i], s23[i]);
-            s30[i] = x3[i].mul_add(w0[i], s30[i]);
-            s31[i] = x3[i].mul_add(w1[i], s31[i]);
-            s32[i] = x3[i].mul_add(w2[i], s32[i]);
-            s33[i] = x3[i].mul_add(w3[i], s33[i]);
+/// A function of some rows and four lines, so many numbers of each at a time; by name, so that all sums stay in
+/// registers.
+macro_rules! tile {
+    (
+        $(#[$doc:meta])* $name:ident, $lanes:literal,
+        $rows:literal: $($row:literal $x:ident [$a:ident $b:ident $c:ident $d:ident]),+
+    ) => {
+        simd! {
+        $(#[$doc])*
+        fn $name(rows: [&[f32]; $rows], lines: [&[f32]; LINES]) -> [[f32; LINES]; $rows] {
+            let depth = rows[0].len();
+            let whole = depth / $lanes * $lanes;
+            let (k, l) = (&lines[0][..whole], &lines[1][..whole]);
+            let (m, n) = (&lines[2][..whole], &lines[3][..whole]);
+            $(
+                let $x = &rows[$row][..whole];
+                let mut $a = [0.0f32; $lanes];
+                let mut $b = [0.0f32; $lanes];
+                let mut $c = [0.0f32; $lanes];
+                let mut $d = [0.0f32; $lanes];
+            )+
+            for at in (0..whole).step_by($lanes) {
+                let (k, l) = (&k[at..at + $lanes], &l[at..at + $lanes]);
+                let (m, n) = (&m[at..at + $lanes], &n[at..at + $lanes]);
+                $(let $x = &$x[at..at + $lanes];)+
+                for i in 0..$lanes {
+                    $(
+                        $a[i] = $x[i].mul_add(k[i], $a[i]);
+                        $b[i] = $x[i].mul_add(l[i], $b[i]);
+                        $c[i] = $x[i].mul_add(m[i], $c[i]);
+                        $d[i] = $x[i].mul_add(n[i], $d[i]);
+                    )+
+                }
+            }
+            let mut sums = [$([total($a), total($b), total($c), total($d)]),+];
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                for (line, sum) in lines.iter().zip(sums) {
+                    let rest = row[whole..depth].iter().zip(&line[whole..depth]);
+                    *sum += rest.map(|(x, w)| x * w).sum::<f32>();
+                }
+            }
+            sums
         }
-    }
-    let mut sums = [[total(s00), total(s01), total(s02), total(s03)], [total(s10), total(s11), total(s12), total(s13)], [total(s20), total(s21), total(s22), total(s23)], [total(s30), total(s31), total(s32), total(s33)]];
-    for (row, sums) in rows.iter().zip(&mut sums) {
-        for (line, sum) in lines.iter().zip(sums) {
-            let rest = row[whole..depth].iter().zip(&line[whole..depth]);
-            *sum += rest.map(|(x, w)| x * w).sum::<f32>();
         }
-    }
-    sums
-}
+    };
 }
 
-simd! {
-/// Two rows and four lines, 8 numbers of each at a time.
-fn narrow(rows: [&[f32]; 2], lines: [&[f32]; LINES]) -> [[f32; LINES]; 2] {
-    let depth = rows[0].len();
-    let whole = depth / 8 * 8;
-    // By name, so that all sums stay in registers.
-    let r0 = &rows[0][..whole];
-    let r1 = &rows[1][..whole];
-    let l0 = &lines[0][..whole];
-    let l1 = &lines[1][..whole];
-    let l2 = &lines[2][..whole];
-    let l3 = &lines[3][..whole];
-    let mut s00 = [0.0f32; 8];
-    let mut s01 = [0.0f32; 8];
-    let mut s02 = [0.0f32; 8];
-    let mut s03 = [0.0f32; 8];
-    let mut s10 = [0.0f32; 8];
-    let mut s11 = [0.0f32; 8];
-    let mut s12 = [0.0f32; 8];
-    let mut s13 = [0.0f32; 8];
-    for at in (0..whole).step_by(8) {
-        let x0 = &r0[at..at + 8];
-        let x1 = &r1[at..at + 8];
-        let w0 = &l0[at..at + 8];
-        let w1 = &l1[at..at + 8];
-        let w2 = &l2[at..at + 8];
-        let w3 = &l3[at..at + 8];
-        for i in 0..8 {
-            s00[i] = x0[i].mul_add(w0[i], s00[i]);
-            s01[i] = x0[i].mul_add(w1[i], s01[i]);
-            s02[i] = x0[i].mul_add(w2[i], s02[i]);
-            s03[i] = x0[i].mul_add(w3[i], s03[i]);
-            s10[i] = x1[i].mul_add(w0[i], s10[i]);
-            s11[i] = x1[i].mul_add(w1[i], s11[i]);
-            s12[i] = x1[i].mul_add(w2[i], s12[i]);
-            s13[i] = x1[i].mul_add(w3[i], s13[i]);
-        }
-    }
-    let mut sums = [[total(s00), total(s01), total(s02), total(s03)], [total(s10), total(s11), total(s12), total(s13)]];
-    for (row, sums) in rows.iter().zip(&mut sums) {
-        for (line, sum) in lines.iter().zip(sums) {
-            let rest = row[whole..depth].iter().zip(&line[whole..depth]);
-            *sum += rest.map(|(x, w)| x * w).sum::<f32>();
-        }
-    }
-    sums
-}
-}
+tile!(
+    /// Four rows and four lines, 16 numbers of each at a time.
+    wide, 16,
+    4: 0 x0 [a0 b0 c0 d0], 1 x1 [a1 b1 c1 d1], 2 x2 [a2 b2 c2 d2], 3 x3 [a3 b3 c3 d3]
+);
+
+tile!(
+    /// Two rows and four lines, 8 numbers of each at a time.
+    narrow, 8,
+    2: 0 x0 [a0 b0 c0 d0], 1 x1 [a1 b1 c1 d1]
+);
 
 #[cfg(test)]
 mod tests {
