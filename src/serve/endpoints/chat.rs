@@ -13,14 +13,13 @@ use serde_json::{Value, json};
 use crate::serve::answers::{Answers, Form, Update};
 use crate::serve::body::JsonBody;
 use crate::serve::choice::{Choice, arguments_delta, call_delta};
+use crate::serve::envelope::Envelope;
 use crate::serve::error::ApiError;
 use crate::serve::fields::Fields;
-use crate::serve::fingerprint::SYSTEM_FINGERPRINT;
 use crate::serve::job::{Job, encoding, watch};
 use crate::serve::listener::Events;
 use crate::serve::logprobs::{self, ScoredToken};
 use crate::serve::messages;
-use crate::serve::models::now;
 use crate::serve::named::model_of;
 use crate::serve::params::{MOST_TOKENS, Params};
 use crate::serve::prompts::chat_prompt;
@@ -38,9 +37,7 @@ struct Chat {
     job: Job,
     /// What may be called.
     tools: Vec<Tool>,
-    /// Id and time of the answer.
-    id: String,
-    created: u64,
+    envelope: Envelope,
 }
 
 /// Answers a conversation.
@@ -91,8 +88,7 @@ impl Chat {
                 form: asked.form,
             },
             tools: asked.tools,
-            id: state.ids.id("chatcmpl"),
-            created: now(),
+            envelope: Envelope::new(state, "chatcmpl"),
         })
     }
 
@@ -152,8 +148,7 @@ impl Chat {
                 })
             })
             .collect();
-        let mut body = self.envelope("chat.completion", choices);
-        body["usage"] = answers.usage().to_json();
+        let body = self.body("chat.completion", choices, Some(answers.usage()));
         Ok(Json(body).into_response())
     }
 
@@ -221,7 +216,7 @@ impl Chat {
             "logprobs": logprobs,
             "finish_reason": reason,
         });
-        let mut chunk = self.envelope("chat.completion.chunk", vec![choice]);
+        let mut chunk = self.body("chat.completion.chunk", vec![choice], None);
         if self.job.params.include_usage {
             chunk["usage"] = Value::Null;
         }
@@ -229,20 +224,12 @@ impl Chat {
     }
 
     fn usage_chunk(&self, usage: Usage) -> Value {
-        let mut chunk = self.envelope("chat.completion.chunk", Vec::new());
-        chunk["usage"] = usage.to_json();
-        chunk
+        self.body("chat.completion.chunk", Vec::new(), Some(usage))
     }
 
-    fn envelope(&self, object: &str, choices: Vec<Value>) -> Value {
-        json!({
-            "id": self.id,
-            "object": object,
-            "created": self.created,
-            "model": self.job.model.name,
-            "system_fingerprint": SYSTEM_FINGERPRINT,
-            "choices": choices,
-        })
+    fn body(&self, object: &str, choices: Vec<Value>, usage: Option<Usage>) -> Value {
+        let kind = (object, self.job.model.name.as_str());
+        self.envelope.around(kind, choices, usage)
     }
 
     fn logprobs(&self, state: &State, scores: &[ScoredToken]) -> Value {

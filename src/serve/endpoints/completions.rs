@@ -12,13 +12,12 @@ use serde_json::{Value, json};
 use crate::serve::answers::{Answers, Form, Update, continuation_stream};
 use crate::serve::body::JsonBody;
 use crate::serve::choice::finish_reason;
+use crate::serve::envelope::Envelope;
 use crate::serve::error::ApiError;
 use crate::serve::fields::Fields;
-use crate::serve::fingerprint::SYSTEM_FINGERPRINT;
 use crate::serve::job::{Job, encoding, watch};
 use crate::serve::listener::Events;
 use crate::serve::logprobs::{self, ScoredToken};
-use crate::serve::models::now;
 use crate::serve::named::model_of;
 use crate::serve::params::{MOST_TOKENS, Params};
 use crate::serve::prompts;
@@ -37,9 +36,7 @@ struct Completion {
     job: Job,
     /// Whether the prompt is repeated before its continuation.
     echo: bool,
-    /// Id and time of the answer.
-    id: String,
-    created: u64,
+    envelope: Envelope,
 }
 
 /// Continues prompts.
@@ -94,8 +91,7 @@ impl Completion {
                 form: None,
             },
             echo,
-            id: state.ids.id("cmpl"),
-            created: now(),
+            envelope: Envelope::new(state, "cmpl"),
         })
     }
 
@@ -148,8 +144,7 @@ impl Completion {
             let logprobs = self.logprobs(state, &scores[number]);
             choice(number, &texts[number], logprobs, finishes[number])
         });
-        let mut body = self.envelope(choices.collect());
-        body["usage"] = answers.usage().to_json();
+        let body = self.body("text_completion", choices.collect(), Some(answers.usage()));
         Ok(Json(body).into_response())
     }
 
@@ -188,7 +183,7 @@ impl Completion {
             }
             Update::Ended { number, finish } => choice(number, "", Value::Null, Some(finish)),
         };
-        let mut chunk = self.envelope(vec![choice]);
+        let mut chunk = self.body("text_completion", vec![choice], None);
         if self.job.params.include_usage {
             chunk["usage"] = Value::Null;
         }
@@ -196,20 +191,12 @@ impl Completion {
     }
 
     fn usage_chunk(&self, usage: Usage) -> Value {
-        let mut chunk = self.envelope(Vec::new());
-        chunk["usage"] = usage.to_json();
-        chunk
+        self.body("text_completion", Vec::new(), Some(usage))
     }
 
-    fn envelope(&self, choices: Vec<Value>) -> Value {
-        json!({
-            "id": self.id,
-            "object": "text_completion",
-            "created": self.created,
-            "model": self.job.model.name,
-            "system_fingerprint": SYSTEM_FINGERPRINT,
-            "choices": choices,
-        })
+    fn body(&self, object: &str, choices: Vec<Value>, usage: Option<Usage>) -> Value {
+        let kind = (object, self.job.model.name.as_str());
+        self.envelope.around(kind, choices, usage)
     }
 
     fn logprobs(&self, state: &State, scores: &[ScoredToken]) -> Value {
