@@ -18,7 +18,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -98,8 +97,8 @@ struct Segment {
 };
 static_assert(sizeof(Segment) <= 65536);
 
-inline std::mutex last_lock;
-inline std::string last;
+// A thread's own: with ranks as threads, one rank's failure is not to hide another's.
+inline thread_local std::string last;
 
 inline int limit() {
     const char *given = getenv("SOFTWARE_CUDA_NCCL_SECONDS");
@@ -108,7 +107,6 @@ inline int limit() {
 
 inline int complain(int code, const std::string &what) {
     fprintf(stderr, "software-cuda: nccl: %s\n", what.c_str());
-    std::lock_guard guard(last_lock);
     last = what;
     return code;
 }

@@ -53,19 +53,21 @@ int end_group() {
     for (auto &p : all)
         if (std::find(comms.begin(), comms.end(), p.comm) == comms.end()) comms.push_back(p.comm);
     std::vector<int> codes(comms.size());
+    std::vector<std::string> words(comms.size());
     auto one = [&](size_t i) {
         std::vector<Pending> mine;
         for (auto &p : all)
             if (p.comm == comms[i]) mine.push_back(p);
         codes[i] = play(*comms[i], mine);
+        words[i] = last;
     };
     // Ranks of one host thread need each other.
     std::vector<std::thread> threads;
     for (size_t i = 1; i < comms.size(); i++) threads.emplace_back(one, i);
     if (!comms.empty()) one(0);
     for (auto &t : threads) t.join();
-    for (int c : codes)
-        if (c) return c;
+    for (size_t i = 0; i < codes.size(); i++)
+        if (codes[i]) return last = words[i], codes[i];
     return SUCCESS;
 }
 
@@ -202,10 +204,7 @@ API const char *ncclGetErrorString(int code) {
 }
 
 API const char *ncclGetLastError(void *) {
-    static thread_local std::string kept;
-    std::lock_guard guard(last_lock);
-    kept = last;
-    return kept.c_str();
+    return last.c_str();
 }
 
 API int ncclCommGetAsyncError(void *comm, int *code) {
