@@ -88,6 +88,18 @@ pub enum Update {
     },
 }
 
+impl Update {
+    /// Which of the answers it is about.
+    pub fn number(&self) -> usize {
+        match self {
+            Self::Piece { number, .. }
+            | Self::Call { number, .. }
+            | Self::Arguments { number, .. }
+            | Self::Ended { number, .. } => *number,
+        }
+    }
+}
+
 /// A part of a call of a tool.
 enum CallPart {
     Name(String),

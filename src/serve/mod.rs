@@ -16,6 +16,7 @@ mod engine;
 mod envelope;
 mod error;
 mod fields;
+mod generating;
 mod headers;
 mod job;
 pub mod listen;

@@ -12,6 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::error::ApiError;
+use super::generating::complete;
 use super::state::State;
 use super::{access_log, auth, endpoints, headers, page};
 
@@ -34,13 +35,15 @@ pub fn router(state: Arc<State>) -> Router {
 
 /// What needs the key.
 fn api(state: &Arc<State>) -> Router<Arc<State>> {
-    use endpoints::{adapters, chat, completions, embeddings, metrics, models, tokens};
+    use endpoints::chat::Chat;
+    use endpoints::completions::Completion;
+    use endpoints::{adapters, embeddings, metrics, models, tokens};
     Router::new()
         .route("/v1/models", get(models::list))
         // Names may have slashes, as those of hubs do.
         .route("/v1/models/{*name}", get(models::get))
-        .route("/v1/chat/completions", post(chat::complete))
-        .route("/v1/completions", post(completions::complete))
+        .route("/v1/chat/completions", post(complete::<Chat>))
+        .route("/v1/completions", post(complete::<Completion>))
         .route("/v1/embeddings", post(embeddings::embed))
         .route("/v1/adapters", post(adapters::load))
         .route("/v1/adapters/{name}", delete(adapters::unload))

@@ -2,21 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::Json;
-use axum::extract::State as Shared;
-use axum::response::{IntoResponse, Response};
 use glmtune_model::tokenizer::tools::{AnswerReader, Tool, tools_message};
 use glmtune_model::tokenizer::{Message, Role};
 use serde_json::{Value, json};
 
 use crate::serve::answers::{Answers, Form, Update};
-use crate::serve::body::JsonBody;
 use crate::serve::choice::{Choice, arguments_delta, call_delta};
 use crate::serve::envelope::Envelope;
 use crate::serve::error::ApiError;
 use crate::serve::fields::Fields;
-use crate::serve::job::{Job, encoding, watch};
+use crate::serve::generating::Generating;
+use crate::serve::job::{Job, watch};
 use crate::serve::listener::Events;
 use crate::serve::logprobs::{self, ScoredToken};
 use crate::serve::messages;
@@ -25,44 +21,32 @@ use crate::serve::params::{MOST_TOKENS, Params};
 use crate::serve::prompts::chat_prompt;
 use crate::serve::record::Record;
 use crate::serve::state::State;
-use crate::serve::stream::{Broken, Sink, respond};
 use crate::serve::tools::Asked;
-use crate::serve::usage::Usage;
 
 /// Most of the likeliest tokens beside each token.
 const MOST_LIKELIEST: u32 = 20;
 
 /// What a chat asks for.
-struct Chat {
+pub struct Chat {
     job: Job,
     /// What may be called.
     tools: Vec<Tool>,
     envelope: Envelope,
 }
 
-/// Answers a conversation.
-pub async fn complete(
-    Shared(state): Shared<Arc<State>>,
-    Extension(record): Extension<Arc<Record>>,
-    JsonBody(fields): JsonBody,
-) -> Result<Response, ApiError> {
-    let read = move |state: &State| {
-        let chat = Chat::read(fields, state)?;
-        let events = chat.job.submit(state)?;
-        Ok((chat, events))
-    };
-    let (chat, events) = encoding(&state, read).await?;
-    match chat.job.params.stream {
-        false => chat.whole(&state, events, &record).await,
-        true => {
-            let (stall, keep_alive) = (state.settings.stall_timeout, state.settings.keep_alive);
-            let produce = |sink| chat.streamed(state, events, record, sink);
-            Ok(respond(produce, stall, keep_alive))
-        }
-    }
-}
+impl Generating for Chat {
+    type Answer = Choice;
+    const WHOLE: &'static str = "chat.completion";
+    const PIECE: &'static str = "chat.completion.chunk";
 
-impl Chat {
+    fn job(&self) -> &Job {
+        &self.job
+    }
+
+    fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
     fn read(mut fields: Fields, state: &State) -> Result<Self, ApiError> {
         let model = model_of(&mut fields, state)?;
         let messages = messages::read(state.served.mode, fields.require("messages")?)?;
@@ -116,74 +100,31 @@ impl Chat {
         Answers::new(events, forms, counts, watch(state, record))
     }
 
-    /// The answer when all of it is there.
-    async fn whole(
-        &self,
-        state: &State,
-        events: Events,
-        record: &Arc<Record>,
-    ) -> Result<Response, ApiError> {
-        let mut choices: Vec<Choice> = (0..self.job.params.n).map(|_| Choice::default()).collect();
-        let mut answers = self.answers(state, events, record);
-        while let Some(update) = answers.next().await? {
-            match update {
-                Update::Piece {
-                    number,
-                    text,
-                    scores,
-                } => choices[number].add(&text, scores),
-                Update::Call { number, name } => choices[number].call(call_id(state), name),
-                Update::Arguments { number, text } => choices[number].add_arguments(&text),
-                Update::Ended { number, finish } => choices[number].end(finish),
-            }
+    fn add(state: &State, answer: &mut Choice, update: Update) {
+        match update {
+            Update::Piece { text, scores, .. } => answer.add(&text, scores),
+            Update::Call { name, .. } => answer.call(call_id(state), name),
+            Update::Arguments { text, .. } => answer.add_arguments(&text),
+            Update::Ended { finish, .. } => answer.end(finish),
         }
-        let choices = choices.iter().enumerate();
-        let choices: Vec<Value> = choices
-            .map(|(index, choice)| {
-                json!({
-                    "index": index,
-                    "message": choice.message(),
-                    "logprobs": self.logprobs(state, choice.scores()),
-                    "finish_reason": choice.reason(),
-                })
-            })
-            .collect();
-        let body = self.body("chat.completion", choices, Some(answers.usage()));
-        Ok(Json(body).into_response())
     }
 
-    /// The answer as it comes.
-    async fn streamed(
-        self,
-        state: Arc<State>,
-        events: Events,
-        record: Arc<Record>,
-        sink: Sink,
-    ) -> Result<(), Broken> {
-        for index in 0..self.job.params.n {
-            let delta = json!({"role": "assistant", "content": "", "refusal": null});
-            sink.send(&self.chunk(index, delta, Value::Null, None))
-                .await?;
-        }
-        // Of each answer, only whether it is a call matters here.
-        let mut choices: Vec<Choice> = (0..self.job.params.n).map(|_| Choice::default()).collect();
-        let mut answers = self.answers(&state, events, &record);
-        loop {
-            let update = tokio::select! {
-                update = answers.next() => update?,
-                () = sink.closed() => return Err(Broken::Gone),
-            };
-            let Some(update) = update else { break };
-            sink.send(&self.chunk_of(&state, update, &mut choices))
-                .await?;
-        }
-        if self.job.params.include_usage {
-            sink.send(&self.usage_chunk(answers.usage())).await?;
-        }
-        Ok(sink.done().await?)
+    fn choice(&self, state: &State, index: usize, answer: &Choice) -> Value {
+        json!({
+            "index": index,
+            "message": answer.message(),
+            "logprobs": self.logprobs(state, answer.scores()),
+            "finish_reason": answer.reason(),
+        })
     }
 
-    fn chunk_of(&self, state: &State, update: Update, choices: &mut [Choice]) -> Value {
+    fn opening(&self, index: usize) -> Option<Value> {
+        let delta = json!({"role": "assistant", "content": "", "refusal": null});
+        Some(piece(index, delta, Value::Null, None))
+    }
+
+    /// Of an answer that is streamed, only whether it is a call matters later.
+    fn piece(&self, state: &State, answer: &mut Choice, update: Update) -> Value {
         match update {
             Update::Piece {
                 number,
@@ -191,53 +132,41 @@ impl Chat {
                 scores,
             } => {
                 let logprobs = self.logprobs(state, &scores);
-                self.chunk(number, json!({"content": text}), logprobs, None)
+                piece(number, json!({"content": text}), logprobs, None)
             }
             Update::Call { number, name } => {
                 let id = call_id(state);
                 let delta = call_delta(&id, &name);
-                choices[number].call(id, name);
-                self.chunk(number, delta, Value::Null, None)
+                answer.call(id, name);
+                piece(number, delta, Value::Null, None)
             }
             Update::Arguments { number, text } => {
-                self.chunk(number, arguments_delta(&text), Value::Null, None)
+                piece(number, arguments_delta(&text), Value::Null, None)
             }
             Update::Ended { number, finish } => {
-                choices[number].end(finish);
-                self.chunk(number, json!({}), Value::Null, choices[number].reason())
+                answer.end(finish);
+                piece(number, json!({}), Value::Null, answer.reason())
             }
         }
     }
+}
 
-    fn chunk(&self, index: usize, delta: Value, logprobs: Value, reason: Option<&str>) -> Value {
-        let choice = json!({
-            "index": index,
-            "delta": delta,
-            "logprobs": logprobs,
-            "finish_reason": reason,
-        });
-        let mut chunk = self.body("chat.completion.chunk", vec![choice], None);
-        if self.job.params.include_usage {
-            chunk["usage"] = Value::Null;
-        }
-        chunk
-    }
-
-    fn usage_chunk(&self, usage: Usage) -> Value {
-        self.body("chat.completion.chunk", Vec::new(), Some(usage))
-    }
-
-    fn body(&self, object: &str, choices: Vec<Value>, usage: Option<Usage>) -> Value {
-        let kind = (object, self.job.model.name.as_str());
-        self.envelope.around(kind, choices, usage)
-    }
-
+impl Chat {
     fn logprobs(&self, state: &State, scores: &[ScoredToken]) -> Value {
         match self.job.scores {
             Some(_) => logprobs::chat(&state.served.tokenizer, scores),
             None => Value::Null,
         }
     }
+}
+
+fn piece(index: usize, delta: Value, logprobs: Value, reason: Option<&str>) -> Value {
+    json!({
+        "index": index,
+        "delta": delta,
+        "logprobs": logprobs,
+        "finish_reason": reason,
+    })
 }
 
 fn call_id(state: &State) -> String {

@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::Json;
-use axum::extract::State as Shared;
-use axum::response::{IntoResponse, Response};
 use glmtune_model::generation::Finish;
 use serde_json::{Value, json};
 
 use crate::serve::answers::{Answers, Form, Update, continuation_stream};
-use crate::serve::body::JsonBody;
 use crate::serve::choice::finish_reason;
 use crate::serve::envelope::Envelope;
 use crate::serve::error::ApiError;
 use crate::serve::fields::Fields;
-use crate::serve::job::{Job, encoding, watch};
+use crate::serve::generating::Generating;
+use crate::serve::job::{Job, watch};
 use crate::serve::listener::Events;
 use crate::serve::logprobs::{self, ScoredToken};
 use crate::serve::named::model_of;
@@ -23,45 +19,41 @@ use crate::serve::params::{MOST_TOKENS, Params};
 use crate::serve::prompts;
 use crate::serve::record::Record;
 use crate::serve::state::State;
-use crate::serve::stream::{Broken, Sink, respond};
-use crate::serve::usage::Usage;
 
 /// Most of the likeliest tokens beside each token.
 const MOST_LIKELIEST: u32 = 5;
 /// Most tokens of an answer when the request does not say, as OpenAI's API has it.
 const USUAL_TOKENS: usize = 16;
 
-/// What a completion asks for.
-struct Completion {
+/// What a completion asks for: that prompts are continued.
+pub struct Completion {
     job: Job,
     /// Whether the prompt is repeated before its continuation.
     echo: bool,
     envelope: Envelope,
 }
 
-/// Continues prompts.
-pub async fn complete(
-    Shared(state): Shared<Arc<State>>,
-    Extension(record): Extension<Arc<Record>>,
-    JsonBody(fields): JsonBody,
-) -> Result<Response, ApiError> {
-    let read = move |state: &State| {
-        let completion = Completion::read(fields, state)?;
-        let events = completion.job.submit(state)?;
-        Ok((completion, events))
-    };
-    let (completion, events) = encoding(&state, read).await?;
-    match completion.job.params.stream {
-        false => completion.whole(&state, events, &record).await,
-        true => {
-            let (stall, keep_alive) = (state.settings.stall_timeout, state.settings.keep_alive);
-            let produce = |sink| completion.streamed(state, events, record, sink);
-            Ok(respond(produce, stall, keep_alive))
-        }
-    }
+/// One continuation, as far as it has come.
+#[derive(Debug, Default)]
+pub struct Text {
+    text: String,
+    scores: Vec<ScoredToken>,
+    finish: Option<Finish>,
 }
 
-impl Completion {
+impl Generating for Completion {
+    type Answer = Text;
+    const WHOLE: &'static str = "text_completion";
+    const PIECE: &'static str = "text_completion";
+
+    fn job(&self) -> &Job {
+        &self.job
+    }
+
+    fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
     fn read(mut fields: Fields, state: &State) -> Result<Self, ApiError> {
         let model = model_of(&mut fields, state)?;
         let prompt = fields.require("prompt")?;
@@ -113,66 +105,25 @@ impl Completion {
         Answers::new(events, forms, counts, watch(state, record))
     }
 
-    /// The answer when all of it is there.
-    async fn whole(
-        &self,
-        state: &State,
-        events: Events,
-        record: &Arc<Record>,
-    ) -> Result<Response, ApiError> {
-        let count = self.job.each_prompt().count();
-        let mut texts = vec![String::new(); count];
-        let mut scores: Vec<Vec<ScoredToken>> = vec![Vec::new(); count];
-        let mut finishes = vec![None; count];
-        let mut answers = self.answers(state, events, record);
-        while let Some(update) = answers.next().await? {
-            match update {
-                Update::Piece {
-                    number,
-                    text,
-                    scores: more,
-                } => {
-                    texts[number].push_str(&text);
-                    scores[number].extend(more);
-                }
-                // Only chats have tools.
-                Update::Call { .. } | Update::Arguments { .. } => {}
-                Update::Ended { number, finish } => finishes[number] = Some(finish),
+    fn add(_: &State, answer: &mut Text, update: Update) {
+        match update {
+            Update::Piece { text, scores, .. } => {
+                answer.text.push_str(&text);
+                answer.scores.extend(scores);
             }
+            // Only chats have tools.
+            Update::Call { .. } | Update::Arguments { .. } => {}
+            Update::Ended { finish, .. } => answer.finish = Some(finish),
         }
-        let choices = (0..count).map(|number| {
-            let logprobs = self.logprobs(state, &scores[number]);
-            choice(number, &texts[number], logprobs, finishes[number])
-        });
-        let body = self.body("text_completion", choices.collect(), Some(answers.usage()));
-        Ok(Json(body).into_response())
     }
 
-    /// The answer as it comes.
-    async fn streamed(
-        self,
-        state: Arc<State>,
-        events: Events,
-        record: Arc<Record>,
-        sink: Sink,
-    ) -> Result<(), Broken> {
-        let mut answers = self.answers(&state, events, &record);
-        loop {
-            let update = tokio::select! {
-                update = answers.next() => update?,
-                () = sink.closed() => return Err(Broken::Gone),
-            };
-            let Some(update) = update else { break };
-            sink.send(&self.chunk(&state, update)).await?;
-        }
-        if self.job.params.include_usage {
-            sink.send(&self.usage_chunk(answers.usage())).await?;
-        }
-        Ok(sink.done().await?)
+    fn choice(&self, state: &State, index: usize, answer: &Text) -> Value {
+        let logprobs = self.logprobs(state, &answer.scores);
+        choice(index, &answer.text, logprobs, answer.finish)
     }
 
-    fn chunk(&self, state: &State, update: Update) -> Value {
-        let choice = match update {
+    fn piece(&self, state: &State, _: &mut Text, update: Update) -> Value {
+        match update {
             Update::Piece {
                 number,
                 text,
@@ -182,23 +133,11 @@ impl Completion {
                 choice(number, "", Value::Null, None)
             }
             Update::Ended { number, finish } => choice(number, "", Value::Null, Some(finish)),
-        };
-        let mut chunk = self.body("text_completion", vec![choice], None);
-        if self.job.params.include_usage {
-            chunk["usage"] = Value::Null;
         }
-        chunk
     }
+}
 
-    fn usage_chunk(&self, usage: Usage) -> Value {
-        self.body("text_completion", Vec::new(), Some(usage))
-    }
-
-    fn body(&self, object: &str, choices: Vec<Value>, usage: Option<Usage>) -> Value {
-        let kind = (object, self.job.model.name.as_str());
-        self.envelope.around(kind, choices, usage)
-    }
-
+impl Completion {
     fn logprobs(&self, state: &State, scores: &[ScoredToken]) -> Value {
         match self.job.scores {
             Some(_) => logprobs::completion(&state.served.tokenizer, scores),
