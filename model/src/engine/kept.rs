@@ -114,6 +114,11 @@ impl Kept {
         gone
     }
 
+    /// Where everything that is kept is.
+    pub fn places(&self) -> impl Iterator<Item = &Range<usize>> {
+        self.entries.iter().map(|entry| &entry.place)
+    }
+
     /// Tokens that are kept.
     pub fn tokens(&self) -> usize {
         self.entries.iter().map(|entry| entry.place.len()).sum()

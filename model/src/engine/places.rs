@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// The ranges of an arena that are taken, each by one sequence.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Places {
     capacity: usize,
     /// In order; they do not overlap.

@@ -79,7 +79,7 @@ impl<B: GlmBackend> Room<B> {
         if let Some((index, _)) = self.best_kept(wanted) {
             self.kept.touch(index);
         }
-        let place = self.make_room(wanted.length())?;
+        let place = make_room(&mut self.places, &mut self.kept, wanted.length())?;
         let mut computed = wanted.at(place);
         match (self.source(wanted, running), wanted.prefix) {
             (Some((from, tokens)), _) => {
@@ -112,17 +112,6 @@ impl<B: GlmBackend> Room<B> {
     fn best_kept(&self, wanted: &Wanted<'_, B>) -> Option<(usize, usize)> {
         self.kept
             .best(wanted.adapter, wanted.prompt, &wanted.positions)
-    }
-
-    /// A free range; what is kept gives way to it.
-    fn make_room(&mut self, length: usize) -> Option<Range<usize>> {
-        loop {
-            if let Some(place) = self.places.take(length) {
-                return Some(place);
-            }
-            let oldest = self.kept.oldest()?;
-            self.places.free(&oldest.place);
-        }
     }
 
     /// Where the longest computed beginning of a prompt is, its prefix included, and how many tokens of it.
@@ -176,5 +165,47 @@ impl<B: GlmBackend> Room<B> {
     pub fn taken(&self) -> (usize, usize) {
         let kept = self.kept.tokens();
         (self.places.taken() - kept, kept)
+    }
+}
+
+/// A free range; what is kept gives way to it, if that makes room enough.
+fn make_room(places: &mut Places, kept: &mut Kept, length: usize) -> Option<Range<usize>> {
+    let mut without_kept = places.clone();
+    kept.places().for_each(|place| without_kept.free(place));
+    without_kept.take(length)?;
+    loop {
+        if let Some(place) = places.take(length) {
+            return Some(place);
+        }
+        places.free(&kept.oldest()?.place);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::batch::RowPositions;
+
+    #[test]
+    fn what_is_kept_gives_way_only_where_that_helps() {
+        let (mut places, mut kept) = (Places::new(20), Kept::default());
+        let running = places.take(8).unwrap();
+        for token in [1, 2] {
+            kept.add(Computed {
+                place: places.take(4).unwrap(),
+                prefix: 0,
+                adapter: None,
+                tokens: vec![token; 4],
+                positions: RowPositions::causal(0),
+            });
+        }
+        assert_eq!(make_room(&mut places, &mut kept, 13), None);
+        assert_eq!(kept.tokens(), 8);
+        // The four free tokens and the latest kept four are not enough without the others.
+        assert_eq!(make_room(&mut places, &mut kept, 9).unwrap(), 8..17);
+        assert_eq!(kept.tokens(), 0);
+        places.free(&running);
+        assert_eq!(make_room(&mut places, &mut kept, 8).unwrap(), 0..8);
     }
 }
