@@ -7,7 +7,7 @@ use burn::module::Param;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::backend::ExecutionError;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Shape, Tensor, TensorData, TensorMetadata, TensorPrimitive, Transaction};
+use burn::tensor::{Shape, Tensor, TensorData, TensorPrimitive, Transaction};
 use glmtune_model::parameters::{PathVisitor, visit_by_path};
 use glmtune_model::{CausalLm, GlmBackend, device_health};
 use rayon::prelude::*;
@@ -36,7 +36,7 @@ impl<B: GlmBackend> Gradient<B> {
     pub fn into_host(self) -> Result<Vec<f32>> {
         match self {
             Self::Host(values) => Ok(values),
-            Self::Device(tensor) => read(flat::<B>(tensor)),
+            Self::Device(tensor) => read(as_it_lies::<B>(tensor)),
         }
     }
 
@@ -125,7 +125,7 @@ impl<B: GlmBackend> Gradients<B> {
                 Gradient::Host(_) => drop(by_path.insert(path, grad)),
                 Gradient::Device(tensor) => {
                     paths.push(path);
-                    tensors.push(flat::<B>(tensor));
+                    tensors.push(as_it_lies::<B>(tensor));
                 }
             }
         }
@@ -193,10 +193,10 @@ impl<B: TrainingBackend> Gradients<B> {
     }
 }
 
-/// The elements of a tensor of any rank.
-fn flat<B: GlmBackend>(tensor: FloatTensor<B>) -> Tensor<B, 1> {
-    let elements = tensor.shape().num_elements();
-    float(B::float_reshape(tensor, Shape::new([elements])))
+/// A tensor of any rank, to be read: on CUDA rows are pitched, and a reshape to one axis would copy them, which
+/// opens a page of the device's pools that is as large as the largest gradients.
+fn as_it_lies<B: GlmBackend>(tensor: FloatTensor<B>) -> Tensor<B, 1> {
+    float(tensor)
 }
 
 /// A tensor around a float primitive.

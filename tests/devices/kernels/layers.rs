@@ -20,6 +20,7 @@ kernel_tests!(
     gelu,
     rotary,
     head_loss,
+    head_loss_backward,
     head_loss_by_parts
 );
 
@@ -218,6 +219,23 @@ fn head_loss<B: TrainingBackend>(mut trial: Trial<B>) {
             ] {
                 assert_close::<B, 2>(&what(of), dtype, found.unwrap(), expected.unwrap());
             }
+        }
+    }
+}
+
+fn head_loss_backward<B: TrainingBackend>(mut trial: Trial<B>) {
+    let grad = Tensor::<B, 1>::from_data([1.7f32], (&trial.device, DType::F32));
+    for dtype in trial.types() {
+        for shape in SIZES {
+            let (own, grad) = (trial.random(shape, dtype), primitive(grad.clone()));
+            let kept = own.clone();
+            let found = B::glm_head_loss_backward(own.clone(), grad.clone());
+            let expected = head_loss::default::backward::<B>(own, grad.clone());
+            let what = format!("head_loss_backward {shape:?}");
+            assert_close::<B, 2>(&what, dtype, found, expected.clone());
+            // What nobody else holds is written in its place.
+            let found = B::glm_head_loss_backward(kept, grad);
+            assert_close::<B, 2>(&what, dtype, found, expected);
         }
     }
 }

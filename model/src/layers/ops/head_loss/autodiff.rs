@@ -6,11 +6,9 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::ops::{FloatTensor, IntTensor};
-use burn::tensor::{DType, TensorMetadata};
 
 use super::{HeadAdapter, HeadGradients, HeadLoss, HeadLossOps};
 use crate::layers::ops::autodiff::finish;
-use crate::layers::ops::primitive::{to_type, unwrap, wrap};
 
 #[derive(Debug)]
 struct HeadLossBackward;
@@ -20,13 +18,10 @@ impl<B: HeadLossOps, const N: usize> Backward<B, N> for HeadLossBackward {
     type State = [Option<FloatTensor<B>>; N];
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let grad = wrap::<B, 1>(grads.consume::<B>(&ops.node)).unsqueeze::<2>();
+        let grad = grads.consume::<B>(&ops.node);
         for (node, value) in ops.parents.into_iter().zip(ops.state) {
             if let (Some(node), Some(value)) = (node, value) {
-                // In float32: half precision has no room for a factor beyond 65504.
-                let dtype = value.dtype();
-                let product = to_type(wrap::<B, 2>(value), DType::F32) * grad.clone();
-                grads.register::<B>(node.id, unwrap(to_type(product, dtype)));
+                grads.register::<B>(node.id, B::glm_head_loss_backward(value, grad.clone()));
             }
         }
     }

@@ -12,7 +12,7 @@ use cubecl::std::tensor::layout::linear::LinearView;
 use super::default::{self, ChunkLoss, RowLosses};
 use super::{HeadAdapter, HeadGradients, HeadLoss, HeadLossOps};
 use crate::layers::ops::cube::reduce::{cube_max, cube_sum, lanes_max, lanes_sum, total};
-use crate::layers::ops::cube::{empty, fused, own, rows, vector_size};
+use crate::layers::ops::cube::{empty, fused, own, rows, units, vector_size};
 use crate::layers::ops::primitive::{unwrap, wrap};
 
 impl<R, F, I, BT> HeadLossOps for CubeBackend<R, F, I, BT>
@@ -32,6 +32,13 @@ where
         match fused(&[&hidden, &weight]) {
             true => default::head_loss_by::<Self, Kernel>(hidden, weight, adapter, targets, wanted),
             false => default::head_loss::<Self>(hidden, weight, adapter, targets, wanted),
+        }
+    }
+
+    fn glm_head_loss_backward(gradient: CubeTensor<R>, grad: CubeTensor<R>) -> CubeTensor<R> {
+        match fused(&[&gradient, &grad]) {
+            true => scaled(gradient, grad),
+            false => default::backward::<Self>(gradient, grad),
         }
     }
 }
@@ -89,6 +96,43 @@ fn cross_entropy<R: CubeRuntime>(
         );
     }
     (losses, logits)
+}
+
+/// `values` times the only element of `factor`, in their place.
+fn scaled<R: CubeRuntime>(values: CubeTensor<R>, factor: CubeTensor<R>) -> CubeTensor<R> {
+    let values = own(values);
+    let client = values.client.clone();
+    let shape = values.shape();
+    let vector = vector_size(&[&values], shape[shape.num_dims() - 1]);
+    let (count, dim) = units(&client, shape.num_elements() / vector);
+    let dtypes = [values.dtype.into(), factor.dtype.into()];
+    // SAFETY: no unit reads or writes beyond the elements.
+    unsafe {
+        scale_kernel::launch_unchecked(
+            &client,
+            count,
+            dim,
+            vector,
+            values.clone().into_linear_view(),
+            factor.into_linear_view(),
+            dtypes,
+        );
+    }
+    values
+}
+
+#[cube(launch_unchecked)]
+fn scale_kernel<F: Float, G: Float, N: Size>(
+    values: &mut LinearView<Vector<F, N>, ReadWrite>,
+    factor: &LinearView<G>,
+    #[define(F, G)] _dtypes: [StorageType; 2],
+) {
+    if !values.is_in_bounds(ABSOLUTE_POS) {
+        terminate!();
+    }
+    let factor = Vector::<f32, N>::new(f32::cast_from(factor[0]));
+    let product = Vector::<f32, N>::cast_from(values[ABSOLUTE_POS]) * factor;
+    values[ABSOLUTE_POS] = Vector::cast_from(product);
 }
 
 /// `width`: vectors of a row.

@@ -101,6 +101,13 @@ pub(super) fn head_loss_by<B: Backend, L: RowLosses<B>>(
     }
 }
 
+/// See [`HeadLossOps::glm_head_loss_backward`](super::HeadLossOps::glm_head_loss_backward).
+pub fn backward<B: Backend>(own: FloatTensor<B>, grad: FloatTensor<B>) -> FloatTensor<B> {
+    let (own, dtype) = to_f32::<B, 2>(own);
+    let grad = wrap::<B, 1>(grad).unsqueeze::<2>();
+    from_f32(own * grad, dtype)
+}
+
 /// A product `x · weightᵀ` that adds to the logits, and the gradients of its factors, chunk by chunk.
 struct HeadTerm<B: Backend> {
     x: Tensor<B, 2>,

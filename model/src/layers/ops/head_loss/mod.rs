@@ -33,4 +33,13 @@ pub trait HeadLossOps: Backend {
     ) -> HeadLoss<Self> {
         default::head_loss::<Self>(hidden, weight, adapter, targets, wanted)
     }
+
+    /// One of its gradients times that of the loss, `[1]`, in the type of the first: computed in float32, since half
+    /// precision has no room for a factor beyond 65504.
+    fn glm_head_loss_backward(
+        own: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        default::backward::<Self>(own, grad)
+    }
 }
