@@ -304,7 +304,7 @@ impl<'a> Planner<'a> {
     fn other_rooms(&self) -> u64 {
         let shares = &self.shares;
         let ends = [shares.embeddings, shares.head].map(|segment| self.visitors(&[segment]));
-        let pairs = shares.blocks.windows(2).map(|pair| self.visitors(pair));
+        let pairs = (0..shares.blocks.len()).map(|block| self.visitors_at(block));
         let (ends, blocks) = (ends[0].max(ends[1]), pairs.max().unwrap_or(0));
         ends.min(blocks)
     }
@@ -384,8 +384,7 @@ impl<'a> Planner<'a> {
         }
         moment.device.activations += self.below(block) + self.left_above(block) + activations;
         self.arrived(&mut moment, gradients, self.learned_above(block));
-        let next = self.shares.blocks[block.saturating_sub(1)];
-        moment.device.weights += self.visitors(&[self.shares.blocks[block], next]);
+        moment.device.weights += self.visitors_at(block);
         moment
     }
 
@@ -394,9 +393,28 @@ impl<'a> Planner<'a> {
         let mut moment = self.standing();
         let left = self.left_above(block) + self.passes.blocks[block].left;
         moment.device.activations += self.below(block) + left + 2 * self.passes.hidden;
-        let own = 4 * self.shares.blocks[block].learned();
+        let own = self.gradient_size() * self.shares.blocks[block].learned();
         self.arrived(&mut moment, own, self.learned_above(block));
+        moment.device.weights += self.visitors_at(block);
         moment
+    }
+
+    /// Bytes of an element of a gradient on the device. On a CPU, whose gradients become float32 in the same memory,
+    /// both are counted as such.
+    fn gradient_size(&self) -> u64 {
+        match self.on_host && !self.workload.on_cpu {
+            true => self.size,
+            false => 4,
+        }
+    }
+
+    /// A block's matrices on their visit, and those of the block that comes after it in the backward pass.
+    fn visitors_at(&self, block: usize) -> u64 {
+        let blocks = &self.shares.blocks;
+        match block {
+            0 => self.visitors(&blocks[..1]),
+            _ => self.visitors(&blocks[block - 1..=block]),
+        }
     }
 
     /// What the graph keeps of the blocks below one, and of what all share.
