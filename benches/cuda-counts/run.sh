@@ -37,7 +37,9 @@ toolkit() {
     local wheel
     for wheel in "$work"/wheels/*.whl; do python3 -m zipfile -e "$wheel" "$work/wheels"; done
     mkdir -p "$work/toolkit/include"
-    cp -r "$work"/wheels/nvidia/cuda_{runtime,nvcc,cccl}/include/* "$work/toolkit/include/"
+    # One after another: each has an __init__.py, and cp does not overwrite what it has just made.
+    local part
+    for part in runtime nvcc cccl; do cp -r "$work/wheels/nvidia/cuda_$part/include"/* "$work/toolkit/include/"; done
 }
 
 # Names and shapes of the published model's tensors.
