@@ -9,6 +9,7 @@ use glmtune::model::host_weights::HostWeights;
 use glmtune::training::forward::loss_sum;
 use glmtune::training::parallel::forward::{ForwardPlan, loss_sums};
 use glmtune::training::parallel::ranks::ProcessGroup;
+use glmtune::training::parallel::replicas::Replicas;
 use glmtune::training::settings::Method;
 
 use super::{HIDDEN, LAYERS, TOKENS, allocator, batch, lora, prepared};
@@ -26,6 +27,7 @@ fn peak_in_training(model: &CausalLm<Autodiff<Flex>>) -> usize {
     let (host, group) = (HostWeights::default(), ProcessGroup::default());
     let plan = ForwardPlan {
         devices: &[FlexDevice],
+        replicas: &Replicas::default(),
         stages: None,
         host: &host,
         group: &group,

@@ -19,6 +19,7 @@ use glmtune::training::optim::{AdamW, AdamWSettings, OffloadedAdamW, Optimizer, 
 use glmtune::training::parallel::WindowItem;
 use glmtune::training::parallel::data::GradientPass;
 use glmtune::training::parallel::ranks::ProcessGroup;
+use glmtune::training::parallel::replicas::Replicas;
 use glmtune::training::plan::{MemoryPlan, Saving, Workload, plan};
 use glmtune::training::saving::{Outputs, RunId};
 use glmtune::training::settings::Method;
@@ -118,11 +119,11 @@ impl Case {
                     to_host: offloads,
                 },
                 devices: &[FlexDevice],
+                replicas: &Replicas::default(),
                 stages: None,
                 boundary,
-                host: &host,
             };
-            let sum = window(&model, items, &plan).unwrap();
+            let (sum, _) = window(&model, items, &plan).unwrap();
             let update = Update {
                 lr: 1e-3,
                 number,

@@ -13,6 +13,7 @@ use glmtune::training::micro_batch::MicroBatch;
 use glmtune::training::parallel::forward::{ForwardPlan, loss_sums};
 use glmtune::training::parallel::pipeline::Stages;
 use glmtune::training::parallel::ranks::ProcessGroup;
+use glmtune::training::parallel::replicas::Replicas;
 
 use crate::backends::{TestBackend, parity_tests};
 use crate::common::golden;
@@ -83,6 +84,7 @@ fn ways<B: GlmBackend>(
     let group = ProcessGroup::default();
     let mut plan = ForwardPlan {
         devices: &devices[..1],
+        replicas: &Replicas::default(),
         stages: None,
         host,
         group: &group,

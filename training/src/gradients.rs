@@ -114,6 +114,33 @@ impl<B: GlmBackend> Gradients<B> {
         Ok(())
     }
 
+    /// Some of the same parameters' gradients, each with what was added up here, which goes.
+    ///
+    /// # Errors
+    /// If the device cannot be read.
+    pub(crate) fn completed_by(&mut self, last: Self) -> Result<Self> {
+        let mut whole = Self::default();
+        for (path, grad) in last.by_path {
+            let sum = match self.by_path.remove(&path) {
+                Some(sum) => sum.plus(grad)?,
+                None => grad,
+            };
+            whole.by_path.insert(path, sum);
+        }
+        Ok(whole)
+    }
+
+    /// Number of elements of all gradients.
+    pub(crate) fn elements(&self) -> usize {
+        let gradients = self.by_path.values();
+        gradients
+            .map(|grad| match grad {
+                Gradient::Device(tensor) => tensor.shape().num_elements(),
+                Gradient::Host(values) => values.len(),
+            })
+            .sum()
+    }
+
     /// The gradients moved to the host's memory.
     ///
     /// # Errors

@@ -139,6 +139,10 @@ impl<B: TrainingBackend> Optimizer<B> for AdamW<B> {
         Ok(weights.collect())
     }
 
+    fn on_another_device(&self) -> Option<Box<dyn Optimizer<B>>> {
+        Some(Box::new(Self::new(self.settings)))
+    }
+
     fn state(&self) -> Vec<StateTensor<'_>> {
         let moments = self.moments.iter();
         moments

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::backend::Autodiff;
 use burn::module::{Param, ParamId};
+use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Shape, Tensor};
 use glmtune_model::host_weights::{HostTensor, HostWeights};
 use glmtune_model::parameters::{PathMapper, map_by_path};
@@ -25,6 +26,21 @@ pub fn apply<B: GlmBackend>(
     optimizer: &mut dyn Optimizer<B>,
     update: Update,
 ) -> Result<CausalLm<Autodiff<B>>> {
+    apply_and_tell(gradients, model, host, optimizer, update, &mut |_, _| ())
+}
+
+/// The same; `tell` gets the path and the value of each weight of the device that was updated in the host's memory.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn apply_and_tell<B: GlmBackend>(
+    gradients: Gradients<B>,
+    model: CausalLm<Autodiff<B>>,
+    host: &mut HostWeights,
+    optimizer: &mut dyn Optimizer<B>,
+    update: Update,
+    tell: &mut dyn FnMut(&str, &HostTensor),
+) -> Result<CausalLm<Autodiff<B>>> {
     let mut taker = Taker {
         grads: gradients.into_paths(),
         host,
@@ -38,12 +54,106 @@ pub fn apply<B: GlmBackend>(
     if let Some(error) = taker.error {
         return Err(error);
     }
-    let paths: Vec<String> = on_device.iter().map(|one| one.path.clone()).collect();
-    let weights = optimizer.update(on_device, update)?;
-    let mut putter = Putter {
-        weights: paths.into_iter().zip(weights).collect(),
+    let weights = match optimizer.wants_host_gradients() {
+        true => updated_in_host(on_device, optimizer, update, tell)?,
+        false => updated_together(on_device, optimizer, update)?,
     };
-    Ok(map_by_path(model, &mut putter))
+    Ok(put_back(model, weights))
+}
+
+/// Weights of the device after an update there, by their paths.
+fn updated_together<B: GlmBackend>(
+    parameters: Vec<ParameterUpdate<B>>,
+    optimizer: &mut dyn Optimizer<B>,
+    update: Update,
+) -> Result<Weights<B>> {
+    let paths = parameters.iter().map(|one| one.path.clone());
+    let paths: Vec<String> = paths.collect();
+    let weights = optimizer.update(parameters, update)?;
+    let weights = paths
+        .into_iter()
+        .zip(weights)
+        .map(|(path, weight)| match weight {
+            Weight::Device(weight) => Ok((path, weight)),
+            Weight::Host(_) => Err(misplaced(&path)),
+        });
+    weights.collect()
+}
+
+/// The same where the update is made in the host's memory: one by one, or all would be there once more.
+fn updated_in_host<B: GlmBackend>(
+    parameters: Vec<ParameterUpdate<B>>,
+    optimizer: &mut dyn Optimizer<B>,
+    update: Update,
+    tell: &mut dyn FnMut(&str, &HostTensor),
+) -> Result<Weights<B>> {
+    let weights = parameters.into_iter().map(|one| {
+        let path = one.path.clone();
+        let Weight::Device(weight) = &one.weight else {
+            return Err(misplaced(&path));
+        };
+        let device = B::float_device(weight);
+        let weight = optimizer.update(vec![one], update)?.into_iter().next();
+        let Some(Weight::Host(data)) = weight else {
+            return Err(misplaced(&path));
+        };
+        let weight = HostTensor::new(data);
+        tell(&path, &weight);
+        Ok((path, B::float_from_data(weight.data(), &device)))
+    });
+    weights.collect()
+}
+
+/// An optimizer gave a weight in another place than it is to.
+fn misplaced(path: &str) -> Error {
+    Error::Request(format!(
+        "the optimizer gave the weight of `{path}` in the wrong place"
+    ))
+}
+
+/// Weights of a device by their paths.
+type Weights<B> = BTreeMap<String, FloatTensor<B>>;
+
+/// A model without some of its weights, and those weights.
+pub(crate) fn taken_out<B: GlmBackend>(
+    model: CausalLm<Autodiff<B>>,
+    is_taken: &dyn Fn(&str) -> bool,
+) -> (CausalLm<Autodiff<B>>, Weights<B>) {
+    let mut remover = Remover {
+        is_taken,
+        weights: BTreeMap::new(),
+    };
+    let model = map_by_path(model, &mut remover);
+    (model, remover.weights)
+}
+
+struct Remover<'a, B: GlmBackend> {
+    is_taken: &'a dyn Fn(&str) -> bool,
+    weights: Weights<B>,
+}
+
+impl<B: GlmBackend> PathMapper<Autodiff<B>> for Remover<'_, B> {
+    fn map<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<Autodiff<B>, D>>,
+    ) -> Param<Tensor<Autodiff<B>, D>> {
+        if !(self.is_taken)(path) {
+            return param;
+        }
+        let (id, device, shape) = (param.id, param.lazy_device(), param.lazy_shape());
+        let weight = param.into_value().inner().into_primitive().tensor();
+        self.weights.insert(path.to_string(), weight);
+        empty(id, device, shape)
+    }
+}
+
+/// A model with weights in the places of their paths, trained.
+pub(crate) fn put_back<B: GlmBackend>(
+    model: CausalLm<Autodiff<B>>,
+    weights: Weights<B>,
+) -> CausalLm<Autodiff<B>> {
+    map_by_path(model, &mut Putter { weights })
 }
 
 /// Takes the weights of the device out of the model, so that all of them change together and nothing else holds
@@ -70,9 +180,7 @@ impl<B: GlmBackend> Taker<'_, B> {
         let weights = self.optimizer.update(vec![parameter], self.update)?;
         match weights.into_iter().next() {
             Some(Weight::Host(data)) => Ok(HostTensor::new(data)),
-            _ => Err(Error::Request(format!(
-                "the optimizer gave no weight of the host back for `{path}`"
-            ))),
+            _ => Err(misplaced(path)),
         }
     }
 }
@@ -121,9 +229,8 @@ fn empty<B: GlmBackend, const D: usize>(
     Param::uninitialized(id, init, device, true, shape)
 }
 
-/// Puts the weights of the device back.
 struct Putter<B: GlmBackend> {
-    weights: BTreeMap<String, Weight<B>>,
+    weights: Weights<B>,
 }
 
 impl<B: GlmBackend> PathMapper<Autodiff<B>> for Putter<B> {
@@ -133,10 +240,10 @@ impl<B: GlmBackend> PathMapper<Autodiff<B>> for Putter<B> {
         param: Param<Tensor<Autodiff<B>, D>>,
     ) -> Param<Tensor<Autodiff<B>, D>> {
         match self.weights.remove(path) {
-            Some(Weight::Device(weight)) => {
+            Some(weight) => {
                 Param::initialized(param.id, Tensor::from_inner(float(weight)).require_grad())
             }
-            _ => param,
+            None => param,
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod ops;
 pub use adamw::{AdamW, AdamWSettings};
 pub(crate) use adamw::{FIRST, SECOND};
 pub use apply::apply;
+pub(crate) use apply::{apply_and_tell, put_back, taken_out};
 pub use offload::OffloadedAdamW;
 
 use std::collections::BTreeMap;
@@ -78,8 +79,8 @@ pub type ReadState<'a> = &'a dyn Fn(&str) -> Result<RawTensor>;
 
 /// A rule that turns gradients into updates, and the state that it keeps for each parameter.
 pub trait Optimizer<B: GlmBackend>: Send {
-    /// The weights after an update, in the order of the parameters, each in the type and the place of the weight
-    /// before it.
+    /// The weights after an update, in the order of the parameters, each in the type of the weight before it: in its
+    /// place, or in the host's memory if the optimizer [updates there](Self::wants_host_gradients).
     ///
     /// # Errors
     /// If the device cannot be read, or the optimizer cannot update a weight in that place.
@@ -98,10 +99,14 @@ pub trait Optimizer<B: GlmBackend>: Send {
         Vec::new()
     }
 
-    /// Whether gradients should leave the device as soon as they exist.
+    /// Whether gradients should leave the device as soon as they exist: the update is made in the host's memory.
     fn wants_host_gradients(&self) -> bool {
         false
     }
+
+    /// An optimizer that makes the same updates on another device, of gradients that are the same there, and has seen
+    /// none yet; `None` if the update is made in the host's memory, once for all devices.
+    fn on_another_device(&self) -> Option<Box<dyn Optimizer<B>>>;
 
     /// The state, but for the masters: it is the same wherever an optimizer of one kind keeps it.
     fn state(&self) -> Vec<StateTensor<'_>>;

@@ -92,15 +92,15 @@ impl OffloadedAdamW {
 }
 
 impl OffloadedAdamW {
-    /// The weight after an update, where it was before.
+    /// The weight after an update.
     fn update_one<B: GlmBackend>(
         &mut self,
         ParameterUpdate { path, weight, grad }: ParameterUpdate<B>,
         update: Update,
     ) -> Result<Weight<B>> {
-        let (device, dtype): (Option<B::Device>, DType) = match &weight {
-            Weight::Device(weight) => (Some(B::float_device(weight)), weight.dtype()),
-            Weight::Host(data) => (None, data.dtype),
+        let dtype: DType = match &weight {
+            Weight::Device(weight) => weight.dtype(),
+            Weight::Host(data) => data.dtype,
         };
         let mut state = match self.states.remove(&path) {
             Some(state) => state,
@@ -119,10 +119,7 @@ impl OffloadedAdamW {
         let whole = self.group.whole(&state.master, shape.num_elements());
         let data = narrow(&whole, shape, FloatType::try_from(dtype)?);
         self.states.insert(path, state);
-        Ok(match device {
-            Some(device) => Weight::Device(B::float_from_data(data, &device)),
-            None => Weight::Host(data),
-        })
+        Ok(Weight::Host(data))
     }
 }
 
@@ -140,6 +137,10 @@ impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
 
     fn wants_host_gradients(&self) -> bool {
         true
+    }
+
+    fn on_another_device(&self) -> Option<Box<dyn Optimizer<B>>> {
+        None
     }
 
     fn set_master(&mut self, path: &str, values: RawTensor) {

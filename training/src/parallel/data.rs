@@ -1,20 +1,20 @@
-//! Data parallel: each replica takes every n-th micro-batch and adds up its gradients, and the sums meet on
-//! the first device, or in the host's memory where the optimizer wants them there. The result is that of
-//! one device with as many micro-batches.
+//! Data parallel: each replica takes every n-th micro-batch, and their gradients meet on every device, which
+//! makes its own update, or in the host's memory where the optimizer wants them there. The result is that of one
+//! device with as many micro-batches.
 
 use std::thread;
 
 use burn::backend::Autodiff;
-use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
-use glmtune_model::device_health::settle;
-use glmtune_model::host_weights::HostWeights;
 use glmtune_model::{CausalLm, GlmBackend};
 
-use super::{WindowItem, WindowSum, fresh_leaves, leaf_on};
-use crate::backward::{Activations, loss_and_gradients};
+use super::meeting::{Meeting, Seat};
+use super::replicas::Replicas;
+use super::{WindowItem, WindowSum, fresh_leaves};
+use crate::backward::{Activations, Sink, loss_and_gradients};
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
+use crate::optim::ops::TrainingBackend;
 use crate::threads::spawn;
 
 /// How each device computes the gradients of its micro-batches.
@@ -39,98 +39,136 @@ impl GradientPass {
         items: impl Iterator<Item = &'a WindowItem>,
     ) -> Result<WindowSum<B>> {
         let mut sum = WindowSum::default();
-        for WindowItem { batch, dropout } in items {
+        for item in items {
             let mut sink = |found: Gradients<B>| sum.take(found, self.to_host);
-            let dropout = Some(*dropout);
-            let loss = loss_and_gradients(
-                model,
-                batch,
-                dropout,
-                self.activations,
-                self.scale,
-                &mut sink,
-            )?;
+            let loss = self.one(model, item, &mut sink)?;
             sum.losses.push(loss);
         }
         Ok(sum)
     }
+
+    /// The same, with gradients that meet those of others: a segment's are handed over as soon as the last
+    /// micro-batch's are in them. Gives the losses.
+    fn run_to_meet<B: TrainingBackend>(
+        &self,
+        model: &CausalLm<Autodiff<B>>,
+        items: &[&WindowItem],
+        mut seat: Seat<'_, B>,
+    ) -> Result<Vec<Tensor<B, 1>>> {
+        let Some((last, before)) = items.split_last() else {
+            return Ok(Vec::new());
+        };
+        let WindowSum {
+            mut losses,
+            mut gradients,
+        } = self.run(model, before.iter().copied())?;
+        let mut sink = |found: Gradients<B>| seat.take(gradients.completed_by(found)?);
+        losses.push(self.one(model, last, &mut sink)?);
+        seat.take(gradients)?;
+        seat.leave()?;
+        Ok(losses)
+    }
+
+    fn one<B: GlmBackend>(
+        &self,
+        model: &CausalLm<Autodiff<B>>,
+        item: &WindowItem,
+        sink: Sink<'_, B>,
+    ) -> Result<Tensor<B, 1>> {
+        let (batch, dropout) = (&item.batch, Some(item.dropout));
+        loss_and_gradients(model, batch, dropout, self.activations, self.scale, sink)
+    }
 }
 
-/// Micro-batches shared out to replicas; the model is on the first device.
+/// Micro-batches shared out to replicas on some devices; the model is on the first. Gives the sum of all, and the
+/// gradients once more on each other device that updates them, in the order of the replicas.
 ///
 /// # Errors
-/// As [`loss_and_gradients`].
-pub fn replicas<B: GlmBackend>(
+/// As [`loss_and_gradients`], or if a device cannot be read.
+pub fn replicated<B: TrainingBackend>(
     model: &CausalLm<Autodiff<B>>,
     items: &[WindowItem],
     pass: GradientPass,
     devices: &[B::Device],
-    host: &HostWeights,
+    replicas: &Replicas<B>,
+) -> Result<(WindowSum<B>, Vec<Gradients<B>>)> {
+    let shares = shares(items, devices.len());
+    match pass.to_host {
+        true => Ok((
+            in_host(model, &shares, pass, devices, replicas)?,
+            Vec::new(),
+        )),
+        false => on_devices(model, &shares, pass, devices, replicas),
+    }
+}
+
+/// What each device computes; those that have nothing to do, which are the last ones, are left out.
+fn shares(items: &[WindowItem], devices: usize) -> Vec<Vec<&WindowItem>> {
+    let busy = devices.min(items.len());
+    let shares = (0..busy).map(|index| items.iter().skip(index).step_by(devices).collect());
+    shares.collect()
+}
+
+/// Each replica's gradients come to the host, which adds them.
+fn in_host<B: TrainingBackend>(
+    model: &CausalLm<Autodiff<B>>,
+    shares: &[Vec<&WindowItem>],
+    pass: GradientPass,
+    devices: &[B::Device],
+    replicas: &Replicas<B>,
 ) -> Result<WindowSum<B>> {
-    let Some(home) = devices.first() else {
-        return pass.run(model, items.iter());
-    };
-    let models: Vec<CausalLm<Autodiff<B>>> = devices
-        .iter()
-        .map(|device| replica(model, home, device, host))
-        .collect();
-    let count = devices.len();
-    let sums: Vec<Result<WindowSum<B>>> = thread::scope(|scope| {
-        let threads = models.into_iter().enumerate().map(|(index, model)| {
-            let own = items.iter().skip(index).step_by(count);
-            let device = devices[index].clone();
-            spawn(scope, move || {
-                let sum = pass.run(&model, own)?;
-                settle::<B>(&[device])?;
-                Ok(sum)
-            })
-        });
-        // All are started before the first is waited for.
-        let threads: Vec<_> = threads.collect();
-        threads.into_iter().map(join).collect()
+    let sums = each(model, shares, devices, replicas, |model, own, _| {
+        pass.run(model, own.iter().copied())
     });
     let mut total = WindowSum::default();
-    for (sum, device) in sums.into_iter().zip(devices) {
+    for sum in sums {
         let sum = sum?;
         total.losses.extend(sum.losses);
-        // Devices of one process do not see each other's memory; they meet through the host.
-        total.take(sum.gradients, device != home)?;
+        total.take(sum.gradients, true)?;
     }
     Ok(total)
 }
 
-/// A model for a device and a thread of its own; that on the first device, `home`, shares the weights.
-pub(super) fn replica<B: GlmBackend>(
+/// The replicas' gradients meet on all devices.
+fn on_devices<B: TrainingBackend>(
     model: &CausalLm<Autodiff<B>>,
-    home: &B::Device,
-    device: &B::Device,
-    host: &HostWeights,
-) -> CausalLm<Autodiff<B>> {
-    match device == home {
-        true => fresh_leaves(model),
-        false => host.bind(moved(model, device), &|_| device.clone()),
-    }
+    shares: &[Vec<&WindowItem>],
+    pass: GradientPass,
+    devices: &[B::Device],
+    replicas: &Replicas<B>,
+) -> Result<(WindowSum<B>, Vec<Gradients<B>>)> {
+    let all = replicas.devices(&devices[0]);
+    let place = |device| all.iter().position(|other| other == device).unwrap_or(0);
+    let places = devices.iter().take(shares.len()).map(place).collect();
+    let meeting = Meeting::new(all.clone(), places, replicas.sent());
+    let losses = each(model, shares, devices, replicas, |model, own, index| {
+        pass.run_to_meet(model, own, meeting.seat(index))
+    });
+    let losses = losses.into_iter().collect::<Result<Vec<_>>>()?.concat();
+    let mut sums = meeting.close()?.into_iter();
+    let gradients = sums.next().unwrap_or_default();
+    Ok((WindowSum { losses, gradients }, sums.collect()))
 }
 
-/// A model on another device, but for the weights in the host's memory.
-fn moved<B: GlmBackend>(
+/// Every device at work on its share, in a thread of its own.
+fn each<B: TrainingBackend, T: Send>(
     model: &CausalLm<Autodiff<B>>,
-    device: &B::Device,
-) -> CausalLm<Autodiff<B>> {
-    model.clone().map(&mut Move::<B> { device })
-}
-
-struct Move<'a, B: GlmBackend> {
-    device: &'a B::Device,
-}
-
-impl<B: GlmBackend> ModuleMapper<Autodiff<B>> for Move<'_, B> {
-    fn map_float<const D: usize>(
-        &mut self,
-        param: Param<Tensor<Autodiff<B>, D>>,
-    ) -> Param<Tensor<Autodiff<B>, D>> {
-        leaf_on(param, self.device)
-    }
+    shares: &[Vec<&WindowItem>],
+    devices: &[B::Device],
+    replicas: &Replicas<B>,
+    work: impl Fn(&CausalLm<Autodiff<B>>, &[&WindowItem], usize) -> Result<T> + Sync,
+) -> Vec<Result<T>> {
+    let work = &work;
+    thread::scope(|scope| {
+        let threads = shares.iter().zip(devices).enumerate();
+        let threads = threads.map(|(index, (own, device))| {
+            let model = fresh_leaves(replicas.on(device, model));
+            spawn(scope, move || work(&model, own, index))
+        });
+        // All are started before the first is waited for.
+        let threads: Vec<_> = threads.collect();
+        threads.into_iter().map(join).collect()
+    })
 }
 
 pub(super) fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {

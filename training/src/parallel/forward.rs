@@ -11,9 +11,10 @@ use glmtune_model::device_health::settle;
 use glmtune_model::host_weights::HostWeights;
 use glmtune_model::{CausalLm, GlmBackend};
 
-use super::data::{join, replica};
+use super::data::join;
 use super::pipeline::{Stages, broken, first_cause};
 use super::ranks::ProcessGroup;
+use super::replicas::Replicas;
 use crate::error::Result;
 use crate::forward::{LossSum, blocks, embed, head_loss, loss_sum, shared_inputs};
 use crate::inference::inference_model;
@@ -26,8 +27,10 @@ const WAITING: usize = 1;
 /// Where a forward pass is computed.
 #[derive(Debug, Clone, Copy)]
 pub struct ForwardPlan<'a, B: GlmBackend> {
-    /// The devices of the replicas; the model is on the first.
+    /// The devices; the model is on the first.
     pub devices: &'a [B::Device],
+    /// The model on the others.
+    pub replicas: &'a Replicas<B>,
     /// The stages of a pipeline, in place of replicas.
     pub stages: Option<&'a Stages<B>>,
     /// The weights that live in the host's memory.
@@ -53,7 +56,7 @@ pub fn loss_sums<B: GlmBackend>(
             let model = inference_model(model, plan.host, &|_| device.clone());
             one_device(&model, own.into_iter())?
         }
-        (None, devices) => replicas(model, &own, devices, plan.host)?,
+        (None, _) => replicas(model, &own, plan)?,
     };
     Ok(gather(&sums, batches.len(), plan.group))
 }
@@ -69,14 +72,13 @@ fn one_device<'a, B: GlmBackend>(
 fn replicas<B: GlmBackend>(
     model: &CausalLm<Autodiff<B>>,
     batches: &[&MicroBatch],
-    devices: &[B::Device],
-    host: &HostWeights,
+    plan: &ForwardPlan<'_, B>,
 ) -> Result<Vec<LossSum>> {
-    let count = devices.len();
+    let (devices, count) = (plan.devices, plan.devices.len());
     let parts: Vec<Result<Vec<LossSum>>> = thread::scope(|scope| {
         let threads = devices.iter().enumerate().map(|(index, device)| {
-            let model = replica(model, &devices[0], device, host);
-            let model = inference_model(&model, host, &|_| device.clone());
+            let model = plan.replicas.on(device, model);
+            let model = inference_model(model, plan.host, &|_| device.clone());
             let own = batches.iter().copied().skip(index).step_by(count);
             spawn(scope, move || {
                 let sums = one_device(&model, own)?;

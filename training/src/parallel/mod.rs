@@ -3,10 +3,13 @@
 
 pub mod data;
 pub mod forward;
+mod meeting;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+pub mod ops;
 pub mod pipeline;
 pub mod ranks;
+pub mod replicas;
 
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};

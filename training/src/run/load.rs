@@ -4,8 +4,10 @@ use std::path::Path;
 
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Shape};
+use glmtune_model::parameters::ParameterInfo;
 use glmtune_model::pretrained::{Placement, Pretrained};
 use glmtune_model::resident::make_room;
+use glmtune_model::segment::SegmentPaths;
 use glmtune_model::{GlmBackend, Segment};
 
 use crate::error::Result;
@@ -52,18 +54,20 @@ pub fn load<B: GlmBackend>(
         // What masters have replaced leaves the device; visitors' room stays.
         B::memory_cleanup(device);
     }
-    make_room_for_gradients(&prepared, device)?;
+    let segments = prepared.model.segments();
+    make_room_for_gradients::<B>(segments, &prepared.trainable, device)?;
     Ok(prepared)
 }
 
 /// The gradient of the output layer is added up in float32, chunk by chunk of the logits, whatever its own type: the
 /// largest tensor of a training by far.
-fn make_room_for_gradients<B: GlmBackend>(
-    prepared: &Prepared<B>,
+pub(super) fn make_room_for_gradients<B: GlmBackend>(
+    segments: &SegmentPaths,
+    trainable: &[ParameterInfo],
     device: &B::Device,
 ) -> Result<()> {
-    for info in &prepared.trainable {
-        let is_of_head = prepared.model.segments().of(&info.path)? == Segment::Head;
+    for info in trainable {
+        let is_of_head = segments.of(&info.path)? == Segment::Head;
         if let ([rows, columns], true) = (info.shape.as_slice(), is_of_head) {
             make_room::<B, 2>(Shape::new([*rows, *columns]), device, DType::F32);
         }

@@ -86,6 +86,11 @@ impl<B: TrainingBackend> Trainer<B> {
         let device = model.device();
         let model = saved.restore_weights(model, &mut self.host, &trained)?;
         saved.restore_optimizer(self.optimizer.as_mut(), &device)?;
+        let replicas = &mut self.replicas;
+        replicas
+            .each_optimizer(&mut |optimizer, device| saved.restore_optimizer(optimizer, device))?;
+        let is_trained = |path: &str| self.trainable.contains_key(path);
+        replicas.follow(&model, &self.host, &is_trained)?;
         Ok(model)
     }
 }

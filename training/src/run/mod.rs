@@ -37,6 +37,7 @@ use crate::optim::Optimizer;
 use crate::optim::ops::TrainingBackend;
 use crate::parallel::pipeline::Stages;
 use crate::parallel::ranks::ProcessGroup;
+use crate::parallel::replicas::Replicas;
 use crate::report::When;
 use crate::saving::{OutputDir, Outputs};
 use crate::settings::TrainSettings;
@@ -58,6 +59,8 @@ struct Trainer<B: GlmBackend> {
     abilities: Option<Abilities<B>>,
     /// The devices; the model is on the first.
     devices: Vec<B::Device>,
+    /// The model on the others, where there is no pipeline.
+    replicas: Replicas<B>,
     /// The stages of a pipeline over these devices, where there is one.
     stages: Option<Stages<B>>,
     /// The weights that live in the host's memory.
@@ -112,6 +115,9 @@ impl<B: TrainingBackend> Trainer<B> {
         let mut saved = LastSaved::at(self.progress.step);
         let mut next = Next::GoOn;
         observer.notice(&Event::Started(&self.description()));
+        if let Some(note) = self.replicas.note() {
+            observer.note(&note);
+        }
         if self.progress.step == 0 {
             self.measure_abilities(&model, When::Before, observer)?;
         }

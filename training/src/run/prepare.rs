@@ -7,10 +7,12 @@ use glmtune_model::adapters::AdapterMeta;
 use glmtune_model::checkpoint::Fingerprint;
 use glmtune_model::device_health::settle;
 use glmtune_model::digest::file_digest;
+use glmtune_model::host_weights::HostWeights;
+use glmtune_model::parameters::ParameterInfo;
 use glmtune_model::{CausalLm, ModelConfig};
 
 use super::labels::labels;
-use super::load::load;
+use super::load::{load, make_room_for_gradients};
 use super::{Preparation, Trainer, Training, TrainingRequest};
 use crate::checkpoint::{Checkpoints, Extent, Identity, Resume, Saved, TrainingProgress};
 use crate::error::{Error, Result};
@@ -18,6 +20,7 @@ use crate::method::OutputKind;
 use crate::optim::ops::TrainingBackend;
 use crate::optim::{AdamW, OffloadedAdamW, Optimizer};
 use crate::parallel::pipeline::Stages;
+use crate::parallel::replicas::Replicas;
 use crate::saving::{Outputs, RunId, output_dir};
 use crate::settings::{TrainSettings, check_stages};
 use crate::validation::{Best, Metric, Standing, Validation, ValidationSettings};
@@ -67,7 +70,7 @@ impl<B: TrainingBackend> Training<B> {
         }
         let (mut model, mut host) = (prepared.model, prepared.host);
         let mut progress = TrainingProgress::start(&request.settings);
-        if let Some(saved) = saved {
+        if let Some(saved) = &saved {
             model = saved.restore_weights(model, &mut host, &prepared.trainable)?;
             saved.restore_optimizer(optimizer.as_mut(), &device)?;
             progress = saved.progress;
@@ -81,6 +84,21 @@ impl<B: TrainingBackend> Training<B> {
         let stages = stages(&request, &model);
         if let Some(stages) = &stages {
             model = stages.place(model, &host)?;
+        }
+        let mut replicas = match stages {
+            None => replicas(
+                &request,
+                &model,
+                &host,
+                optimizer.as_ref(),
+                &prepared.trainable,
+            )?,
+            Some(_) => Replicas::default(),
+        };
+        if let Some(saved) = &saved {
+            replicas.each_optimizer(&mut |optimizer, device| {
+                saved.restore_optimizer(optimizer, device)
+            })?;
         }
         let labels = labels(
             request.output_dir.path(),
@@ -96,6 +114,7 @@ impl<B: TrainingBackend> Training<B> {
             validation: request.validation,
             abilities: request.abilities,
             devices: request.devices,
+            replicas,
             stages,
             host,
             pad_id,
@@ -231,6 +250,22 @@ fn optimizer<B: TrainingBackend>(request: &TrainingRequest<B>) -> Box<dyn Optimi
         true => Box::new(OffloadedAdamW::new(settings, request.group.clone())),
         false => Box::new(AdamW::new(settings)),
     }
+}
+
+/// The model on the devices beside the first.
+fn replicas<B: TrainingBackend>(
+    request: &TrainingRequest<B>,
+    model: &CausalLm<Autodiff<B>>,
+    host: &HostWeights,
+    optimizer: &dyn Optimizer<B>,
+    trainable: &[ParameterInfo],
+) -> Result<Replicas<B>> {
+    let (devices, dtype) = (&request.devices, request.settings.dtype);
+    let replicas = Replicas::of(model, devices, host, optimizer, dtype);
+    for device in replicas.others() {
+        make_room_for_gradients::<B>(model.segments(), trainable, device)?;
+    }
+    Ok(replicas)
 }
 
 /// The stages of a pipeline, if one was asked for: one per device, or all on one.

@@ -13,8 +13,8 @@ use crate::data::collate;
 use crate::error::Result;
 use crate::micro_batch::MicroBatch;
 use crate::observer::Observer;
+use crate::optim::Update;
 use crate::optim::ops::TrainingBackend;
-use crate::optim::{Update, apply};
 use crate::parallel::WindowItem;
 use crate::parallel::data::GradientPass;
 use crate::report::StepRecord;
@@ -32,14 +32,14 @@ impl<B: TrainingBackend> Trainer<B> {
         let items = self.items(window);
         let tokens = items.iter().map(|item| item.batch.real_tokens()).sum();
         let own = self.group.own(items);
-        let sum = window_sum(&model, &own, &self.plan(&model)?)?;
+        let (sum, others) = window_sum(&model, &own, &self.plan(&model)?)?;
         if self.progress.step == 0 && !own.is_empty() {
             self.check_gradients(&sum.gradients)?;
         }
         let sum = self.group.reduce(sum, &self.trainable)?;
         let numbers = sum.numbers()?;
         device_health::settled()?;
-        let gradients = sum.gradients;
+        let gradients = (sum.gradients, others);
         let numbers = self.group.sum(&[numbers.loss, numbers.squares]);
         let loss = numbers[0] / window.len() as f64;
         let scale = self.loss_scale() * window.len() as f64;
@@ -56,8 +56,9 @@ impl<B: TrainingBackend> Trainer<B> {
                 number: self.progress.updates,
                 grad_scale: (limit / norm.max(1e-6)).min(1.0) / scale,
             };
-            let optimizer = self.optimizer.as_mut();
-            apply(gradients, model, &mut self.host, optimizer, update)?
+            let (host, optimizer) = (&mut self.host, self.optimizer.as_mut());
+            let replicas = &mut self.replicas;
+            replicas.update(model, gradients, host, optimizer, update)?
         } else {
             // A lower loss scale mends gradients, but not a loss.
             if !(loss.is_finite() && self.can_scale_down()) {
@@ -108,9 +109,9 @@ impl<B: TrainingBackend> Trainer<B> {
                 to_host: self.optimizer.wants_host_gradients(),
             },
             devices: &self.devices,
+            replicas: &self.replicas,
             stages: self.stages.as_ref(),
             boundary,
-            host: &self.host,
         })
     }
 

@@ -83,6 +83,7 @@ impl<B: TrainingBackend> Trainer<B> {
     fn forward_plan(&self) -> ForwardPlan<'_, B> {
         ForwardPlan {
             devices: &self.devices,
+            replicas: &self.replicas,
             stages: self.stages.as_ref(),
             host: &self.host,
             group: &self.group,

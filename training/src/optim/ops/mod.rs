@@ -15,10 +15,11 @@ pub use adam_step::{AdamMoments, AdamParameter, AdamStep};
 pub use host_adamw::host_adamw;
 
 use burn::tensor::ops::FloatTensor;
-use glmtune_model::GlmBackend;
 
-/// A backend that the model computes on, extended by what an update needs.
-pub trait TrainingBackend: GlmBackend {
+use crate::parallel::ops::CollectiveOps;
+
+/// A backend that the model computes on, extended by what an update needs, and by what several devices do together.
+pub trait TrainingBackend: CollectiveOps {
     /// Sums of squares of parts of some tensors of one device, float32: added up, they are the sum over all elements.
     /// There is at least one tensor.
     ///

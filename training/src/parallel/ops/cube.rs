@@ -1,0 +1,230 @@
+//! GPUs through CubeCL (wgpu and CUDA): rows of tensors in one launch, and NCCL between the devices of CUDA.
+//!
+//! NCCL sums on a stream of its own, so that the device goes on with the backward pass meanwhile.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensorOps;
+use burn::tensor::{DType, FloatDType, Shape, TensorMetadata};
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::device::{Device, DeviceId};
+use burn_cubecl::cubecl::server::{ReduceOperation, ServerCommunication};
+use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
+use cubecl::prelude::*;
+use cubecl::std::tensor::layout::linear::LinearView;
+use glmtune_model::layers::ops::cube::{empty, fused, own, rows, vector_size};
+
+use super::{CollectiveOps, Collectives, default};
+
+/// Units of a cube.
+const UNITS: usize = 256;
+/// Vectors of a cube.
+const SHARE: usize = UNITS * 4;
+/// Most tensors in one launch: the kernel has code for each of them.
+const GROUP: usize = 32;
+
+impl<R, F, I, BT> CollectiveOps for CubeBackend<R, F, I, BT>
+where
+    R: CubeRuntime,
+    F: FloatElement,
+    I: IntElement,
+    BT: BoolElement,
+{
+    fn glm_collectives() -> Collectives {
+        match (communicates::<R>(), has_nccl()) {
+            (false, _) => Collectives::None,
+            (true, true) => Collectives::There,
+            (true, false) => Collectives::Missing("NCCL (libnccl.so)"),
+        }
+    }
+
+    fn glm_pack(tensors: Vec<CubeTensor<R>>, dtype: DType) -> CubeTensor<R> {
+        match tensors.as_slice() {
+            [tensor] if is_row(tensor, dtype) => {
+                let elements = tensor.shape().num_elements();
+                Self::float_reshape(tensor.clone(), Shape::new([elements]))
+            }
+            _ if uses_kernels::<R>() => packed::<Self, R>(tensors, dtype),
+            _ => default::pack::<Self>(tensors, dtype),
+        }
+    }
+
+    fn glm_unpack(packed: CubeTensor<R>, shapes: &[Shape]) -> Vec<CubeTensor<R>> {
+        if !uses_kernels::<R>() {
+            return default::unpack::<Self>(packed, shapes);
+        }
+        let end = packed.handle.size_in_used();
+        let size = packed.dtype.size();
+        let places = places(&packed, shapes.iter());
+        let tensors = shapes.iter().zip(places).map(|(shape, begin)| {
+            let (begin, elements) = (begin * size, shape.num_elements() * size);
+            let rest = end - (begin + elements) as u64;
+            let handle = packed.handle.clone();
+            let handle = handle.offset_start(begin as u64).offset_end(rest);
+            let (client, device) = (packed.client.clone(), packed.device.clone());
+            CubeTensor::new_contiguous(client, device, shape.clone(), handle, packed.dtype)
+        });
+        tensors.collect()
+    }
+
+    fn glm_begin_sums(
+        packed: Vec<CubeTensor<R>>,
+    ) -> Result<Vec<CubeTensor<R>>, Vec<CubeTensor<R>>> {
+        if Self::glm_collectives() != Collectives::There {
+            return Err(packed);
+        }
+        let mut devices: Vec<DeviceId> = packed.iter().map(|row| row.device.to_id()).collect();
+        devices.sort();
+        let sums = packed.into_iter().map(|row| {
+            let sum = own(row);
+            let (mut client, handle) = (sum.client.clone(), sum.handle.clone());
+            let dtype = sum.dtype.into();
+            let (from, to) = (handle.clone(), handle);
+            client.all_reduce(from, to, dtype, devices.clone(), ReduceOperation::Sum);
+            sum
+        });
+        Ok(sums.collect())
+    }
+
+    fn glm_await_sums(devices: &[Self::Device]) {
+        if Self::glm_collectives() == Collectives::There {
+            for device in devices {
+                R::client(device).sync_collective();
+            }
+        }
+    }
+}
+
+/// Whether CubeCL has a way between devices of a runtime.
+const fn communicates<R: CubeRuntime>() -> bool {
+    <R::CubeServer as ServerCommunication>::SERVER_COMM_ENABLED
+}
+
+/// Whether NCCL is installed: CubeCL panics where it is not.
+#[cfg(feature = "cuda")]
+fn has_nccl() -> bool {
+    use std::sync::LazyLock;
+    // SAFETY: only looks for the library by its names.
+    static FOUND: LazyLock<bool> =
+        LazyLock::new(|| unsafe { cudarc::nccl::sys::is_culib_present() });
+    *FOUND
+}
+
+#[cfg(not(feature = "cuda"))]
+fn has_nccl() -> bool {
+    false
+}
+
+/// Whether the elements of a tensor are a row of a type as they are.
+fn is_row<R: CubeRuntime>(tensor: &CubeTensor<R>, dtype: DType) -> bool {
+    let bytes = (tensor.shape().num_elements() * dtype.size()) as u64;
+    tensor.dtype == dtype && tensor.is_contiguous() && tensor.handle.size_in_used() == bytes
+}
+
+/// Whether GPUs compute with kernels of ours.
+fn uses_kernels<R: CubeRuntime>() -> bool {
+    fused::<R>(&[])
+}
+
+/// Where tensors begin in a row, and its end, in elements: each begins where a handle of its own may.
+fn places<'a, R: CubeRuntime>(
+    like: &CubeTensor<R>,
+    shapes: impl Iterator<Item = &'a Shape>,
+) -> Vec<usize> {
+    // The smallest type of an element has two bytes.
+    let aligned = (like.client.properties().memory.alignment as usize / 2).max(1);
+    let mut places = vec![0];
+    let mut end = 0;
+    for shape in shapes {
+        end += shape.num_elements().next_multiple_of(aligned);
+        places.push(end);
+    }
+    places
+}
+
+fn packed<B, R>(tensors: Vec<CubeTensor<R>>, dtype: DType) -> CubeTensor<R>
+where
+    B: Backend<FloatTensorPrimitive = CubeTensor<R>>,
+    R: CubeRuntime,
+{
+    let shapes: Vec<Shape> = tensors.iter().map(TensorMetadata::shape).collect();
+    let places = places(&tensors[0], shapes.iter());
+    let elements = places[tensors.len()];
+    let out = empty(&tensors[0], Shape::new([elements]), dtype);
+    // Burn's operations make contiguous float32, which kernels of ours read, of whatever they do not.
+    let tensors = tensors.into_iter().map(|tensor| match fused(&[&tensor]) {
+        true => tensor,
+        false => B::float_cast(tensor, FloatDType::F32),
+    });
+    let mut items: Vec<(CubeTensor<R>, usize)> = tensors.zip(places).collect();
+    while !items.is_empty() {
+        let first = kind(&items[0].0, &out);
+        let is_like = |item: &(CubeTensor<R>, usize)| kind(&item.0, &out) == first;
+        let (like, others): (Vec<_>, Vec<_>) = items.into_iter().partition(is_like);
+        for group in like.chunks(GROUP) {
+            launch(group, &out, first.1);
+        }
+        items = others;
+    }
+    out
+}
+
+/// What tensors of one launch have in common: their type, and how many elements a unit reads at once.
+fn kind<R: CubeRuntime>(tensor: &CubeTensor<R>, out: &CubeTensor<R>) -> (DType, usize) {
+    let width = tensor.shape().last().copied().unwrap_or(1);
+    (tensor.dtype, vector_size(&[tensor, out], width))
+}
+
+fn launch<R: CubeRuntime>(group: &[(CubeTensor<R>, usize)], out: &CubeTensor<R>, vector: usize) {
+    let client = out.client.clone();
+    let shares = |tensor: &CubeTensor<R>| (tensor.shape().num_elements() / vector).div_ceil(SHARE);
+    let count = group.iter().map(|(tensor, _)| shares(tensor)).sum();
+    let (cubes, dim) = rows(&client, count, UNITS);
+    let from = group
+        .iter()
+        .map(|(tensor, _)| tensor.clone().into_linear_view());
+    let to = group.iter().map(|(_, place)| *place / vector);
+    // SAFETY: no unit reads or writes beyond the elements.
+    unsafe {
+        pack_kernel::launch_unchecked(
+            &client,
+            cubes,
+            dim,
+            vector,
+            from.collect(),
+            to.collect(),
+            out.clone().into_linear_view(),
+            dim.x as usize,
+            group[0].0.dtype.into(),
+            out.dtype.into(),
+        );
+    }
+}
+
+#[cube(launch_unchecked)]
+fn pack_kernel<F: Float, G: Float, N: Size>(
+    tensors: &Sequence<LinearView<Vector<F, N>>>,
+    places: Sequence<usize>,
+    out: &mut LinearView<Vector<G, N>, ReadWrite>,
+    #[comptime] units: usize,
+    #[define(F)] _from: StorageType,
+    #[define(G)] _to: StorageType,
+) {
+    let mut begin = 0usize.runtime();
+    #[unroll]
+    for index in 0..tensors.len() {
+        let values = tensors[index];
+        let offset = places[index];
+        let end = begin + values.shape().div_ceil(SHARE);
+        if CUBE_POS >= begin && CUBE_POS < end {
+            let first = (CUBE_POS - begin) * SHARE;
+            let last = min(first + SHARE, values.shape());
+            let mut place = first + UNIT_POS as usize;
+            while place < last {
+                out[offset + place] = Vector::<G, N>::cast_from(values[place]);
+                place += units;
+            }
+        }
+        begin = end;
+    }
+}

@@ -1,0 +1,32 @@
+//! Rows of tensors made of Burn's operations: right on every backend.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{DType, Shape, Tensor, TensorMetadata, TensorPrimitive};
+
+/// See [`CollectiveOps::glm_pack`](super::CollectiveOps::glm_pack).
+pub fn pack<B: Backend>(tensors: Vec<FloatTensor<B>>, dtype: DType) -> FloatTensor<B> {
+    let rows = tensors.into_iter().map(|tensor| {
+        let elements = tensor.shape().num_elements();
+        row::<B>(B::float_reshape(tensor, Shape::new([elements]))).cast(dtype)
+    });
+    let rows: Vec<_> = rows.collect();
+    Tensor::cat(rows, 0).into_primitive().tensor()
+}
+
+/// See [`CollectiveOps::glm_unpack`](super::CollectiveOps::glm_unpack).
+pub fn unpack<B: Backend>(packed: FloatTensor<B>, shapes: &[Shape]) -> Vec<FloatTensor<B>> {
+    let packed = row::<B>(packed);
+    let mut begin = 0;
+    let tensors = shapes.iter().map(|shape| {
+        let elements = shape.num_elements();
+        let part = packed.clone().narrow(0, begin, elements);
+        begin += elements;
+        B::float_reshape(part.into_primitive().tensor(), shape.clone())
+    });
+    tensors.collect()
+}
+
+fn row<B: Backend>(tensor: FloatTensor<B>) -> Tensor<B, 1> {
+    Tensor::from_primitive(TensorPrimitive::Float(tensor))
+}

@@ -1,0 +1,7 @@
+//! The CPU, whose devices are all the same one.
+
+use burn_flex::Flex;
+
+use super::CollectiveOps;
+
+impl CollectiveOps for Flex {}
