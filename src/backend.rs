@@ -1,5 +1,6 @@
 //! Which backends this machine has, and which one a run gets.
 
+pub mod cards;
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(feature = "cuda")]
@@ -15,6 +16,7 @@ use burn::tensor::DType;
 use glmtune_model::GlmBackend;
 use glmtune_model::device_health;
 use glmtune_model::error::{Error, Result};
+use glmtune_training::parallel::ranks::HostPlace;
 
 use crate::kernel_table;
 
@@ -76,6 +78,21 @@ impl Selected {
             Self::Cuda(card) => cuda::memory(card.index),
             #[cfg(any(feature = "flex", feature = "wgpu"))]
             _ => None,
+        }
+    }
+
+    /// The cards of its kind that this process sees; none where it is the processor, which all processes share.
+    fn cards(&self) -> Option<usize> {
+        match self {
+            #[cfg(feature = "flex")]
+            Self::Flex => None,
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(adapter) => {
+                let count = || wgpu_adapters().iter().filter(|other| other.is_gpu).count();
+                adapter.is_gpu.then(count)
+            }
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => Some(cuda_devices()),
         }
     }
 
@@ -245,37 +262,50 @@ pub fn select(choice: BackendChoice, devices: &[usize]) -> Result<Selected> {
 }
 
 /// Picks a backend and the devices of a training: those that are named (on the CPU, as many replicas), else the
-/// first, else on CUDA all that are visible, as other launchers do; `local_rank` is this process's number where
-/// several share a machine, and take a card each.
+/// first, else on CUDA all that are visible, as other launchers do. Where several processes share a host, `place` is
+/// this one's among them: each takes one device, on the CPU all the same.
 ///
 /// # Errors
-/// As [`select`].
+/// As [`select`], and if the host has fewer cards than processes.
 pub fn select_all(
     choice: BackendChoice,
     devices: &[usize],
-    local_rank: Option<usize>,
+    place: Option<HostPlace>,
 ) -> Result<Vec<Selected>> {
+    if let Some(place) = place {
+        return select_one(choice, devices, place).map(|selected| vec![selected]);
+    }
     let named = devices.iter().map(|&index| select(choice, &[index]));
     match devices {
-        [] => own_devices(select(choice, &[])?, local_rank),
+        [] => own_devices(select(choice, &[])?),
         _ => named.collect(),
     }
 }
 
+/// The device of one of several processes of a host.
+fn select_one(choice: BackendChoice, named: &[usize], place: HostPlace) -> Result<Selected> {
+    let first = select(choice, &[])?;
+    let Some(visible) = first.cards() else {
+        return Ok(first);
+    };
+    let shown = std::env::var(cards::VISIBLE).ok();
+    select(
+        choice,
+        &[cards::of(place, named, visible, shown.as_deref())?],
+    )
+}
+
 #[cfg(feature = "cuda")]
-fn own_devices(first: Selected, local_rank: Option<usize>) -> Result<Vec<Selected>> {
+fn own_devices(first: Selected) -> Result<Vec<Selected>> {
     match first {
-        Selected::Cuda(_) => Ok(cuda::own(local_rank)?
-            .into_iter()
-            .map(Selected::Cuda)
-            .collect()),
+        Selected::Cuda(_) => Ok(cuda::all()?.into_iter().map(Selected::Cuda).collect()),
         #[cfg(any(feature = "flex", feature = "wgpu"))]
         _ => Ok(vec![first]),
     }
 }
 
 #[cfg(not(feature = "cuda"))]
-fn own_devices(first: Selected, _: Option<usize>) -> Result<Vec<Selected>> {
+fn own_devices(first: Selected) -> Result<Vec<Selected>> {
     Ok(vec![first])
 }
 
@@ -405,7 +435,7 @@ fn wgpu(_index: usize) -> Result<Selected> {
 #[cfg(feature = "cuda")]
 fn cuda(index: usize) -> Result<Selected> {
     let card = cuda::one(index)?;
-    kernel_cache::keep(&cuda::own(None)?);
+    kernel_cache::keep(&cuda::all()?);
     Ok(Selected::Cuda(card))
 }
 
@@ -420,13 +450,16 @@ mod tests {
 
     #[test]
     fn the_cpu_is_one_device_unless_several_are_named() {
-        let count = |devices: &[usize], rank| {
-            let selected = select_all(BackendChoice::Flex, devices, rank);
+        let count = |devices: &[usize], place| {
+            let selected = select_all(BackendChoice::Flex, devices, place);
             selected.map(|selected| selected.len()).unwrap_or(0)
         };
         assert_eq!(count(&[], None), 1);
-        assert_eq!(count(&[], Some(3)), 1);
         assert_eq!(count(&[0, 1, 2], None), 3);
+        // Processes share it.
+        let place = Some(HostPlace { rank: 3, size: 4 });
+        assert_eq!(count(&[], place), 1);
+        assert_eq!(count(&[0, 1], place), 1);
     }
 
     #[cfg(feature = "cuda")]

@@ -41,17 +41,13 @@ pub(super) fn one(index: usize) -> Result<CudaCard> {
     }
 }
 
-/// The cards that a training takes by itself: all that are visible, or that of a process among several, which
-/// take one each.
-pub(super) fn own(local_rank: Option<usize>) -> Result<Vec<CudaCard>> {
+/// All cards that are visible.
+pub(super) fn all() -> Result<Vec<CudaCard>> {
     let count = cuda_devices();
     if count == 0 {
         return Err(none());
     }
-    match local_rank {
-        Some(rank) => Ok(vec![one(rank % count)?]),
-        None => (0..count).map(one).collect(),
-    }
+    (0..count).map(one).collect()
 }
 
 fn none() -> Error {

@@ -199,7 +199,7 @@ pub struct TrainArgs {
     #[arg(long, hide = true, value_name = "FILE.json", num_args = 0..=1)]
     #[serde(skip)]
     pub deepspeed: Option<Option<PathBuf>>,
-    /// Set by the ancestor's launcher; without effect.
+    /// This process's number among those of its host, as the ancestor's launcher sets it: it takes that card.
     #[arg(long, hide = true, allow_hyphen_values = true)]
     #[serde(skip)]
     pub local_rank: Option<i64>,

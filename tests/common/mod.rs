@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod fixtures;
+pub mod golden_run;
 pub mod rope_ratio;
 #[cfg(feature = "cuda")]
 pub mod software_cuda;

@@ -3,6 +3,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../common/mod.rs"]
+mod common;
+mod golden_runs;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -46,23 +50,7 @@ impl Case {
 
     /// `glmtune train` in some processes.
     fn command(&self, ranks: usize, output: &str, more: &[&str]) -> Command {
-        let mut command = match ranks {
-            1 => Command::new(env!("CARGO_BIN_EXE_glmtune")),
-            _ => {
-                let mut mpirun = Command::new("mpirun");
-                let ranks = ranks.to_string();
-                mpirun.args([
-                    "--oversubscribe",
-                    "-n",
-                    &ranks,
-                    env!("CARGO_BIN_EXE_glmtune"),
-                ]);
-                // A container has no other user.
-                mpirun.env("OMPI_ALLOW_RUN_AS_ROOT", "1");
-                mpirun.env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
-                mpirun
-            }
-        };
+        let mut command = glmtune(ranks);
         command.args(["train", "--backend", "flex", "--no_cache"]);
         command.args(["--model_name_or_path", &self.path("model")]);
         command.args(["--train_path", &self.path("rows.jsonl")]);
@@ -92,6 +80,29 @@ impl Case {
             }
         }
     }
+}
+
+/// `glmtune` in some processes.
+fn glmtune(ranks: usize) -> Command {
+    let program = env!("CARGO_BIN_EXE_glmtune");
+    if ranks == 1 {
+        return Command::new(program);
+    }
+    let mut mpirun = Command::new("mpirun");
+    mpirun.args(["--oversubscribe", "-n", &ranks.to_string(), program]);
+    // A container has no other user.
+    mpirun.env("OMPI_ALLOW_RUN_AS_ROOT", "1");
+    mpirun.env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+    mpirun
+}
+
+/// The bytes that the first rank says that it has sent.
+fn bytes_sent(said: &str) -> u64 {
+    let line = said.lines().find(|line| line.contains("bytes sent"));
+    let words = line.expect(said).split_whitespace();
+    let numbers = words.map(|word| word.replace(',', ""));
+    let mut numbers = numbers.filter_map(|word| word.parse().ok());
+    numbers.next().expect(said)
 }
 
 fn run(command: &mut Command) -> String {

@@ -343,7 +343,7 @@ fn write_weights<B: GlmBackend>(
     let mut file = TensorFile::create(path, infos.collect())?;
     weights.visit(&mut |path, data| {
         if is_trained(path) {
-            let data = data().convert_dtype(burn::tensor::DType::F32);
+            let data = data()?.convert_dtype(burn::tensor::DType::F32);
             file.write(path, &data.bytes)?;
         }
         Ok(())
@@ -356,7 +356,7 @@ fn write_state(path: &Path, state: &[StateTensor<'_>]) -> Result<()> {
     let infos = state.iter().map(|tensor| tensor.info.clone());
     let mut file = TensorFile::create(path, infos.collect())?;
     for tensor in state {
-        file.write(&tensor.info.name, &(tensor.fetch)())?;
+        file.write(&tensor.info.name, &(tensor.fetch)()?)?;
     }
     Ok(file.commit()?)
 }

@@ -34,6 +34,10 @@ pub enum Error {
     #[error("a stage of the pipeline broke down")]
     PipelineBroken,
 
+    /// The processes of a training cannot reach each other.
+    #[error("between processes: {0}")]
+    Ranks(String),
+
     /// A device failed in the middle of a training.
     #[error("{0}")]
     Device(StoppedByDevice),
@@ -59,6 +63,7 @@ impl Error {
             | Self::NoGradient(_)
             | Self::Scoring(_)
             | Self::PipelineBroken
+            | Self::Ranks(_)
             | Self::NotOffloaded(_)
             | Self::Device(_) => false,
         }

@@ -7,7 +7,7 @@ use burn::module::Param;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::backend::ExecutionError;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Shape, Tensor, TensorData, TensorPrimitive, Transaction};
+use burn::tensor::{Shape, Tensor, TensorData, TensorMetadata, TensorPrimitive, Transaction};
 use glmtune_model::parameters::{PathVisitor, visit_by_path};
 use glmtune_model::{CausalLm, GlmBackend, device_health};
 use rayon::prelude::*;

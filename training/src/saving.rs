@@ -133,7 +133,7 @@ impl Outputs {
         let infos = infos.map(|info| TensorInfo::new(info.path, dtype.into(), info.shape));
         let mut writer = ShardWriter::create(dir, ShardPlan::new(infos, self.max_shard_size)?)?;
         weights.visit(&mut |path, data| {
-            Ok(writer.write(path, &data().convert_dtype(self.dtype).bytes)?)
+            Ok(writer.write(path, &data()?.convert_dtype(self.dtype).bytes)?)
         })?;
         Ok(writer.finish()?)
     }

@@ -108,7 +108,7 @@ pub(crate) fn collect(
     let mut found = Vec::new();
     visit(&mut |path, data| {
         if is_chosen(path) {
-            found.push((path.to_string(), to_raw(data())));
+            found.push((path.to_string(), to_raw(data()?)));
         }
         Ok(())
     })?;
@@ -116,7 +116,7 @@ pub(crate) fn collect(
 }
 
 /// Called for each parameter with its path and a way to get its elements.
-pub(crate) type Visit<'a> = &'a mut dyn FnMut(&str, &dyn Fn() -> TensorData) -> Result<()>;
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(&str, &dyn Fn() -> Result<TensorData>) -> Result<()>;
 
 /// Visits the parameters of a module in the order of its definition, until one fails.
 pub(crate) fn visit<B: Backend, M: Module<B>>(module: &M, visit: Visit<'_>) -> Result<()> {
@@ -136,7 +136,7 @@ struct Visitor<'a> {
 impl<B: Backend> PathVisitor<B> for Visitor<'_> {
     fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<B, D>>) {
         if self.result.is_ok() {
-            self.result = (self.visit)(path, &|| value(param).into_data());
+            self.result = (self.visit)(path, &|| Ok(value(param).into_data()));
         }
     }
 }

@@ -63,17 +63,17 @@ impl<'a, B: GlmBackend> Weights<'a, B> {
     pub(crate) fn hand_over(&self) -> Result<()> {
         self.visit(&mut |path, data| {
             if self.masters.contains_key(path) {
-                drop(data());
+                drop(data()?);
             }
             Ok(())
         })
     }
 }
 
-fn data_of(master: &StateTensor<'_>) -> TensorData {
-    tensors::to_data(RawTensor {
+fn data_of(master: &StateTensor<'_>) -> Result<TensorData> {
+    Ok(tensors::to_data(RawTensor {
         dtype: master.info.dtype,
         shape: master.info.shape.clone(),
-        bytes: (master.fetch)(),
-    })
+        bytes: (master.fetch)()?,
+    }))
 }

@@ -116,7 +116,7 @@ fn between_processes(args: &BenchArgs, ranks: &dyn Ranks) -> Result<()> {
                 .to_string(),
         ));
     }
-    let measured = transfers::between(ranks);
+    let measured = transfers::between(ranks)?;
     if ranks.rank() > 0 {
         return Ok(());
     }

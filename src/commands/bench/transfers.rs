@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Bytes, Tensor, TensorData};
 use glmtune_model::GlmBackend;
 use glmtune_model::architecture::through_host;
-use glmtune_training::parallel::ranks::Ranks;
+use glmtune_training::parallel::ranks::{Lane, Ranks, reduce_scatter};
 
 use super::measured::Found;
 use super::place::Place;
@@ -62,26 +62,33 @@ pub fn measure<B: GlmBackend>(place: &Place<'_, B>) -> Result<Vec<Found>> {
 }
 
 /// Measures what the processes of a run can do together; each finds the same. The bytes are those that a process sends.
-pub fn between(ranks: &dyn Ranks) -> Vec<Found> {
+///
+/// # Errors
+/// If they cannot reach each other.
+pub fn between(ranks: &dyn Ranks) -> Result<Vec<Found>> {
     let elements = ELEMENTS.next_multiple_of(ranks.size());
     let values = vec![1.0f32; elements];
     // All processes must do it equally often, whatever time each has left.
-    let exchange = |name: &str, work: &dyn Fn()| {
+    let exchange = |name: &str, work: &dyn Fn() -> Result<()>| -> Result<Found> {
         let before = ranks.bytes_sent();
-        let seconds: Vec<f64> = (0..EXCHANGES)
-            .map(|_| {
-                let started = Instant::now();
-                work();
-                started.elapsed().as_secs_f64()
-            })
-            .collect();
+        let mut seconds = Vec::with_capacity(EXCHANGES);
+        for _ in 0..EXCHANGES {
+            let started = Instant::now();
+            work()?;
+            seconds.push(started.elapsed().as_secs_f64());
+        }
         let sent = (ranks.bytes_sent() - before) as f64 / EXCHANGES as f64;
-        Found::of(name, &seconds).bytes(sent)
+        Ok(Found::of(name, &seconds).bytes(sent))
     };
     let scatter = exchange("reduce and scatter", &|| {
-        drop(ranks.reduce_scatter(&values));
-    });
-    let part = vec![1.0f32; elements / ranks.size()];
-    let gather = exchange("gather", &|| drop(ranks.all_gather(&part)));
-    vec![scatter, gather]
+        drop(reduce_scatter(ranks, &values)?);
+        Ok(())
+    })?;
+    let part = &values[..elements / ranks.size()];
+    let gather = exchange("gather", &|| {
+        let part = Bytes::from_elems(part.to_vec());
+        drop(ranks.gather(Lane::Steps, part).wait()?);
+        Ok(())
+    })?;
+    Ok(vec![scatter, gather])
 }

@@ -9,17 +9,17 @@ use glmtune_training::settings::TrainSettings;
 use crate::backend::{Selected, describe, select_all};
 use crate::cli::TrainArgs;
 use crate::commands::error::{Error, Result};
-use crate::commands::ranks::local_rank;
+use crate::commands::ranks::host_place;
 
-/// The devices of this process. Where none is named, a pipeline takes as many as it has stages, or one for all,
+/// The devices of this process: that of its number where several share a host. Where none is named, a pipeline takes as many as it has stages, or one for all,
 /// and the quick start, whose rows are few, takes one.
 ///
 /// # Errors
 /// If there is no such device.
 pub fn select(args: &TrainArgs, group: &ProcessGroup) -> Result<Vec<Selected>> {
     let (stages, named) = (args.pipeline_stages, &args.model.devices);
-    let rank = (group.size() > 1).then(local_rank);
-    let mut selected = select_all(args.model.backend, named, rank)?;
+    let place = host_place(args.local_rank, group);
+    let mut selected = select_all(args.model.backend, named, place)?;
     if named.is_empty() && (stages > 1 || args.quick_start) {
         let count = if selected.len() < stages { 1 } else { stages };
         selected.truncate(count);

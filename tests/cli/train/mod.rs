@@ -14,99 +14,11 @@ mod state;
 mod trajectories;
 mod validation;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::Value;
-
-use crate::common::fixtures::{Fixtures, prefix_directory};
-use crate::common::golden;
-
-/// Micro-batches of a golden run.
-const MICRO_BATCHES: usize = 24;
-
-/// The lines of `metrics.jsonl`.
-pub fn metrics(output: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(output.join("metrics.jsonl")).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-/// A column of `metrics.jsonl`.
-pub fn column(output: &Path, name: &str) -> Vec<f64> {
-    let rows = metrics(output).into_iter();
-    rows.map(|row| row[name].as_f64().unwrap_or(f64::NAN))
-        .collect()
-}
-
-/// A golden run: its folder, and the arguments of `glmtune train` that repeat it.
-pub struct GoldenRun {
-    pub folder: tempfile::TempDir,
-    pub fixtures: Fixtures,
-    args: Vec<String>,
-    adapter: Option<PathBuf>,
-    /// Keeps the prefix's directory.
-    _prefix: Option<tempfile::TempDir>,
-}
+pub use crate::common::golden_run::{GoldenRun, column, metrics};
 
 impl GoldenRun {
-    pub fn new(family: &str, run: &str) -> Self {
-        let (folder, fixtures) = (tempfile::tempdir().unwrap(), Fixtures::of(family));
-        let rows = folder.path().join("rows.jsonl");
-        std::fs::write(&rows, rows_of(&fixtures)).unwrap();
-        let train = &fixtures.meta["train"];
-        let lr = train["lr"].to_string();
-        let mut args = vec![
-            ("model_name_or_path", golden(family).display().to_string()),
-            ("train_path", rows.display().to_string()),
-            ("per_device_train_batch_size", "2".to_string()),
-            ("gradient_accumulation_steps", train["accum"].to_string()),
-            ("learning_rate", lr),
-            ("warmup_ratio", "0.25".to_string()),
-            ("dtype", "f32".to_string()),
-        ];
-        let (mut adapter, mut prefix) = (None, None);
-        match run {
-            "all" => args.push(("train_type", "all".to_string())),
-            "freeze" => {
-                let names = fixtures.meta["freeze_module_name"].as_str().unwrap();
-                args.push(("train_type", "freeze".to_string()));
-                args.push(("freeze_module_name", names.to_string()));
-            }
-            "lora" | "lora_all" => {
-                args.push(("train_type", "lora".to_string()));
-                adapter = Some(golden(family).join(run));
-                args.push(("lora_dropout", "0".to_string()));
-            }
-            _ => {
-                let dir = prefix_directory(&golden(family), run);
-                args.push(("train_type", "ptuning".to_string()));
-                adapter = Some(dir.path().to_path_buf());
-                args.push(("prefix_dropout", "0".to_string()));
-                prefix = Some(dir);
-            }
-        }
-        if let Some(adapter) = &adapter {
-            args.push(("adapter", adapter.display().to_string()));
-        }
-        let args = args
-            .into_iter()
-            .flat_map(|(name, value)| [format!("--{name}"), value])
-            .collect();
-        Self {
-            folder,
-            fixtures,
-            args,
-            adapter,
-            _prefix: prefix,
-        }
-    }
-
-    /// The adapter that the run starts from.
-    pub fn adapter(&self) -> &Path {
-        self.adapter.as_deref().unwrap()
-    }
-
     /// Trains with more arguments; gives the output directory.
     pub fn train(&self, name: &str, more: &[&str]) -> PathBuf {
         self.run(name, more).success();
@@ -125,51 +37,7 @@ impl GoldenRun {
         more: &[&str],
         glmtune: impl FnOnce(&[&str]) -> crate::Run,
     ) -> crate::Run {
-        let output = self.folder.path().join(name);
-        let mut args = vec!["train", "--no_shuffle", "--no_cache"];
-        args.extend(self.args.iter().map(String::as_str));
-        args.extend(["--output_dir", output.to_str().unwrap()]);
-        args.extend(more);
-        glmtune(&args)
+        let args = self.arguments(&self.folder.path().join(name), more);
+        glmtune(&args.iter().map(String::as_str).collect::<Vec<_>>())
     }
-
-    /// What the published code gave, step by step.
-    pub fn trajectory(&self, run: &str, name: &str) -> Vec<f64> {
-        let values = self.fixtures.meta["trajectories"][run][name].as_array();
-        let values = values.unwrap().iter();
-        values.map(|value| value.as_f64().unwrap()).collect()
-    }
-
-    /// Asserts that loss, learning rate and gradient norm are those of the published code.
-    pub fn assert_trajectory(&self, run: &str, output: &Path, tolerance: f64) {
-        for name in ["loss", "lr", "grad_norm"] {
-            let expected = self.trajectory(run, name);
-            let found = column(output, name);
-            assert_eq!(found.len(), expected.len(), "{run}: steps");
-            let largest = expected.iter().fold(0.0f64, |max, x| max.max(x.abs()));
-            let difference = found
-                .iter()
-                .zip(&expected)
-                .map(|(a, b)| (a - b).abs())
-                .fold(0.0f64, |max, x| if x > max || x.is_nan() { x } else { max });
-            let error = difference / largest;
-            assert!(
-                error <= tolerance,
-                "{run}: {name}: error {error:e}\n{found:?}\n{expected:?}"
-            );
-        }
-    }
-}
-
-/// The micro-batches as rows of ids.
-fn rows_of(fixtures: &Fixtures) -> String {
-    let mut text = String::new();
-    for index in 0..MICRO_BATCHES {
-        let part = |name: &str| fixtures.rows(&format!("data.{index}.{name}"));
-        for (input_ids, labels) in part("input_ids").iter().zip(part("labels")) {
-            let row = serde_json::json!({"input_ids": input_ids, "labels": labels});
-            text.push_str(&format!("{row}\n"));
-        }
-    }
-    text
 }

@@ -150,7 +150,7 @@ impl<B: TrainingBackend> Optimizer<B> for AdamW<B> {
                 [(FIRST, &moments.first), (SECOND, &moments.second)].map(|(quantity, tensor)| {
                     let name = format!("{quantity}.{path}");
                     StateTensor::new(name, tensor.shape().to_vec(), || {
-                        primitive_to_raw::<B>(tensor.clone()).bytes
+                        Ok(primitive_to_raw::<B>(tensor.clone()).bytes)
                     })
                 })
             })

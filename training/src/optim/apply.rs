@@ -1,11 +1,12 @@
 //! An update of a whole model.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 
 use burn::backend::Autodiff;
 use burn::module::{Param, ParamId};
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Shape, Tensor};
+use burn::tensor::{Shape, Tensor, TensorMetadata};
 use glmtune_model::host_weights::{HostTensor, HostWeights};
 use glmtune_model::parameters::{PathMapper, map_by_path};
 use glmtune_model::{CausalLm, GlmBackend};
@@ -80,28 +81,54 @@ fn updated_together<B: GlmBackend>(
     weights.collect()
 }
 
-/// The same where the update is made in the host's memory: one by one, or all would be there once more.
+/// Float32 elements that are updated in the host's memory together, at most, unless a single weight has more: all
+/// weights together would be there once more, and with one at a time several processes would wait for each other at
+/// every one.
+const TOGETHER: usize = 1 << 26;
+
+/// The same where the update is made in the host's memory.
 fn updated_in_host<B: GlmBackend>(
     parameters: Vec<ParameterUpdate<B>>,
     optimizer: &mut dyn Optimizer<B>,
     update: Update,
     tell: &mut dyn FnMut(&str, &HostTensor),
 ) -> Result<Weights<B>> {
-    let weights = parameters.into_iter().map(|one| {
-        let path = one.path.clone();
-        let Weight::Device(weight) = &one.weight else {
-            return Err(misplaced(&path));
+    let mut updated = BTreeMap::new();
+    let mut parameters = parameters.into_iter().peekable();
+    while parameters.peek().is_some() {
+        let (places, group) = next_group(&mut parameters)?;
+        let weights = optimizer.update(group, update)?;
+        for ((path, device), weight) in places.into_iter().zip(weights) {
+            let Weight::Host(data) = weight else {
+                return Err(misplaced(&path));
+            };
+            let weight = HostTensor::new(data);
+            tell(&path, &weight);
+            updated.insert(path, B::float_from_data(weight.data(), &device));
+        }
+    }
+    Ok(updated)
+}
+
+/// The next parameters that are updated together, and the path and the device of each.
+#[expect(clippy::type_complexity, reason = "a pair of lists")]
+fn next_group<B: GlmBackend>(
+    parameters: &mut Peekable<impl Iterator<Item = ParameterUpdate<B>>>,
+) -> Result<(Vec<(String, B::Device)>, Vec<ParameterUpdate<B>>)> {
+    let (mut places, mut group) = (Vec::new(), Vec::new());
+    let mut elements = 0;
+    while let Some(next) = parameters.peek() {
+        let Weight::Device(weight) = &next.weight else {
+            return Err(misplaced(&next.path));
         };
-        let device = B::float_device(weight);
-        let weight = optimizer.update(vec![one], update)?.into_iter().next();
-        let Some(Weight::Host(data)) = weight else {
-            return Err(misplaced(&path));
-        };
-        let weight = HostTensor::new(data);
-        tell(&path, &weight);
-        Ok((path, B::float_from_data(weight.data(), &device)))
-    });
-    weights.collect()
+        elements += weight.shape().num_elements();
+        if elements > TOGETHER && !group.is_empty() {
+            break;
+        }
+        places.push((next.path.clone(), B::float_device(weight)));
+        group.extend(parameters.next());
+    }
+    Ok((places, group))
 }
 
 /// An optimizer gave a weight in another place than it is to.

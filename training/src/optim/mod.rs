@@ -62,11 +62,11 @@ pub struct StateTensor<'a> {
     /// Name, type and shape.
     pub info: TensorInfo,
     /// The elements as bytes, row-major. Where several processes share the state, all must fetch it.
-    pub fetch: Box<dyn Fn() -> Vec<u8> + 'a>,
+    pub fetch: Box<dyn Fn() -> Result<Vec<u8>> + 'a>,
 }
 
 impl<'a> StateTensor<'a> {
-    fn new(name: String, shape: Vec<usize>, fetch: impl Fn() -> Vec<u8> + 'a) -> Self {
+    fn new(name: String, shape: Vec<usize>, fetch: impl Fn() -> Result<Vec<u8>> + 'a) -> Self {
         Self {
             info: TensorInfo::new(name, checkpoint::DType::F32, shape),
             fetch: Box::new(fetch),

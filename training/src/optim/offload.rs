@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{DType, Shape, TensorMetadata};
+use burn::tensor::{Shape, TensorMetadata};
 use glmtune_model::checkpoint::RawTensor;
 use glmtune_model::{FloatType, GlmBackend};
 
@@ -16,7 +16,8 @@ use super::{
 };
 use crate::error::Result;
 use crate::gradients::Gradient;
-use crate::parallel::ranks::ProcessGroup;
+use crate::parallel::gathering::Gathering;
+use crate::parallel::ranks::{ProcessGroup, Ranks};
 use crate::tensors::{narrow, widen};
 
 /// AdamW with masters and moments in the host's memory.
@@ -81,8 +82,8 @@ impl OffloadedAdamW {
         part: &'a [f32],
     ) -> StateTensor<'a> {
         StateTensor::new(name, state.shape.clone(), || {
-            let values = self.group.whole(part, state.shape.iter().product());
-            bytemuck::cast_slice(&values).to_vec()
+            let values = self.group.whole(part, state.shape.iter().product())?;
+            Ok(bytemuck::cast_slice(&values).to_vec())
         })
     }
 
@@ -92,16 +93,12 @@ impl OffloadedAdamW {
 }
 
 impl OffloadedAdamW {
-    /// The weight after an update.
-    fn update_one<B: GlmBackend>(
+    /// Updates what this process keeps of a parameter.
+    fn step<B: GlmBackend>(
         &mut self,
         ParameterUpdate { path, weight, grad }: ParameterUpdate<B>,
         update: Update,
-    ) -> Result<Weight<B>> {
-        let dtype: DType = match &weight {
-            Weight::Device(weight) => weight.dtype(),
-            Weight::Host(data) => data.dtype,
-        };
+    ) -> Result<&HostState> {
         let mut state = match self.states.remove(&path) {
             Some(state) => state,
             None => HostState::of::<B>(weight, &self.group)?,
@@ -115,12 +112,35 @@ impl OffloadedAdamW {
             &grad,
             &step,
         );
-        let shape = Shape::from(state.shape.clone());
-        let whole = self.group.whole(&state.master, shape.num_elements());
-        let data = narrow(&whole, shape, FloatType::try_from(dtype)?);
-        self.states.insert(path, state);
-        Ok(Weight::Host(data))
+        Ok(self.states.entry(path).or_insert(state))
     }
+
+    /// Updates this process's parts, one after the other, while those before them are gathered.
+    fn update_parts<B: GlmBackend>(
+        &mut self,
+        parameters: Vec<ParameterUpdate<B>>,
+        update: Update,
+        ranks: &dyn Ranks,
+    ) -> Result<Vec<Weight<B>>> {
+        let mut gathering = Gathering::new(ranks);
+        let mut weights = Vec::with_capacity(parameters.len());
+        for parameter in parameters {
+            let dtype = float_type(&parameter.weight)?;
+            let state = self.step(parameter, update)?;
+            gathering.add(&state.master, state.shape.clone().into(), dtype)?;
+            weights.extend(gathering.come().map(Weight::Host));
+        }
+        weights.extend(gathering.finish()?.map(Weight::Host));
+        Ok(weights)
+    }
+}
+
+fn float_type<B: GlmBackend>(weight: &Weight<B>) -> Result<FloatType> {
+    let dtype = match weight {
+        Weight::Device(weight) => weight.dtype(),
+        Weight::Host(data) => data.dtype,
+    };
+    Ok(FloatType::try_from(dtype)?)
 }
 
 impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
@@ -129,10 +149,18 @@ impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
         parameters: Vec<ParameterUpdate<B>>,
         update: Update,
     ) -> Result<Vec<Weight<B>>> {
+        let group = self.group.clone();
+        if let Some(ranks) = group.ranks() {
+            return self.update_parts(parameters, update, ranks);
+        }
         let parameters = parameters.into_iter();
-        parameters
-            .map(|parameter| self.update_one(parameter, update))
-            .collect()
+        let weights = parameters.map(|parameter| {
+            let dtype = float_type(&parameter.weight)?;
+            let state = self.step(parameter, update)?;
+            let shape = Shape::from(state.shape.clone());
+            Ok(Weight::Host(narrow(&state.master, shape, dtype)))
+        });
+        weights.collect()
     }
 
     fn wants_host_gradients(&self) -> bool {

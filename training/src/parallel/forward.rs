@@ -58,7 +58,7 @@ pub fn loss_sums<B: GlmBackend>(
         }
         (None, _) => replicas(model, &own, plan)?,
     };
-    Ok(gather(&sums, batches.len(), plan.group))
+    gather(&sums, batches.len(), plan.group)
 }
 
 fn one_device<'a, B: GlmBackend>(
@@ -164,9 +164,9 @@ impl<B: GlmBackend> Stage<'_, B> {
 }
 
 /// The losses of all processes' micro-batches, out of this one's.
-fn gather(own: &[LossSum], count: usize, group: &ProcessGroup) -> Vec<LossSum> {
+fn gather(own: &[LossSum], count: usize, group: &ProcessGroup) -> Result<Vec<LossSum>> {
     if group.size() == 1 {
-        return own.to_vec();
+        return Ok(own.to_vec());
     }
     let mut values = vec![0.0; 2 * count];
     for (sum, index) in own.iter().zip(group.own((0..count).collect())) {
@@ -174,12 +174,11 @@ fn gather(own: &[LossSum], count: usize, group: &ProcessGroup) -> Vec<LossSum> {
         values[2 * index + 1] = sum.targets as f64;
     }
     // Each value is that of one process, and zero in the others.
-    let values = group.sum(&values);
+    let values = group.sum(&values)?;
     let pairs = values.chunks_exact(2);
-    pairs
-        .map(|pair| LossSum {
-            loss: pair[0],
-            targets: pair[1] as u64,
-        })
-        .collect()
+    let sums = pairs.map(|pair| LossSum {
+        loss: pair[0],
+        targets: pair[1] as u64,
+    });
+    Ok(sums.collect())
 }

@@ -3,13 +3,17 @@
 
 pub mod data;
 pub mod forward;
+pub(crate) mod gathering;
 mod meeting;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 pub mod ops;
 pub mod pipeline;
 pub mod ranks;
+pub(crate) mod reduction;
 pub mod replicas;
+#[cfg(test)]
+pub(crate) mod threads_as_ranks;
 
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};

@@ -1,85 +1,122 @@
 //! [`Ranks`] on MPI.
+//!
+//! One thread starts MPI, makes every call to it and ends it, so that the weakest level that a program with threads
+//! needs is enough (`MPI_THREAD_FUNNELED`). It starts what it is given at once, never waits for one thing alone, and
+//! asks again and again what has come.
+
+mod engine;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
+use burn::tensor::Bytes;
 use mpi::Threading;
-use mpi::collective::SystemOperation;
-use mpi::environment::Universe;
-use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, CommunicatorCollectives};
 
-use super::ranks::Ranks;
+use self::engine::{Job, Order};
+use super::ranks::{Arrival, HostPlace, Lane, Ranks, ended};
+use crate::error::{Error, Result};
 
-/// Bytes of a float32.
-const FLOAT: u64 = 4;
+/// How long the end of all processes may take before this one ends itself.
+const ABORT: Duration = Duration::from_secs(10);
 
 /// All processes that `mpirun` has started.
+#[derive(Debug)]
 pub struct World {
-    world: SimpleCommunicator,
+    rank: usize,
+    size: usize,
+    place: HostPlace,
     sent: AtomicU64,
-    /// Ends MPI when it is dropped.
-    _universe: Universe,
+    /// To the thread that calls MPI; gone when that is to end.
+    orders: Option<Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
 }
 
-// SAFETY: MPI's handles may be used by any thread as long as no two use MPI at once (MPI_THREAD_SERIALIZED, which
-// `join` asks for); only the thread of the training loop calls it.
-unsafe impl Send for World {}
-unsafe impl Sync for World {}
-
-impl std::fmt::Debug for World {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "rank {} of {}", self.rank(), self.size())
-    }
+/// What the thread that calls MPI finds.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    rank: usize,
+    size: usize,
+    place: HostPlace,
 }
 
 impl World {
-    /// Joins the other processes; `None` if MPI has been started before.
-    pub fn join() -> Option<Self> {
-        let (universe, _) = mpi::initialize_with_threading(Threading::Serialized)?;
-        Some(Self {
-            world: universe.world(),
+    /// Joins the other processes.
+    ///
+    /// # Errors
+    /// If MPI has been started before, or serves no program that has threads.
+    pub fn join() -> Result<Self> {
+        let (orders, received) = channel();
+        let (found, told) = channel();
+        let thread = thread::Builder::new().name("mpi".to_string());
+        let thread = thread
+            .spawn(move || engine::run(&found, &received))
+            .map_err(|error| Error::Request(format!("no thread for MPI: {error}")))?;
+        let Found { rank, size, place } = told.recv().map_err(|_| ended())??;
+        Ok(Self {
+            rank,
+            size,
+            place,
             sent: AtomicU64::new(0),
-            _universe: universe,
+            orders: Some(orders),
+            thread: Some(thread),
         })
     }
 
-    /// A ring moves `(size - 1) / size` of the values through every rank.
-    fn count(&self, values: usize) {
-        let size = self.size() as u64;
-        let bytes = FLOAT * values as u64 * (size - 1) / size;
-        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    fn start(&self, lane: Lane, job: Job) -> Arrival {
+        let (reply, arrival) = channel();
+        if let Some(orders) = &self.orders {
+            // Where the thread is gone, the arrival says so.
+            let _ = orders.send(Order::Start { lane, job, reply });
+        }
+        Arrival::new(arrival)
+    }
+
+    /// Every other rank gets a share of what all ranks have together.
+    fn count(&self, all: usize) {
+        let size = self.size as u64;
+        let sent = all as u64 / size * (size - 1);
+        self.sent.fetch_add(sent, Ordering::Relaxed);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
 impl Ranks for World {
     fn rank(&self) -> usize {
-        self.world.rank() as usize
+        self.rank
     }
 
     fn size(&self) -> usize {
-        self.world.size() as usize
+        self.size
     }
 
-    fn reduce_scatter(&self, values: &[f32]) -> Vec<f32> {
-        self.count(values.len());
-        let mut part = vec![0.0f32; values.len() / self.size()];
-        self.world
-            .reduce_scatter_block_into(values, &mut part[..], SystemOperation::sum());
-        part
+    fn host_place(&self) -> HostPlace {
+        self.place
     }
 
-    fn all_gather(&self, part: &[f32]) -> Vec<f32> {
-        let mut values = vec![0.0f32; part.len() * self.size()];
-        self.count(values.len());
-        self.world.all_gather_into(part, &mut values[..]);
-        values
+    fn exchange(&self, lane: Lane, pieces: Bytes) -> Arrival {
+        self.count(pieces.len());
+        self.start(lane, Job::Exchange(pieces))
     }
 
-    fn all_sum(&self, values: &[f64]) -> Vec<f64> {
-        let mut sums = vec![0.0f64; values.len()];
-        self.world
-            .all_reduce_into(values, &mut sums[..], SystemOperation::sum());
-        sums
+    fn gather(&self, lane: Lane, part: Bytes) -> Arrival {
+        self.count(part.len() * self.size);
+        self.start(lane, Job::Gather(part))
+    }
+
+    fn all_sum(&self, values: &[f64]) -> Result<Vec<f64>> {
+        let values = Bytes::from_elems(values.to_vec());
+        let sums = self.start(Lane::Steps, Job::Sum(values)).wait()?;
+        Ok(bytemuck::cast_slice(&sums).to_vec())
     }
 
     fn bytes_sent(&self) -> u64 {
@@ -87,6 +124,47 @@ impl Ranks for World {
     }
 
     fn abort(&self, status: i32) -> ! {
-        self.world.abort(status)
+        if let Some(orders) = &self.orders
+            && orders.send(Order::Abort(status)).is_ok()
+        {
+            thread::sleep(ABORT);
+        }
+        std::process::exit(status)
+    }
+}
+
+/// What is wrong with an MPI that gives a program these rights.
+fn thread_fault(given: Threading) -> Option<String> {
+    (given < Threading::Funneled).then(|| {
+        format!(
+            "this MPI gives {} and a training needs MPI_THREAD_FUNNELED at least, since it computes in threads of its \
+             own: use an MPI that was built with threads (Open MPI and MPICH are by default), or start one process \
+             without mpirun",
+            match given {
+                Threading::Single => "MPI_THREAD_SINGLE",
+                Threading::Funneled => "MPI_THREAD_FUNNELED",
+                Threading::Serialized => "MPI_THREAD_SERIALIZED",
+                Threading::Multiple => "MPI_THREAD_MULTIPLE",
+            }
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_mpi_without_threads_is_refused_with_the_reason() {
+        let fault = thread_fault(Threading::Single).unwrap_or_default();
+        assert!(fault.contains("MPI_THREAD_SINGLE"), "{fault}");
+        assert!(fault.contains("MPI_THREAD_FUNNELED"), "{fault}");
+        for enough in [
+            Threading::Funneled,
+            Threading::Serialized,
+            Threading::Multiple,
+        ] {
+            assert_eq!(thread_fault(enough), None);
+        }
     }
 }

@@ -1,19 +1,23 @@
-//! Several processes, on one host or many, that train one model (ZeRO-1/2, Rajbhandari et al. 2020): each
-//! walks its share of the micro-batches, gradients are reduced and scattered so that a rank gets the sum of
+//! Several processes, on one host or many, that train one model (ZeRO, Rajbhandari et al. 2020): each
+//! walks its share of the micro-batches, gradients are exchanged so that a rank gets the sum of
 //! its shard alone, each rank updates its shard of masters and moments, and the weights are gathered.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
 
-use glmtune_model::GlmBackend;
+use burn::tensor::{Bytes, bf16, f16};
+use glmtune_model::FloatType;
+use rayon::prelude::*;
 
-use super::WindowSum;
-use crate::error::Result;
-use crate::gradients::{Gradient, Gradients};
+use crate::error::{Error, Result};
 
-/// The processes of a training. All ranks make the same calls in the same order.
+/// Elements that one task adds up at least.
+const CHUNK: usize = 1 << 15;
+
+/// The processes of a training. All ranks start the same things on a lane in the same order; what the lanes do is
+/// independent of each other.
 pub trait Ranks: Debug + Send + Sync {
     /// Number of this process, from 0.
     fn rank(&self) -> usize;
@@ -21,21 +25,134 @@ pub trait Ranks: Debug + Send + Sync {
     /// Number of processes.
     fn size(&self) -> usize;
 
-    /// The sums over all ranks of this rank's part of some values, whose number is a multiple of
-    /// [`size`](Self::size).
-    fn reduce_scatter(&self, values: &[f32]) -> Vec<f32>;
+    /// This process among those of its host.
+    fn host_place(&self) -> HostPlace;
 
-    /// The parts of all ranks, one after the other.
-    fn all_gather(&self, part: &[f32]) -> Vec<f32>;
+    /// Starts to send every rank its piece of some bytes, which are as many pieces as there are ranks; what arrives are
+    /// the pieces of all ranks for this one, one after the other.
+    fn exchange(&self, lane: Lane, pieces: Bytes) -> Arrival;
+
+    /// Starts to send all ranks some bytes, as many as they send themselves; what arrives are those of all, one after
+    /// the other.
+    fn gather(&self, lane: Lane, part: Bytes) -> Arrival;
 
     /// The sums over all ranks.
-    fn all_sum(&self, values: &[f64]) -> Vec<f64>;
+    ///
+    /// # Errors
+    /// If the others cannot be reached.
+    fn all_sum(&self, values: &[f64]) -> Result<Vec<f64>>;
 
-    /// Bytes that this rank has sent so far, as the ring algorithms need them.
+    /// Bytes of gradients and weights that this rank has sent so far, to all others together; not those of the few
+    /// numbers that the ranks agree on.
     fn bytes_sent(&self) -> u64;
 
     /// Ends all processes at once: one that failed must not leave the others waiting for it.
     fn abort(&self, status: i32) -> !;
+}
+
+/// A process among those of its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostPlace {
+    /// Its number, from 0.
+    pub rank: usize,
+    /// How many there are.
+    pub size: usize,
+}
+
+/// What needs an order among the ranks only for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Gradients, updated weights and the numbers of steps.
+    Steps,
+    /// Weights that come when their segment's turn comes.
+    Visits,
+}
+
+impl Lane {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Steps, Self::Visits];
+}
+
+/// Something on its way from the other ranks.
+#[derive(Debug)]
+pub struct Arrival(Receiver<Result<Bytes>>);
+
+impl Arrival {
+    /// What will come through a channel.
+    pub fn new(channel: Receiver<Result<Bytes>>) -> Self {
+        Self(channel)
+    }
+
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// If it does not come.
+    pub fn wait(self) -> Result<Bytes> {
+        self.0.recv().map_err(|_| ended())?
+    }
+
+    /// What has come already; else it goes on waiting.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn ready(self) -> Result<std::result::Result<Bytes, Self>> {
+        match self.0.try_recv() {
+            Ok(arrived) => Ok(Ok(arrived?)),
+            Err(TryRecvError::Empty) => Ok(Err(self)),
+            Err(TryRecvError::Disconnected) => Err(ended()),
+        }
+    }
+}
+
+/// What connected the processes has ended.
+pub(crate) fn ended() -> Error {
+    Error::Ranks("the connection has ended".to_string())
+}
+
+/// This rank's part of the sums over all ranks of some values, whose number is a multiple of that of the ranks.
+///
+/// # Errors
+/// If the others cannot be reached.
+pub fn reduce_scatter(ranks: &dyn Ranks, values: &[f32]) -> Result<Vec<f32>> {
+    let pieces = Bytes::from_elems(values.to_vec());
+    let each = pieces.len() / ranks.size();
+    let pieces = ranks.exchange(Lane::Steps, pieces).wait()?;
+    Ok(sum_pieces(&pieces, each, FloatType::F32))
+}
+
+/// Zeros, aligned for every type.
+pub(crate) fn zeros(bytes: usize) -> Bytes {
+    Bytes::from_bytes_vec(vec![0; bytes])
+}
+
+/// Adds up pieces of so many bytes each that stand one after the other, in their order, in float32.
+pub(crate) fn sum_pieces(pieces: &Bytes, each: usize, dtype: FloatType) -> Vec<f32> {
+    match dtype {
+        FloatType::F32 => sum_typed(pieces, each, |value: f32| value),
+        FloatType::Bf16 => sum_typed(pieces, each, bf16::to_f32),
+        FloatType::F16 => sum_typed(pieces, each, f16::to_f32),
+    }
+}
+
+fn sum_typed<T: bytemuck::Pod + Sync>(
+    pieces: &Bytes,
+    each: usize,
+    widen: impl Fn(T) -> f32 + Sync,
+) -> Vec<f32> {
+    let values: &[T] = bytemuck::cast_slice(pieces);
+    let mut sums = vec![0.0; each / size_of::<T>()];
+    let all = values.chunks_exact(sums.len().max(1));
+    let all: Vec<&[T]> = all.collect();
+    let chunks = sums.par_chunks_mut(CHUNK).enumerate();
+    chunks.for_each(|(index, sums)| {
+        for piece in &all {
+            let own = &piece[index * CHUNK..];
+            for (sum, &value) in sums.iter_mut().zip(own) {
+                *sum += widen(value);
+            }
+        }
+    });
+    sums
 }
 
 /// This process's part of everything, where there are several; all of it where there is one.
@@ -72,7 +189,7 @@ impl ProcessGroup {
         }
     }
 
-    /// Bytes sent so far.
+    /// Bytes sent so far, as [`Ranks::bytes_sent`] counts them.
     pub fn bytes_sent(&self) -> u64 {
         self.ranks.as_ref().map_or(0, |ranks| ranks.bytes_sent())
     }
@@ -89,46 +206,22 @@ impl ProcessGroup {
     }
 
     /// Whether any process says yes; a meeting point of all.
-    pub fn any(&self, flag: bool) -> bool {
-        self.sum(&[f64::from(u8::from(flag))])[0] > 0.0
+    ///
+    /// # Errors
+    /// If the others cannot be reached.
+    pub fn any(&self, flag: bool) -> Result<bool> {
+        Ok(self.sum(&[f64::from(u8::from(flag))])?[0] > 0.0)
     }
 
     /// The sums over all processes.
-    pub(crate) fn sum(&self, values: &[f64]) -> Vec<f64> {
-        match &self.ranks {
-            None => values.to_vec(),
-            Some(ranks) => ranks.all_sum(values),
-        }
-    }
-
-    /// This process's losses, and its part of the sum of all processes' gradients for parameters of the
-    /// given numbers of elements. A process without a micro-batch has none and adds zeros.
     ///
     /// # Errors
-    /// If the device cannot be read.
-    pub(crate) fn reduce<B: GlmBackend>(
-        &self,
-        sum: WindowSum<B>,
-        parameters: &BTreeMap<String, usize>,
-    ) -> Result<WindowSum<B>> {
-        let Some(ranks) = &self.ranks else {
-            return Ok(sum);
-        };
-        let mut own = sum.gradients.into_paths();
-        let mut gradients = Gradients::default();
-        // Every process goes through the same parameters in the same order.
-        for (path, &elements) in parameters {
-            let values = match own.remove(path) {
-                Some(grad) => grad.into_host()?,
-                None => vec![0.0; elements],
-            };
-            let part = ranks.reduce_scatter(&pad(values, ranks.size()));
-            gradients.insert(path.clone(), Gradient::Host(part));
+    /// If the others cannot be reached.
+    pub(crate) fn sum(&self, values: &[f64]) -> Result<Vec<f64>> {
+        match &self.ranks {
+            None => Ok(values.to_vec()),
+            Some(ranks) => ranks.all_sum(values),
         }
-        Ok(WindowSum {
-            losses: sum.losses,
-            gradients,
-        })
     }
 
     /// This process's part of some values.
@@ -136,26 +229,29 @@ impl ProcessGroup {
         let Some(ranks) = &self.ranks else {
             return values;
         };
-        let values = pad(values, ranks.size());
-        let len = values.len() / ranks.size();
-        values[ranks.rank() * len..][..len].to_vec()
+        let len = part_len(values.len(), ranks.size());
+        let own = values.into_iter().skip(ranks.rank() * len).take(len);
+        let mut part: Vec<f32> = own.collect();
+        part.resize(len, 0.0);
+        part
     }
 
     /// All values, from the parts of all processes.
-    pub(crate) fn whole<'a>(&self, part: &'a [f32], len: usize) -> Cow<'a, [f32]> {
-        match &self.ranks {
-            None => Cow::Borrowed(part),
-            Some(ranks) => {
-                let mut values = ranks.all_gather(part);
-                values.truncate(len);
-                Cow::Owned(values)
-            }
-        }
+    ///
+    /// # Errors
+    /// If the others cannot be reached.
+    pub(crate) fn whole<'a>(&self, part: &'a [f32], len: usize) -> Result<Cow<'a, [f32]>> {
+        let Some(ranks) = &self.ranks else {
+            return Ok(Cow::Borrowed(part));
+        };
+        let part = Bytes::from_elems(part.to_vec());
+        let parts = ranks.gather(Lane::Steps, part).wait()?;
+        let values: &[f32] = bytemuck::cast_slice(&parts);
+        Ok(Cow::Owned(values[..len].to_vec()))
     }
 }
 
-/// Fills up with zeros to a multiple of the number of ranks.
-fn pad(mut values: Vec<f32>, ranks: usize) -> Vec<f32> {
-    values.resize(values.len().next_multiple_of(ranks), 0.0);
-    values
+/// Elements of a rank's part of so many; zeros fill up the last part.
+pub(crate) fn part_len(elements: usize, ranks: usize) -> usize {
+    elements.div_ceil(ranks)
 }

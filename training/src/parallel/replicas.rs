@@ -218,7 +218,7 @@ impl<B: TrainingBackend> Replicas<B> {
         let mut values = BTreeMap::new();
         tensors::visit(model, &mut |path, data| {
             if is_trained(path) && host.get(path).is_none() {
-                values.insert(path.to_string(), HostTensor::new(data()));
+                values.insert(path.to_string(), HostTensor::new(data()?));
             }
             Ok(())
         })?;

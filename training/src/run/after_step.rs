@@ -23,12 +23,12 @@ impl<B: TrainingBackend> Trainer<B> {
         saved: &mut LastSaved,
         observer: &mut dyn Observer,
     ) -> Result<Next> {
-        if self.common_request(observer.request()) == Request::Discard {
+        if self.common_request(observer.request())? == Request::Discard {
             return Ok(Next::Stop);
         }
         let is_best = self.validate(model, epoch, observer)?;
         // A validation takes its time.
-        let request = self.common_request(observer.request());
+        let request = self.common_request(observer.request())?;
         if request == Request::Discard {
             return Ok(Next::Stop);
         }
@@ -46,14 +46,14 @@ impl<B: TrainingBackend> Trainer<B> {
     }
 
     /// What the processes together are asked for.
-    fn common_request(&self, own: Request) -> Request {
-        if !self.group.any(own != Request::GoOn) {
-            return Request::GoOn;
+    fn common_request(&self, own: Request) -> Result<Request> {
+        if !self.group.any(own != Request::GoOn)? {
+            return Ok(Request::GoOn);
         }
-        match self.group.any(own == Request::Discard) {
+        Ok(match self.group.any(own == Request::Discard)? {
             true => Request::Discard,
             false => Request::SaveAndStop,
-        }
+        })
     }
 
     /// An output is due every so many steps, at the end of an epoch, and at the end of the run.
@@ -101,11 +101,13 @@ impl<B: TrainingBackend> Trainer<B> {
                 .save(self.progress, &weights, &is_trained, &state)?,
             false => {
                 weights.hand_over()?;
-                state.iter().for_each(|tensor| drop((tensor.fetch)()));
+                for tensor in &state {
+                    drop((tensor.fetch)()?);
+                }
             }
         }
         // None goes on before the checkpoint is complete.
-        self.group.any(false);
+        self.group.any(false)?;
         Ok(())
     }
 }

@@ -26,16 +26,9 @@ impl<B: TrainingBackend> Trainer<B> {
 
     /// A trainable parameter without a gradient would silently stay as it is.
     pub(super) fn check_gradients(&self, gradients: &Gradients<B>) -> Result<()> {
-        let missing: Vec<&str> = self
-            .trainable
-            .keys()
-            .filter(|path| !gradients.contains(path))
-            .map(String::as_str)
-            .collect();
-        match missing.is_empty() {
-            true => Ok(()),
-            false => Err(Error::NoGradient(missing.join(", "))),
-        }
+        let paths = self.trainable.keys();
+        let missing = paths.filter(|path| !gradients.contains(path));
+        no_gradient(&missing.map(String::as_str).collect::<Vec<_>>())
     }
 
     /// A loss or a gradient norm is not a number or infinite, in a step of some rows.
@@ -69,5 +62,13 @@ impl<B: TrainingBackend> Trainer<B> {
             named.push_str(&format!(" and {more} more"));
         }
         named
+    }
+}
+
+/// What becomes of parameters that are to be trained and have no gradient.
+pub(super) fn no_gradient(missing: &[&str]) -> Result<()> {
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(Error::NoGradient(missing.join(", "))),
     }
 }

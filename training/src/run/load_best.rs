@@ -65,7 +65,7 @@ impl<B: TrainingBackend> Trainer<B> {
             }
         };
         // None goes on before the output is complete.
-        self.group.any(false);
+        self.group.any(false)?;
         Ok(path)
     }
 

@@ -13,6 +13,7 @@ mod load_best;
 mod outcome;
 mod prepare;
 mod request;
+mod shared_window;
 mod step;
 mod validate;
 

@@ -215,7 +215,7 @@ fn find<B: TrainingBackend>(
 ) -> Result<Option<Saved>> {
     let saved = checkpoints.find(resume)?;
     // The first process moves nothing before all have looked.
-    request.group.any(false);
+    request.group.any(false)?;
     Ok(saved)
 }
 

@@ -31,16 +31,23 @@ impl<B: TrainingBackend> Trainer<B> {
         let started = Instant::now();
         let items = self.items(window);
         let tokens = items.iter().map(|item| item.batch.real_tokens()).sum();
-        let own = self.group.own(items);
-        let (sum, others) = window_sum(&model, &own, &self.plan(&model)?)?;
-        if self.progress.step == 0 && !own.is_empty() {
-            self.check_gradients(&sum.gradients)?;
-        }
-        let sum = self.group.reduce(sum, &self.trainable)?;
+        let (sum, others) = match self.group.ranks() {
+            None => {
+                let (sum, others) = window_sum(&model, &items, &self.plan(&model)?)?;
+                if self.progress.step == 0 {
+                    self.check_gradients(&sum.gradients)?;
+                }
+                (sum, others)
+            }
+            Some(ranks) => {
+                let own = self.group.own(items);
+                (self.shared_window(&model, &own, ranks)?, Vec::new())
+            }
+        };
         let numbers = sum.numbers()?;
         device_health::settled()?;
         let gradients = (sum.gradients, others);
-        let numbers = self.group.sum(&[numbers.loss, numbers.squares]);
+        let numbers = self.group.sum(&[numbers.loss, numbers.squares])?;
         let loss = numbers[0] / window.len() as f64;
         let scale = self.loss_scale() * window.len() as f64;
         let norm = numbers[1].sqrt() / scale;
@@ -96,7 +103,7 @@ impl<B: TrainingBackend> Trainer<B> {
         items.collect()
     }
 
-    fn plan(&self, model: &CausalLm<Autodiff<B>>) -> Result<WindowPlan<'_, B>> {
+    pub(super) fn plan(&self, model: &CausalLm<Autodiff<B>>) -> Result<WindowPlan<'_, B>> {
         let trained = self.trainable.keys().map(String::as_str);
         let boundary = GradientBoundary::of(model.segments(), trained)?;
         Ok(WindowPlan {

@@ -115,7 +115,7 @@ impl<B: TrainingBackend> Trainer<B> {
         let step = self.progress.step;
         // The file is on the first process's disk: it decides for all.
         let is_known = self.group.is_first() && file.is_known(when, step);
-        if self.group.any(is_known) {
+        if self.group.any(is_known)? {
             return Ok(());
         }
         let plan = self.forward_plan();

@@ -64,7 +64,7 @@ fn scores<B: TrainingBackend>(
     let mut scores = scorer.score(&inference_model(model, plan.host, &|_| device.clone()))?;
     let is_first = f64::from(u8::from(plan.group.is_first()));
     let own: Vec<f64> = scores.iter().map(|(_, score)| score * is_first).collect();
-    for ((_, score), first) in scores.iter_mut().zip(plan.group.sum(&own)) {
+    for ((_, score), first) in scores.iter_mut().zip(plan.group.sum(&own)?) {
         *score = first;
     }
     Ok(scores)
