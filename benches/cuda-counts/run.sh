@@ -14,7 +14,8 @@
 # BLOCKS     blocks of the model                              (28)
 # VOCABULARY rows of its embeddings and of its output layer   (65024)
 # LENGTH     tokens of a row, the last third with targets     (1560)
-# CARD       GiB of the device's memory                       (24)
+# CARD       GiB of each device's memory                      (24)
+# CARDS      devices, each with a row of every step           (1); all but the peaks is then for each of them
 # FLAGS      more flags of `glmtune train`, such as --no_fused
 #
 # `full` holds float32 masters, moments and gradients of everything in the host's memory, 18 bytes a parameter: on a
@@ -27,6 +28,7 @@ glmtune=${GLMTUNE:-$root/target/release/glmtune}
 blocks=${BLOCKS:-28}
 vocabulary=${VOCABULARY:-65024}
 length=${LENGTH:-1560}
+cards=${CARDS:-1}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
 
@@ -88,8 +90,8 @@ model() { # directory
 }
 
 rows() {
-    awk -v n="$length" 'BEGIN {
-        for (row = 0; row < 3; row++) {
+    awk -v n="$length" -v rows=$((3 * cards)) 'BEGIN {
+        for (row = 0; row < rows; row++) {
             ids = labels = ""
             for (i = 0; i < n; i++) {
                 ids = ids (i ? "," : "") 10 + (i * 7919 + row) % 200
@@ -109,6 +111,10 @@ bytes() { # h2d or d2h, trace
     sed -n "s/^ *\"$1\": {\"count\": [0-9]*, \"bytes\": \([0-9]*\)}.*/\1/p" "$2" | head -n 1
 }
 
+summed() { # trace
+    sed -n 's/^ *"nccl": {\(.*\)},$/\1/p' "$1" | head -n 1 | grep -o '"bytes": [0-9]*' | awk '{ sum += $2 } END { printf "%.0f", sum }'
+}
+
 synchronisations() { # trace
     echo $(($(count stream_syncs "$1") + $(count event_syncs "$1") + $(count context_syncs "$1")))
 }
@@ -119,7 +125,7 @@ train() { # name, steps, flags…
     rm -rf "$work/out"
     SOFTWARE_CUDA_TRACE=$work/$name-$steps.json SOFTWARE_CUDA_TIMELINE=$work/$name-$steps.tsv \
         "$root/tests/cuda-device/run.sh" "$work/device" "$glmtune" train --model_name_or_path "$work/model-$blocks-$vocabulary" \
-        --train_path "$work/rows.jsonl" --output_dir "$work/out" --backend cuda --dtype bf16 --mode glm2 --no_cache \
+        --train_path "$work/rows.jsonl" --output_dir "$work/out" --backend cuda --devices "$(seq -s , 0 $((cards - 1)))" --dtype bf16 --mode glm2 --no_cache \
         --no_shuffle --max_len "$length" --max_src_len $((length * 2 / 3)) --per_device_train_batch_size 1 \
         --gradient_accumulation_steps 1 --num_train_epochs 1 --no_dashboard --max_steps "$steps" "$@" \
         ${FLAGS:-} >"$work/$name-$steps.log" 2>&1 || { tail -n 5 "$work/$name-$steps.log" >&2 && return 1; }
@@ -132,10 +138,12 @@ measure() { # name, flags…
     local short=$work/$name-1.json long=$work/$name-3.json
     train "$name" 1 "$@" && train "$name" 3 "$@" || return 0
     local step=()
-    step+=($((($(count launches "$long") - $(count launches "$short")) / 2)))
-    step+=($((($(synchronisations "$long") - $(synchronisations "$short")) / 2)))
-    step+=($((($(bytes h2d "$long") - $(bytes h2d "$short")) / 2)) $((($(bytes d2h "$long") - $(bytes d2h "$short")) / 2)))
-    printf '| %s | %s | %s | %s | %s | %s | %s |\n' "$name" "${step[@]}" \
+    each() { echo $((($2 - $1) / 2 / cards)); }
+    step+=("$(each "$(count launches "$short")" "$(count launches "$long")")")
+    step+=("$(each "$(synchronisations "$short")" "$(synchronisations "$long")")")
+    step+=("$(each "$(bytes h2d "$short")" "$(bytes h2d "$long")")" "$(each "$(bytes d2h "$short")" "$(bytes d2h "$long")")")
+    step+=("$(each "$(summed "$short")" "$(summed "$long")")")
+    printf '| %s | %s | %s | %s | %s | %s | %s | %s |\n' "$name" "${step[@]}" \
         "$(awk -v bytes="$(count device_peak "$long")" 'BEGIN { printf "%.2f", bytes / 1e9 }')" \
         "$(awk -v bytes="$(count pinned_peak "$long")" 'BEGIN { printf "%.2f", bytes / 1e9 }')"
 }
@@ -146,10 +154,10 @@ rows >"$work/rows.jsonl"
 model "$work/model-$blocks-$vocabulary"
 export CUDA_PATH=$work/toolkit SOFTWARE_CUDA_NVRTC=$work/wheels/nvidia/cuda_nvrtc/lib/libnvrtc.so.12
 export SOFTWARE_CUDA_TRIAL=4096 SOFTWARE_CUDA_MEMORY=${CARD:-24} SOFTWARE_CUDA_NO_EXECUTION=1 SOFTWARE_CUDA_READ_ZERO=1 \
-    SOFTWARE_CUDA_SKIP_COPIES=1
+    SOFTWARE_CUDA_SKIP_COPIES=1 SOFTWARE_CUDA_DEVICES=$cards
 last=$(for i in 1 2 3 4 5; do printf 'layers.%d.,' $((blocks - i)); done)
-echo '| method | launches | synchronisations | bytes to the device | bytes to the host | device, peak GB | pinned, peak GB |'
-echo '|---|---|---|---|---|---|---|'
+echo '| method | launches | synchronisations | bytes to the device | bytes to the host | bytes by NCCL | device, peak GB | pinned, peak GB |'
+echo '|---|---|---|---|---|---|---|---|'
 lora=(--train_type lora --lora_dim 16 --lora_dropout 0.1)
 measure lora "${lora[@]}"
 measure lora-checkpointed "${lora[@]}" --gradient_checkpointing

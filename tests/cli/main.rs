@@ -87,11 +87,25 @@ fn command(args: &[&str]) -> Command {
 /// Runs `glmtune` on a CUDA device in software.
 #[cfg(feature = "cuda")]
 pub fn glmtune_on_software_cuda(libraries: &Path, devices: &str, args: &[&str]) -> Run {
+    let mut command = on_software_cuda(libraries, devices, args);
+    Run::of(command.stdin(Stdio::null()).output().unwrap())
+}
+
+/// The same, with the device's counts in a file.
+#[cfg(all(feature = "cuda", unix))]
+pub fn glmtune_on_traced_cuda(libraries: &Path, devices: &str, trace: &Path, args: &[&str]) -> Run {
+    let mut command = on_software_cuda(libraries, devices, args);
+    command.env("SOFTWARE_CUDA_TRACE", trace);
+    Run::of(command.stdin(Stdio::null()).output().unwrap())
+}
+
+#[cfg(feature = "cuda")]
+fn on_software_cuda(libraries: &Path, devices: &str, args: &[&str]) -> Command {
     use common::software_cuda::{capability, put_on};
     let mut command = command(args);
     put_on(&mut command, libraries, capability::WITHOUT_TF32);
     command.env("SOFTWARE_CUDA_DEVICES", devices);
-    Run::of(command.stdin(Stdio::null()).output().unwrap())
+    command
 }
 
 /// Runs `glmtune` on the CPU where a backend matters.

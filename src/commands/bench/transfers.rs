@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use burn::tensor::{Bytes, Tensor, TensorData};
-use glmtune_model::GlmBackend;
 use glmtune_model::architecture::through_host;
+use glmtune_training::TrainingBackend;
+use glmtune_training::parallel::ops::Collectives;
 use glmtune_training::parallel::ranks::{Lane, Ranks, reduce_scatter};
 
 use super::measured::Found;
@@ -21,7 +22,7 @@ const EXCHANGES: usize = 8;
 ///
 /// # Errors
 /// If a device fails.
-pub fn measure<B: GlmBackend>(place: &Place<'_, B>) -> Result<Vec<Found>> {
+pub fn measure<B: TrainingBackend>(place: &Place<'_, B>) -> Result<Vec<Found>> {
     let mut all = Vec::new();
     let several = place.devices.len() > 1;
     for (index, device) in place.devices.iter().enumerate() {
@@ -29,7 +30,7 @@ pub fn measure<B: GlmBackend>(place: &Place<'_, B>) -> Result<Vec<Found>> {
             true => format!("{direction} {index}"),
             false => direction.to_string(),
         };
-        let clock = place.clock.share(3 * (place.devices.len() - index));
+        let clock = place.clock.share(3 * (place.devices.len() - index) + 1);
         // On the CPU it is no transfer: the values are taken over where they are.
         if !place.selected[index].is_cpu() {
             let values = || Ok(TensorData::new(vec![1.0f32; ELEMENTS], [ELEMENTS]));
@@ -58,7 +59,28 @@ pub fn measure<B: GlmBackend>(place: &Place<'_, B>) -> Result<Vec<Found>> {
             all.push(found.bytes(BYTES));
         }
     }
+    if several && B::glm_collectives() == Collectives::There {
+        all.push(sum(place)?);
+    }
     Ok(all)
+}
+
+/// Sums over all devices, as gradients are; the bytes are those that every device must send at least.
+fn sum<B: TrainingBackend>(place: &Place<'_, B>) -> Result<Found> {
+    let devices = place.devices.iter();
+    let rows = devices.map(|device| {
+        let row = Tensor::<B, 1>::zeros([ELEMENTS], device);
+        row.into_primitive().tensor()
+    });
+    let mut rows: Vec<_> = rows.collect();
+    let found = place.clock.repeat("sum over the devices", || {
+        let (Ok(sums) | Err(sums)) = B::glm_begin_sums(std::mem::take(&mut rows));
+        B::glm_await_sums(place.devices);
+        rows = sums;
+        place.wait()
+    })?;
+    let count = place.devices.len() as f64;
+    Ok(found.bytes(BYTES * 2.0 * (count - 1.0) / count))
 }
 
 /// Measures what the processes of a run can do together; each finds the same. The bytes are those that a process sends.

@@ -1,5 +1,7 @@
 //! `glmtune train` as a user runs it.
 
+#[cfg(all(feature = "cuda", unix))]
+mod cards;
 #[cfg(unix)]
 mod dashboard;
 mod folder;
