@@ -2,12 +2,11 @@
 
 use burn::tensor::{Shape, TensorMetadata};
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::ActivationOps;
 use crate::layers::ops::flex::Float;
 use crate::layers::ops::flex::simd::{sigmoid, simd, tanh};
-use crate::layers::ops::flex::values::{Values, from_vec};
+use crate::layers::ops::flex::values::{Values, assume_written, filled, from_vec};
 
 impl ActivationOps for Flex {
     fn glm_swiglu(x: Float) -> Float {
@@ -37,11 +36,12 @@ pub fn swiglu(x: Float) -> Float {
     let (shape, dtype) = (x.shape(), x.dtype());
     let width = shape[1] / 2;
     let x = Values::of(x);
-    let mut out = vec![0.0; shape[0] * width];
-    if width > 0 {
-        let rows = out.par_chunks_mut(width).zip(x.par_chunks(2 * width));
-        rows.for_each(|(out, x)| swiglu_row(x, out));
-    }
+    // SAFETY: a row's elements are all written and none read.
+    let out = unsafe {
+        filled(shape[0] * width, width, |row, out| {
+            swiglu_row(&x[2 * width * row..][..2 * width], assume_written(out));
+        })
+    };
     from_vec(out, Shape::new([shape[0], width]), dtype)
 }
 
@@ -59,14 +59,14 @@ pub fn swiglu_backward(x: Float, grad: Float) -> Float {
     let (shape, dtype) = (x.shape(), x.dtype());
     let width = shape[1] / 2;
     let (x, grad) = (Values::of(x), Values::of(grad));
-    let mut out = vec![0.0; shape[0] * 2 * width];
-    if width > 0 {
-        let rows = out
-            .par_chunks_mut(2 * width)
-            .zip(x.par_chunks(2 * width))
-            .zip(grad.par_chunks(width));
-        rows.for_each(|((out, x), grad)| swiglu_backward_row(x, grad, out));
-    }
+    // SAFETY: a row's elements are all written and none read.
+    let out = unsafe {
+        filled(shape[0] * 2 * width, 2 * width, |row, out| {
+            let x = &x[2 * width * row..][..2 * width];
+            let grad = &grad[width * row..][..width];
+            swiglu_backward_row(x, grad, assume_written(out));
+        })
+    };
     from_vec(out, shape, dtype)
 }
 
@@ -95,9 +95,12 @@ fn inner(x: f32) -> f32 {
 pub fn gelu_tanh(x: Float) -> Float {
     let (shape, dtype) = (x.shape(), x.dtype());
     let x = Values::of(x);
-    let mut out = vec![0.0; x.len()];
-    let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
-    chunks.for_each(|(out, x)| gelu_chunk(x, out));
+    // SAFETY: a chunk's elements are all written and none read.
+    let out = unsafe {
+        filled(x.len(), CHUNK, |index, out| {
+            gelu_chunk(&x[index * CHUNK..][..out.len()], assume_written(out));
+        })
+    };
     from_vec(out, shape, dtype)
 }
 
@@ -113,12 +116,13 @@ fn gelu_chunk(x: &[f32], out: &mut [f32]) {
 pub fn gelu_tanh_backward(x: Float, grad: Float) -> Float {
     let (shape, dtype) = (x.shape(), x.dtype());
     let (x, grad) = (Values::of(x), Values::of(grad));
-    let mut out = vec![0.0; x.len()];
-    let chunks = out
-        .par_chunks_mut(CHUNK)
-        .zip(x.par_chunks(CHUNK))
-        .zip(grad.par_chunks(CHUNK));
-    chunks.for_each(|((out, x), grad)| gelu_backward_chunk(x, grad, out));
+    // SAFETY: a chunk's elements are all written and none read.
+    let out = unsafe {
+        filled(x.len(), CHUNK, |index, out| {
+            let range = index * CHUNK..index * CHUNK + out.len();
+            gelu_backward_chunk(&x[range.clone()], &grad[range], assume_written(out));
+        })
+    };
     from_vec(out, shape, dtype)
 }
 

@@ -9,12 +9,17 @@ use burn_flex::{Flex, FlexTensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use super::one_query::Stored;
 use super::sizes::{BLOCK, Sizes};
 use super::{AttentionInput, AttentionOps, AttentionOutput};
 use crate::layers::mask::MaskSpec;
 use crate::layers::ops::flex::Float;
+use crate::layers::ops::flex::products::Matrix;
 use crate::layers::ops::flex::simd::{dot, exp, maximum, simd, sum};
 use crate::layers::ops::flex::values::{Halves, Shared, Values, from_vec};
+
+/// Attention of fewer multiplications than this is not worth waking other threads.
+const PARALLEL_FROM: usize = 1 << 17;
 
 impl AttentionOps for Flex {
     fn glm_attention(input: AttentionInput<Flex>) -> AttentionOutput<Flex> {
@@ -129,7 +134,7 @@ impl Block {
 
 /// A strided matrix: its first element and the distance between rows; elements of a row are adjacent.
 #[derive(Clone, Copy)]
-struct Matrix {
+struct Strided {
     data: *const f32,
     stride: usize,
 }
@@ -143,8 +148,8 @@ unsafe fn times_transposed(
     out_stride: usize,
     alpha: f32,
     [m, n, k]: [usize; 3],
-    a: Matrix,
-    b: Matrix,
+    a: Strided,
+    b: Strided,
 ) {
     // SAFETY: by the caller's promise.
     unsafe {
@@ -183,9 +188,9 @@ unsafe fn times(
     add: bool,
     alpha: f32,
     [m, n, k]: [usize; 3],
-    a: Matrix,
+    a: Strided,
     transposed: bool,
-    b: Matrix,
+    b: Strided,
 ) {
     let (column, row) = match transposed {
         true => (a.stride as isize, 1),
@@ -290,6 +295,13 @@ impl Lines {
         }
     }
 
+    /// The lines of keys `from … to` of a block where they lie.
+    fn stored(&self, block: &Block, (from, to): (usize, usize), head_dim: usize) -> Stored<'_> {
+        let [batch, key, group] = self.strides;
+        let start = self.start + block.batch * batch + from * key + block.group * group;
+        Stored::of(&self.tensor, start, [to - from, head_dim], key)
+    }
+
     /// The lines of keys `from … to` of a block; `buffer` takes those that have to be widened.
     fn matrix(
         &self,
@@ -297,12 +309,12 @@ impl Lines {
         (from, to): (usize, usize),
         head_dim: usize,
         buffer: &mut Vec<f32>,
-    ) -> Matrix {
+    ) -> Strided {
         let [batch, key, group] = self.strides;
         let line = |index| self.start + block.batch * batch + index * key + block.group * group;
         let Some(halves) = Halves::of(&self.tensor) else {
             let lines: &[f32] = self.tensor.storage();
-            return Matrix {
+            return Strided {
                 data: lines[line(from).min(lines.len())..].as_ptr(),
                 stride: key,
             };
@@ -311,7 +323,7 @@ impl Lines {
         for (index, out) in (from..to).zip(buffer.chunks_mut(head_dim)) {
             halves.widen_into(line(index), out);
         }
-        Matrix {
+        Strided {
             data: buffer.as_ptr(),
             stride: head_dim,
         }
@@ -356,30 +368,53 @@ pub fn attention(input: AttentionInput<Flex>) -> AttentionOutput<Flex> {
     let blocks: Vec<Block> = (0..sizes.batch * sizes.groups)
         .flat_map(|index| sizes.blocks(mask, index / sizes.groups, index % sizes.groups))
         .collect();
-    blocks.into_par_iter().for_each(|block| {
+    let multiplications = |block: &Block| {
+        let (from, to) = block.range(mask);
+        block.rows * (to - from) * sizes.head_dim
+    };
+    let is_worth_threads = blocks.iter().map(multiplications).sum::<usize>() >= PARALLEL_FROM;
+    let task = |block: Block| {
         let (from, to) = block.range(mask);
         let keys = to - from;
         let mut scores = vec![0.0f32; block.rows * keys];
         let at = sizes.query_offset(block.batch, block.query, block.head);
+        let to_probabilities = |scores: &mut [f32]| {
+            for (row, scores) in scores.chunks_mut(keys.max(1)).enumerate() {
+                let interval = block.interval(mask, row);
+                let sum = softmax_row(scores, from, mask.prefix, interval);
+                // SAFETY: the sums of a block belong to no other.
+                unsafe { *shared_sums.at(block.sum_index(&sizes, row)) = sum };
+            }
+        };
+        if block.one_query {
+            let dims = [block.rows, sizes.head_dim];
+            let queries = Matrix::new(&query[at..], dims, block.stride);
+            let [stored_keys, stored_values] =
+                [&key, &value].map(|lines| lines.stored(&block, (from, to), sizes.head_dim));
+            stored_keys.scores(queries, keys, scale, &mut scores);
+            to_probabilities(&mut scores);
+            // SAFETY: the heads of a group lie one after the other, and belong to no other block.
+            let out = unsafe {
+                let elements = block.rows * sizes.head_dim;
+                std::slice::from_raw_parts_mut(shared_output.at(at), elements)
+            };
+            let probabilities = Matrix::new(&scores, [block.rows, keys], keys);
+            return stored_values.summed(probabilities, out);
+        }
         let (mut wide_keys, mut wide_values) = (Vec::new(), Vec::new());
         let keys_matrix = key.matrix(&block, (from, to), sizes.head_dim, &mut wide_keys);
         let values_matrix = value.matrix(&block, (from, to), sizes.head_dim, &mut wide_values);
         // SAFETY: `at` and the strides below walk rows of this block, and the matrices of keys and values the lines
-        // `from … to` of its group, all within their tensors; the rows of the output and the sums of a
-        // block belong to no other.
+        // `from … to` of its group, all within their tensors; the rows of the output of a block belong to no other.
         unsafe {
-            let rows = Matrix {
+            let rows = Strided {
                 data: query.as_ptr().add(at),
                 stride: block.stride,
             };
             let dims = [block.rows, keys, sizes.head_dim];
             times_transposed(scores.as_mut_ptr(), keys, scale, dims, rows, keys_matrix);
-            for (row, scores) in scores.chunks_mut(keys.max(1)).enumerate() {
-                let interval = block.interval(mask, row);
-                let sum = softmax_row(scores, from, mask.prefix, interval);
-                *shared_sums.at(block.sum_index(&sizes, row)) = sum;
-            }
-            let probabilities = Matrix {
+            to_probabilities(&mut scores);
+            let probabilities = Strided {
                 data: scores.as_ptr(),
                 stride: keys,
             };
@@ -396,7 +431,11 @@ pub fn attention(input: AttentionInput<Flex>) -> AttentionOutput<Flex> {
                 values_matrix,
             );
         }
-    });
+    };
+    match is_worth_threads {
+        true => blocks.into_par_iter().for_each(task),
+        false => blocks.into_iter().for_each(task),
+    }
     AttentionOutput {
         output: from_vec(output, shape, dtype),
         log_sum_exp: from_vec(
@@ -450,11 +489,11 @@ pub fn attention_backward(
             // SAFETY: as in `attention`; rows of the queries' gradient belong to this block alone, and
             // the gradients of this group's keys and values to this task alone.
             unsafe {
-                let rows = |data: &[f32]| Matrix {
+                let rows = |data: &[f32]| Strided {
                     data: data.as_ptr().add(at),
                     stride: block.stride,
                 };
-                let of_keys = |data: &[f32]| Matrix {
+                let of_keys = |data: &[f32]| Strided {
                     data: data.as_ptr().add(key_at),
                     stride: sizes.key_stride(),
                 };
@@ -474,7 +513,7 @@ pub fn attention_backward(
                     let (grad, result) = (&grad[line.clone()], &result[line]);
                     score_gradients(grad_scores, probabilities, grad, result);
                 }
-                let matrix = |data: &[f32]| Matrix {
+                let matrix = |data: &[f32]| Strided {
                     data: data.as_ptr(),
                     stride: keys,
                 };

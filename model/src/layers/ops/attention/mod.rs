@@ -7,6 +7,8 @@ pub mod default;
 #[cfg(feature = "flex")]
 mod flex;
 pub mod memory;
+#[cfg(feature = "flex")]
+mod one_query;
 mod operands;
 mod sizes;
 

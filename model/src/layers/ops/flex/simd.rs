@@ -82,7 +82,8 @@ pub fn exp(x: f32) -> f32 {
     // Adding and taking away 1.5·2^23 rounds to the nearest integer.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(-87.3, 88.8);
-    let n = (clamped * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
     let r = clamped - n * LN_2_HIGH - n * LN_2_LOW;
     let polynomial = 1.987_569_1e-4f32;
     let polynomial = polynomial * r + 1.398_199_9e-3;
@@ -91,10 +92,13 @@ pub fn exp(x: f32) -> f32 {
     let polynomial = polynomial * r + 1.666_666_6e-1;
     let polynomial = polynomial * r + 0.5;
     let power = polynomial * r * r + r + 1.0;
+    // The last bits of the sum count on from those of `ROUND`. A conversion would be computed number by number: it
+    // has a result for what no integer holds.
+    let n = rounded.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
     // 2^n in two factors, since n may be 128.
-    let half = (n * 0.5) as i32;
-    let scale = |k: i32| f32::from_bits(((k + 127) << 23) as u32);
-    let value = power * scale(half) * scale(n as i32 - half);
+    let half = n >> 1;
+    let scale = |k: i32| f32::from_bits((k.wrapping_add(127) << 23) as u32);
+    let value = power * scale(half) * scale(n.wrapping_sub(half));
     if x < -87.3 { 0.0 } else { value }
 }
 

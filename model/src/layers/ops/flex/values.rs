@@ -1,5 +1,6 @@
 //! Between tensors of any storage type and the float32 slices that the kernels work on.
 
+use std::mem::MaybeUninit;
 use std::ops::Deref;
 
 use burn::tensor::{Bytes, DType, Shape, TensorMetadata};
@@ -9,6 +10,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::Float;
+use super::products;
 use super::simd::simd;
 
 /// Elements that one task converts.
@@ -69,48 +71,70 @@ impl<'a> Halves<'a> {
     pub fn widen_into(self, from: usize, out: &mut [f32]) {
         let to = from + out.len();
         match self {
-            Self::F16(values) => values[from..to].convert_to_f32_slice(out),
-            Self::BF16(values) => widen_bf16(&values[from..to], out),
+            Self::F16(values) => products::widen(&values[from..to], out),
+            Self::BF16(values) => products::widen(&values[from..to], out),
         }
     }
-}
-
-simd! {
-/// bfloat16 is the upper half of a float32.
-fn widen_bf16(values: &[bf16], out: &mut [f32]) {
-    for (value, out) in values.iter().zip(out) {
-        *out = f32::from_bits(u32::from(value.to_bits()) << 16);
-    }
-}
 }
 
 fn widen(tensor: &FlexTensor) -> Vec<f32> {
-    let mut out = vec![0.0; tensor.shape().num_elements()];
     match Halves::of(tensor) {
-        Some(halves) => out
-            .par_chunks_mut(CHUNK)
-            .enumerate()
-            .for_each(|(index, chunk)| halves.widen_into(index * CHUNK, chunk)),
+        Some(halves) => {
+            let elements = tensor.shape().num_elements();
+            // SAFETY: widening writes all of a chunk and reads none.
+            unsafe {
+                filled(elements, CHUNK, |index, chunk| {
+                    halves.widen_into(index * CHUNK, assume_written(chunk));
+                })
+            }
+        }
         // Float64 is the only other float type.
         None => {
             let values: &[f64] = tensor.storage();
-            out.iter_mut()
-                .zip(values)
-                .for_each(|(out, value)| *out = *value as f32);
+            values.iter().map(|&value| value as f32).collect()
         }
     }
+}
+
+/// Elements that one task of [`filled`] has at least.
+const TASK: usize = 1 << 12;
+
+/// Numbers that `fill` writes, a chunk at a time on all threads; it is told which. Nobody clears them before: that would
+/// take the time of a write, and of the first touch of each page, on one thread.
+///
+/// # Safety
+/// `fill` must write all elements of each chunk.
+pub unsafe fn filled<T: Send>(
+    len: usize,
+    chunk: usize,
+    fill: impl Fn(usize, &mut [MaybeUninit<T>]) + Sync + Send,
+) -> Vec<T> {
+    let mut out = Vec::with_capacity(len);
+    let chunk = chunk.max(1);
+    out.spare_capacity_mut()[..len]
+        .par_chunks_mut(chunk)
+        .with_min_len(TASK.div_ceil(chunk))
+        .enumerate()
+        .for_each(|(index, chunk)| fill(index, chunk));
+    // SAFETY: there is room for `len` elements, and by the caller's promise all are written.
+    unsafe { out.set_len(len) };
     out
+}
+
+/// Numbers that are about to be written as those that were.
+///
+/// # Safety
+/// Each must be written before it is read.
+pub unsafe fn assume_written<T: Copy>(numbers: &mut [MaybeUninit<T>]) -> &mut [T] {
+    // SAFETY: `MaybeUninit<T>` lies in memory as `T` does, and the caller promises the rest.
+    unsafe { &mut *(std::ptr::from_mut(numbers) as *mut [T]) }
 }
 
 /// A tensor of these elements in the given float type.
 pub fn from_vec(values: Vec<f32>, shape: Shape, dtype: DType) -> FlexTensor {
     let bytes = match dtype {
-        DType::F16 => narrow(&values, f16::ZERO, |values, out| {
-            out.convert_from_f32_slice(values);
-        }),
-        DType::BF16 => narrow(&values, bf16::ZERO, |values, out| {
-            out.convert_from_f32_slice(values);
-        }),
+        DType::F16 => narrow::<f16>(&values, |values, out| out.convert_from_f32_slice(values)),
+        DType::BF16 => narrow::<bf16>(&values, narrow_to_bf16),
         DType::F64 => Bytes::from_elems(values.into_iter().map(f64::from).collect()),
         _ => Bytes::from_elems(values),
     };
@@ -119,14 +143,34 @@ pub fn from_vec(values: Vec<f32>, shape: Shape, dtype: DType) -> FlexTensor {
 
 fn narrow<T: Copy + Send + Sync + bytemuck::Pod>(
     values: &[f32],
-    zero: T,
-    convert: impl Fn(&[f32], &mut [T]) + Sync,
+    convert: impl Fn(&[f32], &mut [T]) + Sync + Send,
 ) -> Bytes {
-    let mut out = vec![zero; values.len()];
-    out.par_chunks_mut(CHUNK)
-        .zip(values.par_chunks(CHUNK))
-        .for_each(|(out, values)| convert(values, out));
+    // SAFETY: a conversion writes all of a chunk and reads none of it.
+    let out = unsafe {
+        filled(
+            values.len(),
+            CHUNK,
+            |index, chunk: &mut [MaybeUninit<T>]| {
+                let values = &values[index * CHUNK..][..chunk.len()];
+                convert(values, assume_written(chunk));
+            },
+        )
+    };
     Bytes::from_elems(out)
+}
+
+simd! {
+/// To the nearest, ties to even; what is no number stays none.
+fn narrow_to_bf16(values: &[f32], out: &mut [bf16]) {
+    for (value, out) in values.iter().zip(out) {
+        let bits = value.to_bits();
+        let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+        // A quiet one, of the same sign.
+        let none = (bits >> 16) | 0x40;
+        let is_none = bits & 0x7fff_ffff > 0x7f80_0000;
+        *out = bf16::from_bits((if is_none { none } else { rounded }) as u16);
+    }
+}
 }
 
 /// A pointer that tasks share, each writing elements that no other touches.
@@ -141,6 +185,11 @@ unsafe impl Sync for Shared {}
 impl Shared {
     /// A shared pointer to a slice's elements.
     pub fn new(values: &mut [f32]) -> Self {
+        Self(values.as_mut_ptr())
+    }
+
+    /// A shared pointer to the room of a vector.
+    pub fn room(values: &mut Vec<f32>) -> Self {
         Self(values.as_mut_ptr())
     }
 

@@ -1,19 +1,19 @@
 //! Products with a weight of `[out, in]`.
 //!
-//! Few rows (generation) are bound by reading the weight: one scalar product per output, 16-bit weights
-//! widened in registers' reach. Some (generation in batches) meet each line of the weight together. Many go to `gemm`;
-//! 16-bit weights are widened a panel at a time, so that no float32 copy of a weight ever exists.
+//! Some rows (generation) meet each line of the weight together, 16-bit ones as they are stored where reading them is
+//! what takes the time. Many go to `gemm`; 16-bit weights are widened a panel at a time, so that no float32 copy of a
+//! weight ever exists.
 
 use burn::tensor::{Shape, TensorMetadata};
-use burn_flex::{Flex, FlexTensor};
+use burn_flex::Flex;
 use rayon::prelude::*;
 
 use super::LinearOps;
 use super::lines::{self, Weight};
-use super::panel::{FEW_ROWS, SOME_ROWS, backward_panel, forward_panel, sum_panel};
+use super::panel::{SOME_ROWS, backward_panel, forward_panel, sum_panel};
 use super::sizes::Sizes;
 use crate::layers::ops::flex::Float;
-use crate::layers::ops::flex::simd::{dot, simd};
+use crate::layers::ops::flex::simd::simd;
 use crate::layers::ops::flex::values::{Halves, Shared, Values, from_vec};
 
 impl LinearOps for Flex {
@@ -24,10 +24,11 @@ impl LinearOps for Flex {
     fn glm_linear_backward_input(grad: Float, weight: Float) -> Float {
         backward_input(grad, weight)
     }
-}
 
-/// Outputs per task of scalar products.
-const OUTPUTS: usize = 64;
+    fn glm_linear_backward_weight(grad: Float, x: Float) -> Float {
+        backward_weight(grad, x)
+    }
+}
 
 /// See [`LinearOps::glm_linear`](super::LinearOps::glm_linear).
 pub fn linear(x: Float, weight: Float, bias: Option<Float>) -> Float {
@@ -40,18 +41,13 @@ pub fn linear(x: Float, weight: Float, bias: Option<Float>) -> Float {
     };
     let x = Values::of(x);
     let bias = bias.map(Values::of);
-    let mut out = vec![0.0; sizes.rows * sizes.output];
-    if sizes.rows > FEW_ROWS {
-        match Weight::of(&weight) {
-            weight if sizes.rows <= SOME_ROWS => lines::product(&x, weight, sizes, &mut out),
-            Weight::Halves(halves) => panels(&x, halves, sizes, &mut out),
-            Weight::Floats(floats) => product(&x, floats, sizes, &mut out),
-        }
-        if let Some(bias) = bias {
-            add_bias(&mut out, &bias);
-        }
-    } else {
-        scalar_products(&x, &weight, bias.as_deref(), sizes, &mut out);
+    let mut out = match Weight::of(&weight) {
+        weight if sizes.rows <= SOME_ROWS => lines::product(&x, weight, sizes),
+        Weight::Halves(halves) => panels(&x, halves, sizes),
+        Weight::Floats(floats) => product(&x, floats, sizes),
+    };
+    if let Some(bias) = bias {
+        add_bias(&mut out, &bias);
     }
     from_vec(out, Shape::new([sizes.rows, sizes.output]), dtype)
 }
@@ -69,22 +65,17 @@ fn add_row(row: &mut [f32], bias: &[f32]) {
 }
 }
 
-simd! {
-fn scalar_product(a: &[f32], b: &[f32]) -> f32 {
-    dot(a, b)
-}
-}
-
-/// `out = x · weightᵀ` in float32.
-fn product(x: &[f32], weight: &[f32], sizes: Sizes, out: &mut [f32]) {
+/// `x · weightᵀ` in float32.
+fn product(x: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     let Sizes {
         rows,
         input,
         output,
     } = sizes;
-    debug_assert!(x.len() == rows * input && weight.len() == output * input);
-    // SAFETY: the strides below walk exactly the `rows·input`, `output·input` and `rows·output`
-    // elements of the three slices.
+    assert!(x.len() == rows * input && weight.len() == output * input);
+    let mut out = Vec::with_capacity(rows * output);
+    // SAFETY: the strides below walk exactly the `rows·input` and `output·input` elements of the slices and the
+    // `rows·output` that there is room for, which the product writes and does not read.
     unsafe {
         gemm::gemm(
             rows,
@@ -107,18 +98,21 @@ fn product(x: &[f32], weight: &[f32], sizes: Sizes, out: &mut [f32]) {
             false,
             sizes.parallelism(),
         );
+        out.set_len(rows * output);
     }
+    out
 }
 
-/// `out = x · weightᵀ`, the weight widened a panel of outputs at a time.
-fn panels(x: &[f32], weight: Halves<'_>, sizes: Sizes, out: &mut [f32]) {
+/// `x · weightᵀ`, the weight widened a panel of outputs at a time.
+fn panels(x: &[f32], weight: Halves<'_>, sizes: Sizes) -> Vec<f32> {
     let Sizes {
         rows,
         input,
         output,
     } = sizes;
     let height = forward_panel(input, output);
-    let shared = Shared::new(out);
+    let mut out = Vec::with_capacity(rows * output);
+    let shared = Shared::room(&mut out);
     (0..output.div_ceil(height))
         .into_par_iter()
         .for_each(|index| {
@@ -127,7 +121,7 @@ fn panels(x: &[f32], weight: Halves<'_>, sizes: Sizes, out: &mut [f32]) {
             let mut panel = vec![0.0; height * input];
             weight.widen_into(from * input, &mut panel);
             // SAFETY: this task writes columns `from … from + height` of every row of `out`, which no
-            // other task touches; the strides stay within the slices.
+            // other task touches; the strides stay within the slices and within what there is room for.
             unsafe {
                 gemm::gemm(
                     rows,
@@ -152,43 +146,9 @@ fn panels(x: &[f32], weight: Halves<'_>, sizes: Sizes, out: &mut [f32]) {
                 );
             }
         });
-}
-
-/// One scalar product per row and output.
-fn scalar_products(
-    x: &[f32],
-    weight: &FlexTensor,
-    bias: Option<&[f32]>,
-    sizes: Sizes,
-    out: &mut [f32],
-) {
-    let Sizes {
-        rows,
-        input,
-        output,
-    } = sizes;
-    let halves = Halves::of(weight);
-    let shared = Shared::new(out);
-    let task = |index: usize| {
-        let mut buffer = vec![0.0; if halves.is_some() { input } else { 0 }];
-        for column in index * OUTPUTS..output.min((index + 1) * OUTPUTS) {
-            let line: &[f32] = match halves {
-                Some(halves) => {
-                    halves.widen_into(column * input, &mut buffer);
-                    &buffer
-                }
-                None => &weight.storage::<f32>()[column * input..(column + 1) * input],
-            };
-            let start = bias.map_or(0.0, |bias| bias[column]);
-            for row in 0..rows {
-                let x = &x[row * input..(row + 1) * input];
-                let value = start + scalar_product(x, line);
-                // SAFETY: within `out`, and no other task has this column.
-                unsafe { *shared.at(row * output + column) = value };
-            }
-        }
-    };
-    sizes.for_each(output.div_ceil(OUTPUTS), task);
+    // SAFETY: the tasks have written all columns of all rows.
+    unsafe { out.set_len(rows * output) };
+    out
 }
 
 /// `grad · weight`: see
@@ -202,54 +162,100 @@ pub fn backward_input(grad: Float, weight: Float) -> Float {
         output: weight.shape()[0],
     };
     let grad = Values::of(grad);
-    let mut out = vec![0.0; sizes.rows * sizes.input];
+    let mut out = Vec::with_capacity(sizes.rows * sizes.input);
     match Halves::of(&weight) {
         None => accumulate(&grad, 0, weight.storage(), sizes, &mut out),
         Some(halves) => {
             let height = backward_panel(sizes.input, sizes.output);
+            let mut panel = vec![0.0; height * sizes.input];
             for from in (0..sizes.output).step_by(height) {
                 let height = height.min(sizes.output - from);
-                let mut panel = vec![0.0; height * sizes.input];
-                halves.widen_into(from * sizes.input, &mut panel);
-                accumulate(&grad, from, &panel, sizes, &mut out);
+                let panel = &mut panel[..height * sizes.input];
+                widen_panel(halves, from * sizes.input, panel);
+                accumulate(&grad, from, panel, sizes, &mut out);
             }
         }
     }
     from_vec(out, Shape::new([sizes.rows, sizes.input]), dtype)
 }
 
+/// `gradᵀ · x`: see
+/// [`LinearOps::glm_linear_backward_weight`](super::LinearOps::glm_linear_backward_weight).
+pub fn backward_weight(grad: Float, x: Float) -> Float {
+    let dtype = grad.dtype();
+    let sizes = Sizes {
+        rows: grad.shape()[0],
+        input: x.shape()[1],
+        output: grad.shape()[1],
+    };
+    let elements = sizes.output * sizes.input;
+    let mut out = Vec::with_capacity(elements);
+    // SAFETY: there is room for all sums, which are written and not read.
+    unsafe {
+        weight_gradient(
+            Shared::room(&mut out),
+            false,
+            &Values::of(grad),
+            &Values::of(x),
+            sizes,
+        );
+        out.set_len(elements);
+    }
+    from_vec(out, Shape::new([sizes.output, sizes.input]), dtype)
+}
+
 /// `sum[out, in] += gradᵀ · x`, in float32.
-///
-/// A task has a range of outputs.
 pub fn add_weight_gradient(sum: &mut [f32], grad: Float, x: Float) {
     let sizes = Sizes {
         rows: grad.shape()[0],
         input: x.shape()[1],
         output: grad.shape()[1],
     };
-    let (grad, x) = (Values::of(grad), Values::of(x));
-    let height = sum_panel(sizes.rows, sizes.output);
-    let panels = sum.par_chunks_mut((height * sizes.input).max(1));
-    panels.enumerate().for_each(|(index, sum)| {
+    assert!(sum.len() == sizes.output * sizes.input);
+    // SAFETY: all sums are there.
+    unsafe {
+        weight_gradient(
+            Shared::new(sum),
+            true,
+            &Values::of(grad),
+            &Values::of(x),
+            sizes,
+        );
+    }
+}
+
+/// `sum[out, in] = gradᵀ · x`, added to what is there if it `adds`. A task has a range of outputs.
+///
+/// # Safety
+/// There must be room for `out·in` sums, which must have been written if it adds to them.
+unsafe fn weight_gradient(sum: Shared, adds: bool, grad: &[f32], x: &[f32], sizes: Sizes) {
+    let Sizes {
+        rows,
+        input,
+        output,
+    } = sizes;
+    assert!(grad.len() == rows * output && x.len() == rows * input);
+    let height = sum_panel(rows, output);
+    let task = |index: usize| {
         let from = index * height;
-        // SAFETY: this range of outputs ends where `sum` does, within the `output` columns of the
-        // gradient; the strides walk `rows` rows of both factors.
+        // SAFETY: this range of outputs ends within the `output` columns of the gradient, and its sums are this task's
+        // alone; the strides walk `rows` rows of both factors.
         unsafe {
             gemm::gemm(
-                sum.len() / sizes.input,
-                sizes.input,
-                sizes.rows,
-                sum.as_mut_ptr(),
+                height.min(output - from),
+                input,
+                rows,
+                sum.at(from * input),
                 1,
-                sizes.input as isize,
-                true,
+                input as isize,
+                adds,
                 grad.as_ptr().add(from),
-                sizes.output as isize,
+                output as isize,
                 1,
                 x.as_ptr(),
                 1,
-                sizes.input as isize,
-                1.0f32,
+                input as isize,
+                if adds { 1.0f32 } else { 0.0 },
                 1.0f32,
                 false,
                 false,
@@ -257,34 +263,53 @@ pub fn add_weight_gradient(sum: &mut [f32], grad: Float, x: Float) {
                 gemm::Parallelism::None,
             );
         }
-    });
+    };
+    sizes.for_each(output.div_ceil(height), task);
 }
 
-/// `out += grad[:, from … from + height] · panel`, where `panel` is `[height, input]`.
-fn accumulate(grad: &[f32], from: usize, panel: &[f32], sizes: Sizes, out: &mut [f32]) {
-    let height = panel.len() / sizes.input.max(1);
-    // SAFETY: `from + height` is at most `output`, so the strides stay within the slices.
+/// Elements that one task widens.
+const CHUNK: usize = 1 << 14;
+
+fn widen_panel(halves: Halves<'_>, from: usize, panel: &mut [f32]) {
+    let chunks = panel.par_chunks_mut(CHUNK).enumerate();
+    chunks.for_each(|(index, chunk)| halves.widen_into(from + index * CHUNK, chunk));
+}
+
+/// `out += grad[:, from … from + height] · panel`, where `panel` is `[height, input]`; the first fills `out`.
+fn accumulate(grad: &[f32], from: usize, panel: &[f32], sizes: Sizes, out: &mut Vec<f32>) {
+    let Sizes {
+        rows,
+        input,
+        output,
+    } = sizes;
+    let height = panel.len() / input.max(1);
+    let adds = from > 0;
+    assert!(grad.len() == rows * output && from + height <= output);
+    assert!(out.capacity() >= rows * input && out.len() == if adds { rows * input } else { 0 });
+    // SAFETY: by the lengths above, the strides stay within the slices and within what there is room for; where the
+    // product does not add to what is there, it writes all and reads nothing.
     unsafe {
         gemm::gemm(
-            sizes.rows,
-            sizes.input,
+            rows,
+            input,
             height,
             out.as_mut_ptr(),
             1,
-            sizes.input as isize,
-            true,
+            input as isize,
+            adds,
             grad.as_ptr().add(from),
             1,
-            sizes.output as isize,
+            output as isize,
             panel.as_ptr(),
             1,
-            sizes.input as isize,
-            1.0f32,
+            input as isize,
+            if adds { 1.0f32 } else { 0.0 },
             1.0f32,
             false,
             false,
             false,
             sizes.parallelism(),
         );
+        out.set_len(rows * input);
     }
 }

@@ -2,15 +2,16 @@
 //!
 //! A matrix product packs its factors first, which pays for many rows only; at widths of a power of two the lines that it
 //! packs together fall on the same places of the cache besides. Here a few rows meet a few lines at a time, and
-//! the sums of their scalar products stay in registers.
+//! the sums of their scalar products stay in registers. Rows so few that reading the weight is what takes the time
+//! (generation) meet 16-bit lines as they are stored.
 
 use std::ops::Range;
 
 use burn_flex::FlexTensor;
 
-use super::panel::{LINES, OUTPUTS};
+use super::panel::{DIRECT_ROWS, LINES, OUTPUTS};
 use super::sizes::Sizes;
-use super::tile::Tile;
+use crate::layers::ops::flex::products::{Matrix, products};
 use crate::layers::ops::flex::values::{Halves, Shared};
 
 /// The weight's elements.
@@ -18,7 +19,7 @@ use crate::layers::ops::flex::values::{Halves, Shared};
 pub(super) enum Weight<'a> {
     /// As they are.
     Floats(&'a [f32]),
-    /// Widened some lines at a time.
+    /// Widened on the way, or some lines at a time.
     Halves(Halves<'a>),
 }
 
@@ -32,51 +33,90 @@ impl<'a> Weight<'a> {
     }
 }
 
-/// `out = x · weightᵀ`.
-pub(super) fn product(x: &[f32], weight: Weight<'_>, sizes: Sizes, out: &mut [f32]) {
-    let tile = Tile::of_this_cpu();
-    let shared = Shared::new(out);
+/// `x · weightᵀ`.
+pub(super) fn product(x: &[f32], weight: Weight<'_>, sizes: Sizes) -> Vec<f32> {
+    let rows = Matrix::new(x, [sizes.rows, sizes.input], sizes.input);
+    let elements = sizes.rows * sizes.output;
+    let mut out = Vec::with_capacity(elements);
+    let shared = Shared::room(&mut out);
     let task = |index: usize| {
         let outputs = index * OUTPUTS..sizes.output.min((index + 1) * OUTPUTS);
-        some_outputs(x, weight, sizes, outputs, tile, |row, column, value| {
-            // SAFETY: within `out`, and no other task has this column.
+        some_outputs(rows, weight, sizes, outputs, |row, column, value| {
+            // SAFETY: there is room for it, and no other task has this column.
             unsafe { *shared.at(row * sizes.output + column) = value };
         });
     };
     sizes.for_each(sizes.output.div_ceil(OUTPUTS), task);
+    // SAFETY: the tasks have written the products of all rows and lines.
+    unsafe { out.set_len(elements) };
+    out
 }
 
 fn some_outputs(
-    x: &[f32],
+    rows: Matrix<'_, f32>,
     weight: Weight<'_>,
     sizes: Sizes,
     outputs: Range<usize>,
-    tile: Tile,
     mut put: impl FnMut(usize, usize, f32),
 ) {
-    let Sizes { rows, input, .. } = sizes;
-    let mut widened = match weight {
-        Weight::Floats(_) => Vec::new(),
-        Weight::Halves(_) => vec![0.0; LINES * input],
-    };
-    for from in outputs.clone().step_by(LINES) {
-        let count = LINES.min(outputs.end - from);
-        let lines: &[f32] = match weight {
-            Weight::Floats(values) => &values[from * input..(from + count) * input],
-            Weight::Halves(halves) => {
-                halves.widen_into(from * input, &mut widened[..count * input]);
-                &widened[..count * input]
+    let (from, input) = (outputs.start, sizes.input);
+    let range = from * input..outputs.end * input;
+    let dims = [outputs.len(), input];
+    let put_from = |row, line, sum| put(row, from + line, sum);
+    match weight {
+        Weight::Floats(values) => {
+            products(rows, Matrix::new(&values[range], dims, input), put_from);
+        }
+        Weight::Halves(halves) if sizes.rows > DIRECT_ROWS => {
+            let mut widened = vec![0.0; LINES * input];
+            for from in outputs.clone().step_by(LINES) {
+                let count = LINES.min(outputs.end - from);
+                let lines = &mut widened[..count * input];
+                halves.widen_into(from * input, lines);
+                let lines = Matrix::new(lines, [count, input], input);
+                products(rows, lines, |row, line, sum| put(row, from + line, sum));
             }
-        };
-        // Missing lines and rows repeat the last one; their sums are not looked at.
-        let lines = std::array::from_fn(|line| {
-            let line = line.min(count - 1);
-            &lines[line * input..(line + 1) * input]
-        });
-        tile.products(x, rows, lines, |row, sums| {
-            for (line, sum) in sums.into_iter().enumerate().take(count) {
-                put(row, from + line, sum);
+        }
+        Weight::Halves(Halves::F16(values)) => {
+            products(rows, Matrix::new(&values[range], dims, input), put_from);
+        }
+        Weight::Halves(Halves::BF16(values)) => {
+            products(rows, Matrix::new(&values[range], dims, input), put_from);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_numbers_of_rows_and_outputs_are_products() {
+        for (rows, input, output) in [(1, 1, 1), (3, 7, 5), (6, 83, 131), (9, 16, 4), (2, 0, 3)] {
+            let number = |i: usize| ((i * 7919) % 23) as f32 - 11.0;
+            let x: Vec<f32> = (0..rows * input).map(number).collect();
+            let weight: Vec<f32> = (0..output * input).map(|i| number(i + 5)).collect();
+            let halves: Vec<half::f16> = weight.iter().map(|&w| half::f16::from_f32(w)).collect();
+            let sizes = Sizes {
+                rows,
+                input,
+                output,
+            };
+            for weight_of_type in [
+                Weight::Floats(&weight),
+                Weight::Halves(Halves::F16(&halves)),
+            ] {
+                let out = product(&x, weight_of_type, sizes);
+                assert_eq!(out.len(), rows * output);
+                for (index, found) in out.into_iter().enumerate() {
+                    let (row, column) = (index / output, index % output);
+                    let x = &x[row * input..][..input];
+                    let line = &weight[column * input..][..input];
+                    // Whole numbers: no order of additions rounds.
+                    let expected: f32 = x.iter().zip(line).map(|(x, w)| x * w).sum();
+                    assert_eq!(found, expected, "{rows} rows, {input} to {output}");
+                }
             }
-        });
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! tracked.
 
 use super::panel::{
-    FEW_ROWS, LINES, OUTPUTS, SOME_ROWS, THIN, backward_panel, forward_panel, packed, sum_panel,
+    DIRECT_ROWS, LINES, OUTPUTS, SOME_ROWS, backward_panel, forward_panel, sum_panel,
 };
 use crate::memory::{Compute, Copied, Gradient, Kept, Operation, Stage, Trace, Traced};
 
@@ -66,8 +66,11 @@ impl Product {
     pub fn forward_work(&self, compute: &Compute) -> u64 {
         let (x, out) = (self.rows * self.input, self.rows * self.output);
         let output = compute.bytes(out);
-        if (FEW_ROWS as u64 + 1..=SOME_ROWS as u64).contains(&self.rows) {
-            let lines = self.widened_lines(compute);
+        if self.rows <= SOME_ROWS as u64 {
+            let lines = match self.rows <= DIRECT_ROWS as u64 {
+                true => 0,
+                false => self.widened_lines(compute),
+            };
             return match compute.widens() {
                 true => compute.widened(x + out) + lines.max(output),
                 false => output,
@@ -99,24 +102,16 @@ impl Product {
         compute.widened(out + x) + gradient.max(4 * height * self.input)
     }
 
-    /// The most that `gradᵀ · x` holds beside its factors: Burn's product widens whole matrices, of which it turns
-    /// and packs one.
+    /// The most that `gradᵀ · x` holds beside its factors.
     pub fn weight_work(&self, compute: &Compute) -> u64 {
         let weight = self.output * self.input;
         let gradient = compute.bytes(weight);
+        let packed = self.sum_work(compute);
         if !compute.widens() {
-            return gradient;
+            return gradient + packed;
         }
-        let (turned, factors) = (
-            self.rows * self.output,
-            self.rows * (self.input + self.output),
-        );
-        let packed = match self.input <= THIN as u64 {
-            true => 0,
-            false => compute.float32(packed(self.rows, self.output)),
-        };
-        let product = compute.bytes(turned) + compute.widened(factors + weight) + packed;
-        product.max(compute.bytes(turned) + compute.widened(weight) + gradient)
+        let factors = compute.widened(self.rows * (self.input + self.output));
+        compute.widened(weight) + (factors + packed).max(gradient)
     }
 
     /// What the threads hold that add `gradᵀ · x` to a sum: the gradient of a panel of outputs each, as the product

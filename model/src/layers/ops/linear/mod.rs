@@ -13,8 +13,6 @@ pub mod memory;
 mod panel;
 #[cfg(feature = "flex")]
 mod sizes;
-#[cfg(feature = "flex")]
-mod tile;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;

@@ -4,7 +4,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 /// Products smaller than this many multiplications are not worth waking other threads.
-const PARALLEL_FROM: usize = 1 << 20;
+const PARALLEL_FROM: usize = 1 << 17;
 
 /// The sizes of a product.
 #[derive(Clone, Copy)]

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{NormOps, ROWS};
 use crate::layers::ops::flex::Float;
 use crate::layers::ops::flex::simd::{simd, sum};
-use crate::layers::ops::flex::values::{Values, from_vec};
+use crate::layers::ops::flex::values::{Values, assume_written, filled, from_vec};
 
 impl NormOps for Flex {
     fn glm_rms_norm(x: Float, weight: Float, epsilon: f64) -> Float {
@@ -36,11 +36,13 @@ pub fn rms_norm(x: Float, weight: Float, epsilon: f64) -> Float {
     let (shape, dtype) = (x.shape(), x.dtype());
     let width = shape[1];
     let (x, weight) = (Values::of(x), Values::of(weight));
-    let mut out = vec![0.0; x.len()];
-    let rows = out
-        .par_chunks_mut(width.max(1))
-        .zip(x.par_chunks(width.max(1)));
-    rows.for_each(|(out, x)| rms_norm_row(x, &weight, epsilon, out));
+    // SAFETY: a row's elements are all written and none read.
+    let out = unsafe {
+        filled(x.len(), width, |row, out| {
+            let x = &x[row * width..][..width];
+            rms_norm_row(x, &weight, epsilon, assume_written(out));
+        })
+    };
     from_vec(out, shape, dtype)
 }
 
@@ -135,10 +137,12 @@ pub fn layer_norm(x: Float, weight: Float, bias: Float, epsilon: f64) -> Float {
     let (shape, dtype) = (x.shape(), x.dtype());
     let width = shape[1];
     let (x, weight, bias) = (Values::of(x), Values::of(weight), Values::of(bias));
-    let mut out = vec![0.0; x.len()];
-    let rows = out
-        .par_chunks_mut(width.max(1))
-        .zip(x.par_chunks(width.max(1)));
-    rows.for_each(|(out, x)| layer_norm_row(x, &weight, &bias, epsilon, out));
+    // SAFETY: a row's elements are all written and none read.
+    let out = unsafe {
+        filled(x.len(), width, |row, out| {
+            let x = &x[row * width..][..width];
+            layer_norm_row(x, &weight, &bias, epsilon, assume_written(out));
+        })
+    };
     from_vec(out, shape, dtype)
 }

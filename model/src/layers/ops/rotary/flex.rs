@@ -2,12 +2,11 @@
 
 use burn::tensor::{Shape, TensorMetadata};
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::{Direction, RotaryOps, RotaryPairs};
 use crate::layers::ops::flex::Float;
 use crate::layers::ops::flex::simd::simd;
-use crate::layers::ops::flex::values::{Values, from_vec};
+use crate::layers::ops::flex::values::{Values, assume_written, filled, from_vec};
 
 impl RotaryOps for Flex {
     fn glm_rotary(
@@ -32,18 +31,17 @@ pub fn rotary(x: Float, cos: Float, sin: Float, pairs: RotaryPairs, direction: D
         Direction::Forward => 1.0,
         Direction::Inverse => -1.0,
     };
-    let mut out = vec![0.0; x.len()];
-    let width = (heads * head_dim).max(1);
-    let per_token = out
-        .par_chunks_mut(width)
-        .zip(x.par_chunks(width))
-        .enumerate();
-    per_token.for_each(|(token, (out, x))| {
-        let row = if table_rows == 1 { 0 } else { token / tokens };
-        let at = (row * tokens + token % tokens) * count;
-        let (cos, sin) = (&cos[at..at + count], &sin[at..at + count]);
-        rotate_heads(x, cos, sin, sign, pairs, head_dim, out);
-    });
+    let width = heads * head_dim;
+    // SAFETY: a token's elements are all written and none read.
+    let out = unsafe {
+        filled(x.len(), width, |token, out| {
+            let row = if table_rows == 1 { 0 } else { token / tokens };
+            let at = (row * tokens + token % tokens) * count;
+            let (cos, sin) = (&cos[at..at + count], &sin[at..at + count]);
+            let x = &x[token * width..][..width];
+            rotate_heads(x, cos, sin, sign, pairs, head_dim, assume_written(out));
+        })
+    };
     from_vec(out, Shape::new([shape[0], tokens, heads, head_dim]), dtype)
 }
 
@@ -95,4 +93,5 @@ fn two_halves(x: &[f32], cos: &[f32], sin: &[f32], sign: f32, out: &mut [f32]) {
             out[second + i] = x[second + i] * cos[i] + x[first + i] * sin;
         }
     }
+    out[4 * quarter..].fill(0.0);
 }

@@ -1,0 +1,642 @@
+//! Registers of numbers, and what is computed in them of numbers in any of the types that tensors store: 16-bit ones
+//! are widened on their way into a register, and never lie anywhere as float32.
+//!
+//! A computation is written once, over [`Vector`], and compiled for the registers of AVX-512, of AVX2 and for
+//! processors of any kind; which of them the processor at hand has is found out at run time.
+
+use half::{bf16, f16};
+
+/// Some float32 numbers that are computed with together.
+///
+/// # Safety
+/// The functions of an implementation may need instructions that not every processor has: whoever calls them has
+/// asked. Those that take a pointer read or write [`LANES`](Self::LANES) numbers from it on.
+pub(in crate::layers::ops) trait Vector: Copy {
+    /// How many numbers.
+    const LANES: usize;
+
+    /// The same number everywhere.
+    unsafe fn all(value: f32) -> Self;
+    /// Float32 numbers.
+    unsafe fn of_f32(from: *const f32) -> Self;
+    /// Half-precision numbers, widened.
+    unsafe fn of_f16(from: *const f16) -> Self;
+    /// bfloat16 numbers, widened.
+    unsafe fn of_bf16(from: *const bf16) -> Self;
+    /// `self · factor + term`.
+    unsafe fn times_plus(self, factor: Self, term: Self) -> Self;
+    /// The sum of all numbers.
+    unsafe fn sum(self) -> f32;
+    /// Writes the numbers.
+    unsafe fn store(self, to: *mut f32);
+    /// Says that what lies at an address will be read, which need not be one.
+    unsafe fn announce<N>(_address: *const N) {}
+}
+
+/// A number as tensors store it.
+pub(in crate::layers::ops) trait Number: Copy + Send + Sync {
+    /// Some numbers, adjacent in memory.
+    ///
+    /// # Safety
+    /// As for [`Vector`].
+    unsafe fn load<V: Vector>(from: *const Self) -> V;
+    /// The number.
+    fn value(self) -> f32;
+}
+
+impl Number for f32 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const Self) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::of_f32(from) }
+    }
+
+    #[inline(always)]
+    fn value(self) -> f32 {
+        self
+    }
+}
+
+impl Number for f16 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const Self) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::of_f16(from) }
+    }
+
+    #[inline(always)]
+    fn value(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+impl Number for bf16 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const Self) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::of_bf16(from) }
+    }
+
+    #[inline(always)]
+    fn value(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+/// The numbers of a processor of which nothing else is known.
+impl Vector for [f32; 8] {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn all(value: f32) -> Self {
+        [value; 8]
+    }
+
+    #[inline(always)]
+    unsafe fn of_f32(from: *const f32) -> Self {
+        // SAFETY: the caller's promise; an array of floats may lie anywhere that a float may.
+        unsafe { *from.cast::<[f32; 8]>() }
+    }
+
+    #[inline(always)]
+    unsafe fn of_f16(from: *const f16) -> Self {
+        // SAFETY: as above.
+        unsafe { *from.cast::<[f16; 8]>() }.map(f16::to_f32)
+    }
+
+    #[inline(always)]
+    unsafe fn of_bf16(from: *const bf16) -> Self {
+        // SAFETY: as above.
+        unsafe { *from.cast::<[bf16; 8]>() }.map(bf16::to_f32)
+    }
+
+    #[inline(always)]
+    unsafe fn times_plus(self, factor: Self, term: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] * factor[lane] + term[lane])
+    }
+
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        let [a, b, c, d, e, f, g, h] = self;
+        ((a + e) + (c + g)) + ((b + f) + (d + h))
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as above.
+        unsafe { *to.cast::<[f32; 8]>() = self }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use half::{bf16, f16};
+
+    use super::Vector;
+
+    /// AVX-512.
+    impl Vector for __m512 {
+        const LANES: usize = 16;
+
+        #[inline(always)]
+        unsafe fn all(value: f32) -> Self {
+            // SAFETY: the caller has asked for the instructions, here and below, and promises what is read or written.
+            unsafe { _mm512_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn of_f32(from: *const f32) -> Self {
+            // SAFETY: see `all`.
+            unsafe { _mm512_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn of_f16(from: *const f16) -> Self {
+            // SAFETY: see `all`.
+            unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+        }
+
+        #[inline(always)]
+        unsafe fn of_bf16(from: *const bf16) -> Self {
+            // SAFETY: see `all`.
+            unsafe {
+                let numbers = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(numbers))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn times_plus(self, factor: Self, term: Self) -> Self {
+            // SAFETY: see `all`.
+            unsafe { _mm512_fmadd_ps(self, factor, term) }
+        }
+
+        #[inline(always)]
+        unsafe fn sum(self) -> f32 {
+            // SAFETY: see `all`.
+            unsafe { _mm512_reduce_add_ps(self) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            // SAFETY: see `all`.
+            unsafe { _mm512_storeu_ps(to, self) }
+        }
+
+        #[inline(always)]
+        unsafe fn announce<N>(address: *const N) {
+            // SAFETY: see `all`; whatever the address is, nothing is read.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+        }
+    }
+
+    /// AVX2 with FMA and F16C.
+    impl Vector for __m256 {
+        const LANES: usize = 8;
+
+        #[inline(always)]
+        unsafe fn all(value: f32) -> Self {
+            // SAFETY: the caller has asked for the instructions, here and below, and promises what is read or written.
+            unsafe { _mm256_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn of_f32(from: *const f32) -> Self {
+            // SAFETY: see `all`.
+            unsafe { _mm256_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn of_f16(from: *const f16) -> Self {
+            // SAFETY: see `all`.
+            unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+        }
+
+        #[inline(always)]
+        unsafe fn of_bf16(from: *const bf16) -> Self {
+            // SAFETY: see `all`.
+            unsafe {
+                let numbers = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(numbers))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn times_plus(self, factor: Self, term: Self) -> Self {
+            // SAFETY: see `all`.
+            unsafe { _mm256_fmadd_ps(self, factor, term) }
+        }
+
+        #[inline(always)]
+        unsafe fn sum(self) -> f32 {
+            let mut lanes = [0.0; 8];
+            // SAFETY: see `all`; the array has room.
+            unsafe {
+                self.store(lanes.as_mut_ptr());
+                Vector::sum(lanes)
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            // SAFETY: see `all`.
+            unsafe { _mm256_storeu_ps(to, self) }
+        }
+
+        #[inline(always)]
+        unsafe fn announce<N>(address: *const N) {
+            // SAFETY: see `all`; whatever the address is, nothing is read.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+        }
+    }
+}
+
+/// The registers of a processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Registers {
+    /// 32 of 16 numbers: AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    Wide,
+    /// 16 of 8 numbers: AVX2, with FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
+    Narrow,
+    /// Of any kind.
+    Plain,
+}
+
+impl Registers {
+    /// Those of the processor at hand.
+    pub fn of_this_cpu() -> Self {
+        Self::all()[0]
+    }
+
+    /// Rows whose products with four lines they hold at once.
+    pub fn rows(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Wide => 4,
+            #[cfg(target_arch = "x86_64")]
+            Self::Narrow => 2,
+            Self::Plain => 2,
+        }
+    }
+
+    /// All that the processor at hand has, the best first.
+    pub fn all() -> Vec<Self> {
+        let mut found = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            let is_narrow = has!("avx2") && has!("fma") && has!("f16c");
+            if is_narrow && has!("avx512f") {
+                found.push(Self::Wide);
+            }
+            if is_narrow {
+                found.push(Self::Narrow);
+            }
+        }
+        found.push(Self::Plain);
+        found
+    }
+}
+
+/// Compiles an unsafe function over a [`Vector`] for each kind of registers: `name(registers, …)` calls it for those
+/// at hand.
+///
+/// Everything that it calls must be `#[inline(always)]`: what is not inlined is compiled for the plain instruction set.
+macro_rules! in_registers {
+    (
+        $(#[$doc:meta])*
+        fn $name:ident<$number:ident $(, const $size:ident: usize)*>($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?
+        = $body:ident
+    ) => {
+        $(#[$doc])*
+        #[inline]
+        pub(super) unsafe fn $name<$number: Number $(, const $size: usize)*>(
+            registers: Registers,
+            $($argument: $type),*
+        ) $(-> $result)? {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx2,fma,f16c")]
+            unsafe fn wide<$number: Number $(, const $size: usize)*>($($argument: $type),*) $(-> $result)? {
+                // SAFETY: the caller's promise.
+                unsafe { $body::<std::arch::x86_64::__m512, $number $(, $size)*>($($argument),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c")]
+            unsafe fn narrow<$number: Number $(, const $size: usize)*>($($argument: $type),*) $(-> $result)? {
+                // SAFETY: the caller's promise.
+                unsafe { $body::<std::arch::x86_64::__m256, $number $(, $size)*>($($argument),*) }
+            }
+            // SAFETY: `Registers` are those that the processor has, and the rest is the caller's promise.
+            unsafe {
+                match registers {
+                    #[cfg(target_arch = "x86_64")]
+                    Registers::Wide => wide::<$number $(, $size)*>($($argument),*),
+                    #[cfg(target_arch = "x86_64")]
+                    Registers::Narrow => narrow::<$number $(, $size)*>($($argument),*),
+                    Registers::Plain => $body::<[f32; 8], $number $(, $size)*>($($argument),*),
+                }
+            }
+        }
+    };
+}
+
+/// Lines of numbers, of which one begins `stride` numbers after the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lines<N> {
+    pub first: *const N,
+    pub stride: usize,
+}
+
+impl<N> Lines<N> {
+    /// # Safety
+    /// The line must be there.
+    #[inline(always)]
+    unsafe fn line(&self, index: usize) -> *const N {
+        // SAFETY: the caller's promise.
+        unsafe { self.first.add(index * self.stride) }
+    }
+}
+
+#[inline(always)]
+unsafe fn products_in<V: Vector, N: Number, const ROWS: usize, const LINES: usize>(
+    rows: Lines<f32>,
+    lines: Lines<N>,
+    depth: usize,
+) -> [[f32; LINES]; ROWS] {
+    // SAFETY: the caller promises so many rows and lines of `depth` numbers.
+    unsafe {
+        let next = LINES * lines.stride;
+        let rows: [*const f32; ROWS] = std::array::from_fn(|row| rows.line(row));
+        let lines: [*const N; LINES] = std::array::from_fn(|line| lines.line(line));
+        let mut sums = [[V::all(0.0); LINES]; ROWS];
+        let whole = depth / V::LANES * V::LANES;
+        let mut at = 0;
+        while at < whole {
+            let mut numbers = [V::all(0.0); LINES];
+            for line in 0..LINES {
+                numbers[line] = N::load::<V>(lines[line].add(at));
+                // Of the lines that come next: they are too short for the processor to see by itself that they do.
+                V::announce(lines[line].wrapping_add(next + at));
+            }
+            for row in 0..ROWS {
+                let x = V::of_f32(rows[row].add(at));
+                for line in 0..LINES {
+                    sums[row][line] = x.times_plus(numbers[line], sums[row][line]);
+                }
+            }
+            at += V::LANES;
+        }
+        let mut totals = [[0.0; LINES]; ROWS];
+        for row in 0..ROWS {
+            for line in 0..LINES {
+                let mut total = sums[row][line].sum();
+                for at in whole..depth {
+                    total += *rows[row].add(at) * (*lines[line].add(at)).value();
+                }
+                totals[row][line] = total;
+            }
+        }
+        totals
+    }
+}
+
+in_registers! {
+    /// The scalar products of some rows and some lines. Each is summed in the same order whatever the numbers of both.
+    ///
+    /// # Safety
+    /// All rows and lines must have `depth` numbers, and the processor the registers.
+    fn products<N, const ROWS: usize, const LINES: usize>(
+        rows: Lines<f32>,
+        lines: Lines<N>,
+        depth: usize,
+    ) -> [[f32; LINES]; ROWS] = products_in
+}
+
+#[inline(always)]
+unsafe fn widen_in<V: Vector, N: Number>(from: *const N, to: *mut f32, count: usize) {
+    // SAFETY: the caller promises so many numbers, and room.
+    unsafe {
+        let whole = count / V::LANES * V::LANES;
+        let mut at = 0;
+        while at < whole {
+            N::load::<V>(from.add(at)).store(to.add(at));
+            at += V::LANES;
+        }
+        for at in whole..count {
+            *to.add(at) = (*from.add(at)).value();
+        }
+    }
+}
+
+in_registers! {
+    /// Writes numbers as float32.
+    ///
+    /// # Safety
+    /// There must be so many numbers, and room for them, and the processor must have the registers.
+    fn widen<N>(from: *const N, to: *mut f32, count: usize) = widen_in
+}
+
+/// Registers of a line that are summed at a time, as long as there are so many.
+const BESIDE: usize = 4;
+
+/// What [`weighted_sums`] is told.
+#[derive(Clone, Copy)]
+struct Weighted<N> {
+    weights: Lines<f32>,
+    lines: Lines<N>,
+    count: usize,
+    sums: *mut f32,
+    stride: usize,
+}
+
+/// The sums of some registers of all lines, `from` numbers behind their beginnings.
+#[inline(always)]
+unsafe fn registers_summed<V: Vector, N: Number, const ROWS: usize, const WIDTH: usize>(
+    sum: Weighted<N>,
+    from: usize,
+) {
+    // SAFETY: see `weighted_sums_in`.
+    unsafe {
+        let mut held = [[V::all(0.0); WIDTH]; ROWS];
+        for index in 0..sum.count {
+            let line = sum.lines.line(index).add(from);
+            let mut numbers = [V::all(0.0); WIDTH];
+            for part in 0..WIDTH {
+                numbers[part] = N::load::<V>(line.add(part * V::LANES));
+            }
+            for row in 0..ROWS {
+                let weight = V::all(*sum.weights.line(row).add(index));
+                for part in 0..WIDTH {
+                    held[row][part] = weight.times_plus(numbers[part], held[row][part]);
+                }
+            }
+        }
+        for row in 0..ROWS {
+            for part in 0..WIDTH {
+                let to = sum.sums.add(row * sum.stride + from + part * V::LANES);
+                held[row][part].store(to);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn weighted_sums_in<V: Vector, N: Number, const ROWS: usize>(
+    weights: Lines<f32>,
+    lines: Lines<N>,
+    [count, width]: [usize; 2],
+    sums: *mut f32,
+    stride: usize,
+) {
+    let sum = Weighted {
+        weights,
+        lines,
+        count,
+        sums,
+        stride,
+    };
+    let mut from = 0;
+    // SAFETY: the caller promises `count` weights in each row, as many lines of `width` numbers, and room.
+    unsafe {
+        while from + BESIDE * V::LANES <= width {
+            registers_summed::<V, N, ROWS, BESIDE>(sum, from);
+            from += BESIDE * V::LANES;
+        }
+        while from + V::LANES <= width {
+            registers_summed::<V, N, ROWS, 1>(sum, from);
+            from += V::LANES;
+        }
+        for row in 0..ROWS {
+            for at in from..width {
+                let mut total = 0.0;
+                for index in 0..count {
+                    let number = (*lines.line(index).add(at)).value();
+                    total += *weights.line(row).add(index) * number;
+                }
+                *sums.add(row * stride + at) = total;
+            }
+        }
+    }
+}
+
+in_registers! {
+    /// For each row of weights, the sum of the lines, each times its weight; one sum begins `stride` numbers after the
+    /// other.
+    ///
+    /// # Safety
+    /// There must be `count` weights in each of the rows, `count` lines of `width` numbers, room for as many in each
+    /// sum, and the processor must have the registers.
+    fn weighted_sums<N, const ROWS: usize>(
+        weights: Lines<f32>,
+        lines: Lines<N>,
+        sizes: [usize; 2],
+        sums: *mut f32,
+        stride: usize,
+    ) = weighted_sums_in
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(i: usize) -> f32 {
+        ((i * 7919) % 23) as f32 - 11.0
+    }
+
+    fn numbers(count: usize, from: usize) -> Vec<f32> {
+        (0..count).map(|i| number(i + from)).collect()
+    }
+
+    /// Whole numbers: no order of additions rounds, and all types hold them.
+    fn check<N: Number>(store: impl Fn(f32) -> N) {
+        const ROWS: usize = 2;
+        const LINES: usize = 4;
+        for registers in Registers::all() {
+            for depth in [0, 1, 7, 16, 83, 128] {
+                let stride = depth + 3;
+                let rows = numbers(ROWS * stride, 0);
+                let lines = numbers(LINES * stride, 5);
+                let stored: Vec<N> = lines.iter().map(|&number| store(number)).collect();
+                let of = |first: *const f32| Lines { first, stride };
+                let held = Lines {
+                    first: stored.as_ptr(),
+                    stride,
+                };
+                // SAFETY: the vectors have so many rows and lines of more than `depth` numbers, and the processor
+                // has the registers.
+                let found = unsafe {
+                    products::<N, ROWS, LINES>(registers, of(rows.as_ptr()), held, depth)
+                };
+                for (row, found) in found.iter().enumerate() {
+                    for (line, found) in found.iter().enumerate() {
+                        let x = &rows[row * stride..][..depth];
+                        let w = &lines[line * stride..][..depth];
+                        let expected: f32 = x.iter().zip(w).map(|(x, w)| x * w).sum();
+                        assert_eq!(*found, expected, "{registers:?}, depth {depth}");
+                    }
+                }
+                let mut sums = vec![0.5; ROWS * stride];
+                // SAFETY: as above; the rows have more than `LINES` weights.
+                unsafe {
+                    weighted_sums::<N, ROWS>(
+                        registers,
+                        of(rows.as_ptr()),
+                        held,
+                        [LINES.min(stride), depth],
+                        sums.as_mut_ptr(),
+                        stride,
+                    );
+                }
+                for (row, sums) in sums.chunks(stride).enumerate() {
+                    for (at, &found) in sums.iter().enumerate() {
+                        let weights = &rows[row * stride..];
+                        let terms =
+                            (0..LINES.min(stride)).map(|i| weights[i] * lines[i * stride + at]);
+                        let expected: f32 = if at < depth { terms.sum() } else { 0.5 };
+                        assert_eq!(found, expected, "{registers:?}, width {depth}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_kind_of_registers_computes_the_same_of_each_type() {
+        check(|number| number);
+        check(f16::from_f32);
+        check(bf16::from_f32);
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        let lines = [
+            f16::INFINITY,
+            f16::NAN,
+            f16::MIN_POSITIVE,
+            f16::from_bits(1),
+        ]
+        .map(|n| [n; 16]);
+        let ones = [1.0; 16];
+        for registers in Registers::all() {
+            let rows = Lines {
+                first: ones.as_ptr(),
+                stride: 0,
+            };
+            let lines = Lines {
+                first: lines.as_ptr().cast::<f16>(),
+                stride: 16,
+            };
+            // SAFETY: four lines of 16 numbers; the processor has the registers.
+            let [[infinite, nan, normal, least]] =
+                unsafe { products::<_, 1, 4>(registers, rows, lines, 16) };
+            assert_eq!(infinite, f32::INFINITY);
+            assert!(nan.is_nan());
+            assert_eq!(normal, 16.0 * f16::MIN_POSITIVE.to_f32());
+            assert_eq!(least, 16.0 * f16::from_bits(1).to_f32());
+        }
+    }
+}
