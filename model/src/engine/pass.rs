@@ -38,9 +38,13 @@ pub(super) fn compute<B: GlmBackend>(
     pieces: &[Piece],
 ) -> Result<Vec<Output>> {
     let laid_out = LaidOut::of(running, pieces);
-    let hidden = laid_out.hidden(model, arena);
-    let logits = laid_out.logits(model, hidden.clone(), running, pieces)?;
-    let mut logits = logits.into_iter();
+    let wanted = laid_out.wanted(running, pieces);
+    let (hidden, logits) = B::on_own_threads(|| {
+        let hidden = laid_out.hidden(model, arena);
+        let logits = laid_out.logits(model, hidden.clone(), &wanted);
+        (hidden, logits)
+    });
+    let mut logits = logits?.into_iter();
     let mut outputs = Vec::with_capacity(pieces.len());
     for (piece, rows) in pieces.iter().zip(&laid_out.rows) {
         outputs.push(match running[piece.sequence].is_embedding() {
@@ -53,6 +57,14 @@ pub(super) fn compute<B: GlmBackend>(
         });
     }
     Ok(outputs)
+}
+
+/// Tokens whose logits are wanted.
+struct Wanted {
+    /// Which of the pass.
+    rows: Vec<i32>,
+    /// How many of each piece that wants any kind of them.
+    counts: Vec<usize>,
 }
 
 /// The tokens of all pieces in one row.
@@ -125,14 +137,8 @@ impl LaidOut {
         })
     }
 
-    /// The logits of the tokens that are wanted, for each piece that wants any kind of them.
-    fn logits<B: GlmBackend>(
-        &self,
-        model: &CausalLm<B>,
-        hidden: Tensor<B, 3>,
-        running: &[Sequence],
-        pieces: &[Piece],
-    ) -> Result<Vec<Vec<f32>>> {
+    /// The tokens whose logits are wanted.
+    fn wanted(&self, running: &[Sequence], pieces: &[Piece]) -> Wanted {
         let mut rows: Vec<i32> = Vec::new();
         let mut counts = Vec::new();
         for (piece, own) in pieces.iter().zip(&self.rows) {
@@ -144,8 +150,18 @@ impl LaidOut {
             counts.push(wanted.len());
             rows.extend(wanted.map(|token| (own.start + token - piece.tokens.start) as i32));
         }
+        Wanted { rows, counts }
+    }
+
+    /// The logits of the tokens that are wanted, for each piece that wants any kind of them.
+    fn logits<B: GlmBackend>(
+        &self,
+        model: &CausalLm<B>,
+        hidden: Tensor<B, 3>,
+        Wanted { rows, counts }: &Wanted,
+    ) -> Result<Vec<Vec<f32>>> {
         if rows.is_empty() {
-            return Ok(counts.into_iter().map(|_| Vec::new()).collect());
+            return Ok(counts.iter().map(|_| Vec::new()).collect());
         }
         let adapters = rows.iter().map(|&row| self.adapters[row as usize]);
         let adapters = RowAdapters::new(adapters);
@@ -160,7 +176,7 @@ impl LaidOut {
         let vocabulary = logits.dims()[2];
         let mut all = values(logits.cast(DType::F32))?;
         let mut parts = Vec::with_capacity(counts.len());
-        for count in counts.into_iter().rev() {
+        for &count in counts.iter().rev() {
             parts.push(all.split_off(all.len() - count * vocabulary));
         }
         parts.reverse();

@@ -390,9 +390,11 @@ impl<'a, B: GlmBackend> Cached<'a, B> {
             0 => self.model.shared_inputs(&self.positions, range, None),
             _ => self.model.inputs_after_cache(&self.positions, range),
         };
-        let hidden = self.model.embed(ids);
-        let hidden = self.model.blocks(hidden, &shared, Some(&mut self.cache));
-        last_logits(self.model, hidden)
+        let (model, cache) = (self.model, &mut self.cache);
+        B::on_own_threads(|| {
+            let hidden = model.embed(ids);
+            last_logits(model, model.blocks(hidden, &shared, Some(cache)))
+        })
     }
 
     /// Each prompt is computed once; its keys and values are then shared by its continuations.

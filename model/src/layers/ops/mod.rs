@@ -26,6 +26,7 @@ pub mod norm;
 pub mod parts;
 pub(crate) mod primitive;
 pub mod rotary;
+pub mod threads;
 
 use burn::tensor::backend::Backend;
 
@@ -39,6 +40,7 @@ use lora::LoraOps;
 use norm::NormOps;
 use parts::PartsOps;
 use rotary::RotaryOps;
+use threads::ThreadsOps;
 
 /// Burn's backend, extended by the leaf operations of the ChatGLM family. A backend that implements each of
 /// them is one.
@@ -54,6 +56,7 @@ pub trait GlmBackend:
     + CacheOps
     + HeadLossOps
     + DropoutOps
+    + ThreadsOps
 {
 }
 
@@ -68,5 +71,6 @@ impl<B> GlmBackend for B where
         + CacheOps
         + HeadLossOps
         + DropoutOps
+        + ThreadsOps
 {
 }

@@ -21,6 +21,7 @@ use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElemen
 
 use super::cache::CacheOps;
 use super::parts::PartsOps;
+use super::threads::ThreadsOps;
 
 macro_rules! default_on_gpus {
     ($($operation:ident),* $(,)?) => {
@@ -37,7 +38,7 @@ macro_rules! default_on_gpus {
     };
 }
 
-default_on_gpus!(CacheOps, PartsOps);
+default_on_gpus!(CacheOps, PartsOps, ThreadsOps);
 
 /// Whether kernels are used. The operations are functions of a backend's type and of tensors, which carry no
 /// settings of ours, so that a switch for all of them can only be the process's own; a program sets it once,
