@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!(
             "{family:<9}  {:>6}  {:>6}  {largest:>13.4}  {difference:>10.1e}",
             pretrained.config.common().num_layers,
-            batch.width() * batch.rows().len(),
+            batch.width() * batch.sequences().len(),
         );
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! Rows of token ids padded to one length, and where each of their tokens stands.
+//! Sequences of token ids padded to one length, and where each of their tokens stands. A sequence is a row, or several
+//! rows that lie end to end and do not see each other.
 
 use std::ops::Range;
 
@@ -16,57 +17,92 @@ pub enum Padding {
     Left,
 }
 
-/// Rows of one or more sequences, padded to the longest.
+/// One or more sequences, padded to the longest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenBatch {
-    rows: Vec<Vec<u32>>,
+    /// Tokens of each sequence.
+    sequences: Vec<Vec<u32>>,
+    /// Tokens of each row of each sequence.
+    lengths: Vec<Vec<usize>>,
     padding: Padding,
     pad_id: u32,
     width: usize,
 }
 
 impl TokenBatch {
-    /// A batch of rows, which may differ in length.
+    /// A batch of rows, which may differ in length, each a sequence by itself.
     pub fn new(rows: Vec<Vec<u32>>, padding: Padding, pad_id: u32) -> Self {
-        let width = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let lengths = rows.iter().map(|row| vec![row.len()]).collect();
+        Self::of_sequences(rows, lengths, padding, pad_id)
+    }
+
+    /// A batch of sequences of rows that lie end to end, padded on the right. No row sees another one, and the positions
+    /// of each begin anew.
+    pub fn end_to_end(sequences: Vec<Vec<Vec<u32>>>, pad_id: u32) -> Self {
+        let lengths = sequences.iter();
+        let lengths = lengths.map(|rows| rows.iter().map(Vec::len).collect());
+        let lengths = lengths.collect();
+        let joined = sequences.iter().map(|rows| rows.concat()).collect();
+        Self::of_sequences(joined, lengths, Padding::Right, pad_id)
+    }
+
+    fn of_sequences(
+        sequences: Vec<Vec<u32>>,
+        lengths: Vec<Vec<usize>>,
+        padding: Padding,
+        pad_id: u32,
+    ) -> Self {
+        let width = sequences.iter().map(Vec::len).max().unwrap_or(0);
         Self {
-            rows,
+            sequences,
+            lengths,
             padding,
             pad_id,
             width,
         }
     }
 
-    /// The rows without padding.
-    pub fn rows(&self) -> &[Vec<u32>] {
-        &self.rows
+    /// The sequences without padding.
+    pub fn sequences(&self) -> &[Vec<u32>] {
+        &self.sequences
     }
 
-    /// Tokens per row, padding included.
+    /// Tokens per sequence, padding included.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Where the first real token of a row stands.
-    pub fn start(&self, row: usize) -> usize {
-        match self.padding {
-            Padding::Right => 0,
-            Padding::Left => self.width - self.rows[row].len(),
-        }
+    /// The rows of each sequence, in their order: the index of the first token of each, and its tokens.
+    pub fn rows(&self) -> impl Iterator<Item = Vec<(usize, &[u32])>> {
+        let sequences = self.sequences.iter().zip(&self.lengths);
+        sequences.map(|(tokens, lengths)| {
+            let first = match self.padding {
+                Padding::Right => 0,
+                Padding::Left => self.width - tokens.len(),
+            };
+            let mut before = 0;
+            let rows = lengths.iter().map(|&length| {
+                let row = (first + before, &tokens[before..before + length]);
+                before += length;
+                row
+            });
+            rows.collect()
+        })
     }
 
-    /// The ids with padding, `[rows, width]`.
+    /// The ids with padding, `[sequences, width]`.
     pub fn ids<B: Backend>(&self, device: &B::Device) -> Tensor<B, 2, Int> {
-        let mut ids = Vec::with_capacity(self.rows.len() * self.width);
-        for row in &self.rows {
-            let fill = std::iter::repeat_n(self.pad_id as i32, self.width - row.len());
-            let real = row.iter().map(|&id| id as i32);
+        let count = self.sequences.len();
+        let mut ids = Vec::with_capacity(count * self.width);
+        for tokens in &self.sequences {
+            let fill = std::iter::repeat_n(self.pad_id as i32, self.width - tokens.len());
+            let real = tokens.iter().map(|&id| id as i32);
             match self.padding {
                 Padding::Right => ids.extend(real.chain(fill)),
                 Padding::Left => ids.extend(fill.chain(real)),
             }
         }
-        Tensor::from_data(TensorData::new(ids, [self.rows.len(), self.width]), device)
+        Tensor::from_data(TensorData::new(ids, [count, self.width]), device)
     }
 }
 
@@ -138,47 +174,44 @@ impl RowPositions {
 /// Where the tokens of a batch stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchPositions {
-    rows: Vec<RowPositions>,
-    /// Rows of the batch.
+    /// The rows of each sequence, in their order.
+    sequences: Vec<Vec<RowPositions>>,
+    /// Sequences of the batch.
     batch: usize,
 }
 
 impl BatchPositions {
-    /// The positions of each row.
-    pub fn new(mut rows: Vec<RowPositions>) -> Self {
-        let batch = rows.len();
-        // Tables and masks are made once where all rows are alike.
-        if rows.windows(2).all(|pair| pair[0] == pair[1]) {
-            rows.truncate(1);
+    /// The positions of the rows of each sequence, in their order.
+    pub fn new(mut sequences: Vec<Vec<RowPositions>>) -> Self {
+        let batch = sequences.len();
+        // Tables and masks are made once where all sequences are alike.
+        if sequences.windows(2).all(|pair| pair[0] == pair[1]) {
+            sequences.truncate(1);
         }
-        Self { rows, batch }
+        Self { sequences, batch }
     }
 
-    /// Rows of the batch, however many of them are alike.
+    /// Sequences of the batch, however many of them are alike.
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// One entry per row, or a single one if all rows are alike.
-    pub fn rows(&self) -> &[RowPositions] {
-        &self.rows
+    /// The rows of each sequence, or those of a single one if all are alike.
+    pub fn sequences(&self) -> &[Vec<RowPositions>] {
+        &self.sequences
     }
 
-    /// Positions and block positions of a range of indexes, row by row.
+    /// Positions and block positions of a range of indexes, sequence by sequence.
     pub fn positions(&self, range: Range<usize>) -> impl Iterator<Item = (u32, u32)> + '_ {
-        self.rows
-            .iter()
-            .flat_map(move |row| range.clone().map(|index| row.position(index)))
+        self.at(range).map(|(row, index)| row.position(index))
     }
 
     /// The mask of queries at a range of indexes over all keys up to its end and a prefix before them.
     pub fn mask(&self, range: Range<usize>, prefix: usize) -> MaskSpec {
         let end = range.end as u32;
-        let visible = self.rows.iter().flat_map(|row| {
-            range.clone().map(|index| {
-                let (from, to) = row.visible(index);
-                (from, to.min(end))
-            })
+        let visible = self.at(range.clone()).map(|(row, index)| {
+            let (from, to) = row.visible(index);
+            (from, to.min(end))
         });
         MaskSpec {
             prefix,
@@ -188,11 +221,23 @@ impl BatchPositions {
         }
     }
 
-    /// Keeps only the given rows, in the given order.
-    pub fn select(&mut self, rows: &[usize]) {
-        self.batch = rows.len();
-        if self.rows.len() > 1 {
-            self.rows = rows.iter().map(|&row| self.rows[row]).collect();
+    /// The row that stands at each of some indexes, sequence by sequence: before the first one that one, from the last one
+    /// on that one.
+    fn at(&self, range: Range<usize>) -> impl Iterator<Item = (&RowPositions, usize)> {
+        self.sequences.iter().flat_map(move |rows| {
+            range.clone().filter_map(move |index| {
+                let after = rows.partition_point(|row| row.start <= index);
+                Some((rows.get(after.saturating_sub(1))?, index))
+            })
+        })
+    }
+
+    /// Keeps only the given sequences, in the given order.
+    pub fn select(&mut self, sequences: &[usize]) {
+        self.batch = sequences.len();
+        if self.sequences.len() > 1 {
+            let kept = sequences.iter().map(|&index| self.sequences[index].clone());
+            self.sequences = kept.collect();
         }
     }
 }
@@ -228,14 +273,45 @@ mod tests {
 
     #[test]
     fn rows_that_are_alike_are_kept_once() {
-        let rows = vec![RowPositions::causal(0); 3];
+        let rows = vec![vec![RowPositions::causal(0)]; 3];
         let mut alike = BatchPositions::new(rows);
-        assert_eq!((alike.rows().len(), alike.batch()), (1, 3));
+        assert_eq!((alike.sequences().len(), alike.batch()), (1, 3));
         alike.select(&[2, 0]);
-        assert_eq!((alike.rows().len(), alike.batch()), (1, 2));
-        let rows = vec![RowPositions::causal(0), RowPositions::causal(1)];
+        assert_eq!((alike.sequences().len(), alike.batch()), (1, 2));
+        let rows = [0, 1]
+            .map(|start| vec![RowPositions::causal(start)])
+            .to_vec();
         let mask = BatchPositions::new(rows).mask(2..3, 4);
         assert_eq!(mask.visible, [(0, 3), (1, 3)]);
         assert_eq!(mask.keys, 7);
+    }
+
+    #[test]
+    fn rows_end_to_end_stand_as_each_by_itself() {
+        let sequences = vec![
+            vec![vec![5, 6, 7], vec![8], vec![9, 10]],
+            vec![vec![11, 12]],
+        ];
+        let batch = TokenBatch::end_to_end(sequences, 0);
+        assert_eq!((batch.width(), batch.sequences()[0].len()), (6, 6));
+        let rows: Vec<_> = batch.rows().collect();
+        assert_eq!(rows[0], [(0, &[5, 6, 7][..]), (3, &[8]), (4, &[9, 10])]);
+        assert_eq!(rows[1], [(0, &[11, 12][..])]);
+
+        // a [gMASK] <sop> | b c [gMASK] <sop> x, and padding that goes on with the last row
+        let blank = RowPositions::blank_filling;
+        let positions = BatchPositions::new(vec![vec![blank(0, 2, 1), blank(3, 3, 2)]]);
+        let found: Vec<_> = positions.positions(0..9).collect();
+        let (first, second) = ([(0, 0), (1, 0), (1, 1)], [(0, 0), (1, 0), (2, 0)]);
+        let after = [(2, 1), (2, 2), (2, 3)];
+        assert_eq!(found, [first, second, after].concat());
+        let mask = positions.mask(0..9, 4);
+        let (first, second) = ([(0, 2), (0, 2), (0, 3)], [(3, 6), (3, 6), (3, 6)]);
+        assert_eq!(
+            mask.visible,
+            [first, second, [(3, 7), (3, 8), (3, 9)]].concat()
+        );
+        assert_eq!(mask.runs(0), [0..3, 3..9]);
+        assert_eq!((mask.prefix, mask.keys), (4, 13));
     }
 }

@@ -220,7 +220,8 @@ impl<B: GlmBackend> CausalLm<B> {
 
     fn rotary(&self, positions: &BatchPositions, range: Range<usize>) -> RotaryTable<B> {
         let places: Vec<(u32, u32)> = positions.positions(range).collect();
-        self.architecture().rotary(&places, positions.rows().len())
+        self.architecture()
+            .rotary(&places, positions.sequences().len())
     }
 
     /// Where the tokens of one sequence stand that begins with a prompt.
@@ -229,7 +230,7 @@ impl<B: GlmBackend> CausalLm<B> {
     /// As [`positions`](Self::positions).
     pub fn row_positions(&self, prompt: &[u32]) -> Result<RowPositions> {
         let batch = TokenBatch::new(vec![prompt.to_vec()], Padding::Right, 0);
-        Ok(self.positions(&batch)?.rows()[0])
+        Ok(self.positions(&batch)?.sequences()[0][0])
     }
 
     /// What the blocks need for tokens of any sequences, laid end to end in one row: where each stands, which keys it

@@ -176,10 +176,16 @@ impl<B: GlmBackend> Architecture<B> for ChatGlm<B> {
     }
 
     fn positions(&self, batch: &TokenBatch) -> Result<BatchPositions> {
-        let rows = batch.rows().iter().enumerate();
-        rows.map(|(index, row)| self.settings.row_positions(row, batch.start(index), index))
-            .collect::<Result<_>>()
-            .map(BatchPositions::new)
+        let mut before = 0;
+        let sequences = batch.rows().map(|rows| {
+            let numbered = rows.into_iter().zip(before..);
+            let found = numbered.map(|((start, row), number)| {
+                before += 1;
+                self.settings.row_positions(row, start, number)
+            });
+            found.collect::<Result<_>>()
+        });
+        Ok(BatchPositions::new(sequences.collect::<Result<_>>()?))
     }
 
     fn rotary(&self, positions: &[(u32, u32)], rows: usize) -> RotaryTable<B> {

@@ -188,9 +188,10 @@ impl<B: GlmBackend> Architecture<B> for ChatGlm2<B> {
     }
 
     fn positions(&self, batch: &TokenBatch) -> Result<BatchPositions> {
-        let rows = 0..batch.rows().len();
-        let rows = rows.map(|row| RowPositions::causal(batch.start(row)));
-        Ok(BatchPositions::new(rows.collect()))
+        let of_row = |(start, _)| RowPositions::causal(start);
+        let sequences = batch.rows();
+        let sequences = sequences.map(|rows| rows.into_iter().map(of_row).collect());
+        Ok(BatchPositions::new(sequences.collect()))
     }
 
     fn rotary(&self, positions: &[(u32, u32)], rows: usize) -> RotaryTable<B> {

@@ -54,7 +54,7 @@ pub struct TrainArgs {
     #[serde(flatten)]
     pub method: MethodArgs,
 
-    /// Rows of a micro-batch.
+    /// Rows of a micro-batch; with --packing, packed sequences.
     #[arg(
         long,
         alias = "train-batch-size",
@@ -118,6 +118,13 @@ pub struct TrainArgs {
     /// Take the longest row first, so that memory that is short runs out at once.
     #[arg(long, help_heading = "Schedule")]
     pub longest_first: bool,
+    /// Put several rows into one sequence of up to --max_len tokens. No row sees another one, and a micro-batch has the
+    /// loss and the gradients of its rows unpacked; nothing or little is padded.
+    #[arg(long, help_heading = "Schedule")]
+    pub packing: bool,
+    /// Make micro-batches of rows of like length, so that less is padded.
+    #[arg(long, help_heading = "Schedule")]
+    pub group_by_length: bool,
     /// At a loss that is not a number: end the run, or skip the step.
     #[arg(long, value_enum, default_value_t = NanPolicy::Stop, help_heading = "Schedule")]
     pub on_nan: NanPolicy,

@@ -142,8 +142,8 @@ fn with_trainings(
     let settings = settings_on_one_device(&args.train, file.as_ref(), mode, dtype)?;
     settings.validate()?;
     let limits = settings.limits;
-    // A row may be all answer, unless it is said how long its prompt is.
-    let targets = match args.is_given("max_src_len") {
+    // A row may be all answer, unless it is said how long its prompt is; a packed sequence has rows of any prompts.
+    let targets = match args.is_given("max_src_len") && !settings.packing {
         true => limits.max_len.saturating_sub(limits.max_src_len),
         false => limits.max_len,
     };

@@ -31,10 +31,12 @@ pub struct Case {
     pub dtype: DType,
     /// Rows of a micro-batch.
     pub batch: usize,
-    /// Tokens of the longest row.
+    /// Tokens of the longest sequence: of the longest row, unless rows are packed.
     pub length: usize,
     /// Those of them that have a target.
     pub targets: usize,
+    /// Whether rows are packed.
+    pub packing: bool,
     /// Whether a step has several micro-batches.
     pub accumulates: bool,
     /// What saves memory.
@@ -42,7 +44,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// The training of some settings, whose longest row has so many tokens and targets.
+    /// The training of some settings, whose longest sequence has so many tokens and targets.
     pub fn of(settings: &TrainSettings, length: usize, targets: usize) -> Self {
         Self {
             method: settings.method.clone(),
@@ -50,6 +52,7 @@ impl Case {
             batch: settings.per_device_train_batch_size,
             length,
             targets,
+            packing: settings.packing,
             accumulates: settings.gradient_accumulation_steps > 1,
             saving: Saving {
                 gradient_checkpointing: settings.gradient_checkpointing,
@@ -101,9 +104,13 @@ impl Planned<'_> {
     /// Every part, and what would lower it.
     pub fn details(&self, case: &Case) -> Result<Report> {
         let (gpu, cpu) = (self.plan(case, false)?, self.plan(case, true)?);
+        let length = match case.packing {
+            true => "packed sequence",
+            false => "longest row",
+        };
         Ok(Report::new()
             .with("batch", case.batch)
-            .with("longest row", case.length)
+            .with(length, case.length)
             .with("trained parameters", self.trained(case)?)
             .with("device", parts(&gpu.device, 0))
             .with("host", parts(&gpu.host, gpu.program))

@@ -89,7 +89,7 @@ fn logits_from_pickled_shards<B: GlmBackend>(backend: &TestBackend<B>, family: &
 /// A row has the same logits wherever it stands in a batch.
 fn left_padding<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
     let fixtures = Fixtures::of(family);
-    let rows = fixtures.batch().rows().to_vec();
+    let rows = fixtures.batch().sequences().to_vec();
     let short = rows[0][..rows[0].len() - 5].to_vec();
     let model = model_of_run::<B>(family, "prefix", &backend.device).model;
     let alone = TokenBatch::new(vec![short.clone()], Padding::Right, 0);

@@ -23,7 +23,7 @@ parity_tests!(every_way_of_training, offloaded_weights);
 
 /// Each row on its own, both together, and one without a target.
 fn batches(fixtures: &Fixtures) -> Vec<MicroBatch> {
-    let ids = fixtures.batch().rows().to_vec();
+    let ids = fixtures.batch().sequences().to_vec();
     let labels = fixtures.rows("labels");
     let alone = ids.iter().zip(&labels);
     let mut batches: Vec<MicroBatch> = alone

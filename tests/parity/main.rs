@@ -17,5 +17,6 @@ mod forward_only;
 mod generation;
 mod gradients;
 mod half_gradients;
+mod packing;
 mod prefix_dropout;
 mod rope_ratio;

@@ -12,7 +12,7 @@ const RATE: f64 = 0.5;
 
 fn rows_that_are_alike_have_different_masks<B: GlmBackend>(backend: &TestBackend<B>, family: &str) {
     let mut model = model_of_run::<B>(family, "prefix", &backend.device).model;
-    let row = Fixtures::of(family).batch().rows()[0].clone();
+    let row = Fixtures::of(family).batch().sequences()[0].clone();
     let batch = TokenBatch::new(vec![row; 3], Padding::Right, 0);
     let positions = model.positions(&batch).unwrap();
     let key = |model: &glmtune::model::CausalLm<B>, dropout| {

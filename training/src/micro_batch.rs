@@ -1,5 +1,6 @@
 //! Rows that go through the model together.
 
+use glmtune_model::rows::IGNORED;
 use glmtune_model::{GlmBackend, Padding, TokenBatch};
 
 use crate::error::{Error, Result};
@@ -10,7 +11,7 @@ use crate::loss::Targets;
 pub struct MicroBatch {
     /// The tokens, padded on the right.
     pub tokens: TokenBatch,
-    /// The target of each token.
+    /// The target of each token, sequence by sequence.
     pub labels: Vec<Vec<i64>>,
 }
 
@@ -19,6 +20,27 @@ impl MicroBatch {
     pub fn new(ids: Vec<Vec<u32>>, labels: Vec<Vec<i64>>, pad_id: u32) -> Self {
         Self {
             tokens: TokenBatch::new(ids, Padding::Right, pad_id),
+            labels,
+        }
+    }
+
+    /// A micro-batch of sequences of rows that lie end to end: the tokens of each row and their targets. Its loss is the
+    /// mean over the targets of all rows, as if each were a sequence by itself.
+    pub fn end_to_end(sequences: Vec<Vec<(Vec<u32>, Vec<i64>)>>, pad_id: u32) -> Self {
+        let (mut tokens, mut labels) = (Vec::new(), Vec::new());
+        for rows in sequences {
+            let (ids, mut targets): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+            for targets in &mut targets {
+                // Nothing stands before a first token: it is not predicted from the row before.
+                if let Some(first) = targets.first_mut() {
+                    *first = IGNORED;
+                }
+            }
+            tokens.push(ids);
+            labels.push(targets.concat());
+        }
+        Self {
+            tokens: TokenBatch::end_to_end(tokens, pad_id),
             labels,
         }
     }

@@ -136,7 +136,7 @@ pub struct TrainSettings {
     pub limits: LayoutLimits,
     /// Whether rows that would be truncated are dropped.
     pub is_skip: bool,
-    /// Rows of a micro-batch.
+    /// Sequences of a micro-batch: rows, or packed ones.
     pub per_device_train_batch_size: usize,
     /// Micro-batches of an optimizer step on each device.
     pub gradient_accumulation_steps: usize,
@@ -174,6 +174,12 @@ pub struct TrainSettings {
     pub shuffle: bool,
     /// Whether the longest row comes first, so that memory that is short runs out at once.
     pub longest_first: bool,
+    /// Whether several rows share a sequence of up to the most tokens of a row.
+    #[serde(skip_serializing_if = "is_off")]
+    pub packing: bool,
+    /// Whether micro-batches are made of rows of like length.
+    #[serde(skip_serializing_if = "is_off")]
+    pub group_by_length: bool,
     /// Whether the optimizer's state and the float32 masters are in the host's memory.
     pub offload_optimizer: bool,
     /// Whether the base model's matrices are in the host's memory and visit the device.
@@ -244,6 +250,8 @@ impl TrainSettings {
             seed: 1234,
             shuffle: true,
             longest_first: false,
+            packing: false,
+            group_by_length: false,
             offload_optimizer: false,
             offload_param: false,
             gradient_checkpointing: false,
@@ -300,6 +308,10 @@ impl TrainSettings {
             not_negative("learning_rate", self.learning_rate),
             self.max_grad_norm
                 .and_then(|norm| positive("max_grad_norm", norm)),
+            (self.packing && self.group_by_length).then(|| {
+                "packing and group_by_length exclude each other: packed sequences are of like length already"
+                    .to_string()
+            }),
             (!(0.0..=1.0).contains(&self.warmup_ratio))
                 .then(|| format!("warmup_ratio is {}, must be 0 to 1", self.warmup_ratio)),
             counts("show_loss_step", Some(self.show_loss_step)),
@@ -324,16 +336,16 @@ impl TrainSettings {
         self.gradient_accumulation_steps * self.data_parallel.max(1)
     }
 
-    /// Steps of all epochs on a number of rows: a last partial window counts.
-    pub fn total_steps(&self, rows: usize) -> u64 {
-        let batches = rows.div_ceil(self.per_device_train_batch_size);
+    /// Steps of all epochs on a number of sequences, which are rows unless they are packed: a last partial window counts.
+    pub fn total_steps(&self, sequences: usize) -> u64 {
+        let batches = sequences.div_ceil(self.per_device_train_batch_size);
         let per_epoch = batches.div_ceil(self.window());
         (per_epoch * self.num_train_epochs) as u64
     }
 
-    /// The learning rates of a training on a number of rows.
-    pub fn schedule(&self, rows: usize) -> WarmupDecay {
-        let total_steps = self.schedule_steps.unwrap_or(self.total_steps(rows));
+    /// The learning rates of a training on a number of sequences.
+    pub fn schedule(&self, sequences: usize) -> WarmupDecay {
+        let total_steps = self.schedule_steps.unwrap_or(self.total_steps(sequences));
         let share = (self.warmup_ratio * total_steps as f64) as u64;
         WarmupDecay {
             min: self.min_learning_rate.unwrap_or(self.learning_rate / 10.0),
@@ -382,6 +394,11 @@ pub fn check_stages(stages: usize, devices: usize) -> Result<()> {
         ))),
         false => Ok(()),
     }
+}
+
+/// What is off is as if it had never been a setting: checkpoints from before it go on.
+fn is_off(flag: &bool) -> bool {
+    !flag
 }
 
 fn as_text<S: serde::Serializer>(

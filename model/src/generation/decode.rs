@@ -399,7 +399,7 @@ impl<'a, B: GlmBackend> Cached<'a, B> {
 
     /// Each prompt is computed once; its keys and values are then shared by its continuations.
     fn prefill(&mut self) -> Result<Logits> {
-        let (count, width) = (self.prompts.rows().len(), self.prompts.width());
+        let (count, width) = (self.prompts.sequences().len(), self.prompts.width());
         let logits = self.forward(self.prompts.ids(&self.model.device()), 0..width)?;
         if self.num_sequences == 1 {
             return Ok(logits);

@@ -39,12 +39,16 @@ pub fn line(args: &TrainArgs, selected: &[Selected], dtype: FloatType) -> String
 /// What a step has, where several devices or processes share it.
 pub fn step(settings: &TrainSettings) -> Option<String> {
     let (parallel, each) = (settings.data_parallel, settings.gradient_accumulation_steps);
-    let (window, rows) = (settings.window(), settings.per_device_train_batch_size);
+    let (window, size) = (settings.window(), settings.per_device_train_batch_size);
+    let what = match settings.packing {
+        true => "packed sequence",
+        false => "row",
+    };
     (parallel > 1).then(|| {
         format!(
-            "a step has {window} micro-batches of {rows} row{}: {each} on each of {parallel} devices, {} rows in all",
-            if rows == 1 { "" } else { "s" },
-            window * rows
+            "a step has {window} micro-batches of {size} {what}{}: {each} on each of {parallel} devices, {} {what}s in all",
+            if size == 1 { "" } else { "s" },
+            window * size
         )
     })
 }

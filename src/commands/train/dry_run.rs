@@ -9,7 +9,7 @@ use glmtune_model::parameters::parameters;
 use glmtune_model::rows::IGNORED;
 use glmtune_model::tokenizer::{SpecialToken, Tokenizer};
 use glmtune_model::{BuildOptions, CausalLm, GlmBackend};
-use glmtune_training::data::Dataset;
+use glmtune_training::data::{Dataset, Fullness};
 use glmtune_training::run::load;
 use glmtune_training::settings::TrainSettings;
 
@@ -36,6 +36,8 @@ pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
     request.probe(&settings)?;
     let rows = request.rows(&settings)?;
     let (dataset, _) = request.validation(&settings, rows)?;
+    let fullness = Fullness::of(&dataset, &settings);
+    request.say(fullness.to_string());
     request.abilities(&settings)?;
     request.say(first_row(&dataset, info.tokenizer.as_ref()));
     let model = CausalLm::<AnyBackend>::uninitialized(
@@ -48,8 +50,7 @@ pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
         config: &info.config,
         parameters: &infos,
     };
-    let (length, targets) = longest(&dataset);
-    let case = Case::of(&settings, length, targets);
+    let case = Case::of(&settings, fullness.longest, fullness.most_targets);
     let memory = Report::new().with(
         format!("memory of {}", case.title()),
         planned.details(&case)?,
@@ -67,6 +68,7 @@ pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
     let work = Work {
         settings: &settings,
         dataset: &dataset,
+        sequences: fullness.sequences,
         matrices: Matrices::of(&info.config, &infos),
         trained,
     };
@@ -133,23 +135,12 @@ fn shown(ids: &[u32], tokenizer: Option<&Tokenizer>) -> String {
     text + &tokenizer.decode(&plain)
 }
 
-/// Tokens of the longest row, and the most targets of any.
-fn longest(dataset: &Dataset) -> (usize, usize) {
-    let rows = 0..dataset.len();
-    let targets = |row| {
-        let labels = dataset.labels(row).into_iter().skip(1);
-        labels.filter(|&label| label != IGNORED).count()
-    };
-    (
-        dataset.summary().longest,
-        rows.map(targets).max().unwrap_or(0),
-    )
-}
-
 /// What a training computes.
 struct Work<'a> {
     settings: &'a TrainSettings,
     dataset: &'a Dataset,
+    /// Sequences of an epoch.
+    sequences: usize,
     matrices: Matrices,
     /// Elements that are trained.
     trained: u64,
@@ -158,14 +149,16 @@ struct Work<'a> {
 impl Work<'_> {
     /// Steps and their time, for so many multiplications with additions per second.
     fn describe(&self, speed: f64) -> String {
-        let (settings, rows) = (self.settings, self.dataset.len());
+        let (settings, sequences) = (self.settings, self.sequences);
         let of_step = settings.per_device_train_batch_size
             * settings.gradient_accumulation_steps
             * settings.data_parallel;
-        let per_epoch = rows.div_ceil(of_step.max(1)) as u64;
+        let per_epoch = sequences.div_ceil(of_step.max(1)) as u64;
         let steps = per_epoch * settings.num_train_epochs as u64;
         let steps = settings.max_steps.map_or(steps, |most| most.min(steps));
-        let rows_of_step = of_step.min(rows) as f64 / settings.data_parallel.max(1) as f64;
+        let rows_each = self.dataset.len() as f64 / sequences.max(1) as f64;
+        let each_device = of_step.min(sequences) as f64 / settings.data_parallel.max(1) as f64;
+        let rows_of_step = rows_each * each_device;
         let seconds = rows_of_step * self.row() / speed;
         format!(
             "{steps} steps, {per_epoch} an epoch; about {} a step and {} in all, if products are all that takes \

@@ -18,6 +18,7 @@ mod validation_settings;
 mod watch;
 
 use glmtune_model::device_health;
+use glmtune_training::data::Fullness;
 use glmtune_training::deepspeed::DeepSpeedConfig;
 use glmtune_training::parallel::ranks::ProcessGroup;
 use glmtune_training::run::Outcome;
@@ -92,6 +93,7 @@ fn train<B: TrainingBackend>(request: &Request<'_, B>, output_dir: OutputDir) ->
     request.say_unmet(&settings);
     let rows = request.rows(&settings)?;
     let (rows, validation) = request.validation(&settings, rows)?;
+    request.say(Fullness::of(&rows, &settings).to_string());
     let mut asked = request.training(&settings, rows, output_dir)?;
     asked.validation = validation;
     asked.abilities = request.abilities(&settings)?;

@@ -59,6 +59,8 @@ pub fn settings(
         seed: args.seed,
         shuffle: !args.no_shuffle,
         longest_first: args.longest_first,
+        packing: args.packing,
+        group_by_length: args.group_by_length,
         offload_optimizer: args.offload_optimizer || file.zero.offload_optimizer,
         offload_param: args.offload_param || file.zero.offload_param,
         gradient_checkpointing: args.gradient_checkpointing,

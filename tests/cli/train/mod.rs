@@ -10,6 +10,7 @@ mod loss_scale;
 mod masters;
 mod methods;
 mod output_layer;
+mod packing;
 mod reference;
 mod resume;
 mod state;

@@ -40,11 +40,11 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// That of a training on a number of rows.
-    pub fn new(settings: &TrainSettings, rows: usize) -> Self {
+    /// That of a training on a number of sequences.
+    pub fn new(settings: &TrainSettings, sequences: usize) -> Self {
         Self {
             epochs: settings.num_train_epochs,
-            micro_batches: rows.div_ceil(settings.per_device_train_batch_size.max(1)),
+            micro_batches: sequences.div_ceil(settings.per_device_train_batch_size.max(1)),
             window: settings.window().max(1),
             scales_loss: settings.loss_scale.is_some(),
         }

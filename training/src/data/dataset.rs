@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::summary::Summary;
+use super::summary::{Summary, count_targets};
 use super::token_store::TokenStore;
 use crate::error::Result;
 
@@ -66,6 +66,19 @@ impl Dataset {
     pub fn labels(&self, row: usize) -> Vec<i64> {
         let labels = &self.store.labels[self.store.range(row)];
         labels.iter().map(|&label| i64::from(label)).collect()
+    }
+
+    /// Tokens of some rows together.
+    pub fn tokens(&self, rows: &[usize]) -> usize {
+        rows.iter().map(|&row| self.ids(row).len()).sum()
+    }
+
+    /// Targets of some rows together.
+    pub fn targets(&self, rows: &[usize]) -> usize {
+        let targets = rows
+            .iter()
+            .map(|&row| count_targets(self.labels(row).into_iter()));
+        targets.sum()
     }
 
     /// The line of a row in its file; in a JSON array, its number.

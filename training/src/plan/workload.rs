@@ -15,11 +15,11 @@ pub struct Workload<'a> {
     pub parameters: &'a [ParameterInfo],
     /// What is trained.
     pub method: &'a Method,
-    /// Rows of a micro-batch.
+    /// Sequences of a micro-batch: rows, or packed ones.
     pub batch: usize,
-    /// Tokens of the longest row.
+    /// Tokens of the longest sequence.
     pub length: usize,
-    /// Tokens of that row that have a target.
+    /// Tokens of that sequence that have a target.
     pub targets: usize,
     /// Type of the frozen weights and of the activations.
     pub dtype: DType,

@@ -5,6 +5,7 @@ use burn::backend::Autodiff;
 use glmtune_model::CausalLm;
 
 use super::Trainer;
+use crate::data::Sequences;
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
 use crate::observer::Observer;
@@ -34,7 +35,7 @@ impl<B: TrainingBackend> Trainer<B> {
     /// A loss or a gradient norm is not a number or infinite, in a step of some rows.
     pub(super) fn not_finite(
         &self,
-        window: &[Vec<usize>],
+        window: &[Sequences],
         (loss, norm): (f64, f64),
         observer: &mut dyn Observer,
     ) -> Result<()> {
@@ -51,8 +52,8 @@ impl<B: TrainingBackend> Trainer<B> {
     }
 
     /// The lines of the rows of a window, in words.
-    fn lines(&self, window: &[Vec<usize>]) -> String {
-        let rows = window.iter().flatten();
+    fn lines(&self, window: &[Sequences]) -> String {
+        let rows = window.iter().flatten().flatten();
         let lines: Vec<String> = rows
             .map(|&row| self.dataset.line(row).to_string())
             .collect();

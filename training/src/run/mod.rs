@@ -54,6 +54,8 @@ pub struct Training<B: GlmBackend> {
 struct Trainer<B: GlmBackend> {
     settings: TrainSettings,
     dataset: Dataset,
+    /// Sequences of an epoch: rows, or packed ones.
+    sequences: usize,
     /// What the model is measured on while it is trained.
     validation: Option<Validation<B>>,
     /// What it can do beside its task.
@@ -166,7 +168,7 @@ impl<B: TrainingBackend> Trainer<B> {
 
     fn description(&self) -> RunDescription {
         let limit = self.settings.max_steps.unwrap_or(u64::MAX);
-        let total = self.settings.total_steps(self.dataset.len());
+        let total = self.settings.total_steps(self.sequences);
         RunDescription {
             labels: self.labels.clone(),
             trained: self.trainable.values().sum(),

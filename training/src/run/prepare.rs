@@ -15,6 +15,7 @@ use super::labels::labels;
 use super::load::{load, make_room_for_gradients};
 use super::{Preparation, Trainer, Training, TrainingRequest};
 use crate::checkpoint::{Checkpoints, Extent, Identity, Resume, Saved, TrainingProgress};
+use crate::data::count_sequences;
 use crate::error::{Error, Result};
 use crate::method::OutputKind;
 use crate::optim::ops::TrainingBackend;
@@ -45,7 +46,8 @@ impl<B: TrainingBackend> Training<B> {
         let device = request.devices.first().cloned();
         let device = device.ok_or_else(|| Error::Request("no device was given".to_string()))?;
         let run = RunId::new();
-        let mut checkpoints = checkpoints(&request, run.clone())?;
+        let sequences = count_sequences(&request.dataset, &request.settings);
+        let mut checkpoints = checkpoints(&request, run.clone(), sequences)?;
         let saved = saved(&request, &checkpoints, show)?;
         if let Some(saved) = &saved {
             checkpoints.go_on(saved);
@@ -111,6 +113,7 @@ impl<B: TrainingBackend> Training<B> {
         let trainable = prepared.trainable.into_iter();
         let trainer = Trainer {
             dataset: request.dataset,
+            sequences,
             validation: request.validation,
             abilities: request.abilities,
             devices: request.devices,
@@ -180,6 +183,7 @@ fn standing<B: TrainingBackend>(
 fn checkpoints<B: TrainingBackend>(
     request: &TrainingRequest<B>,
     run: RunId,
+    sequences: usize,
 ) -> Result<Checkpoints> {
     let settings = &request.settings;
     let identity = Identity {
@@ -187,7 +191,7 @@ fn checkpoints<B: TrainingBackend>(
         data: request.dataset.fingerprint().to_string(),
         model: file_digest(&request.base.join("config.json"))?,
     };
-    let extent = Extent::new(settings, request.dataset.len());
+    let extent = Extent::new(settings, sequences);
     let dir = request.output_dir.path();
     Ok(Checkpoints::new(dir, identity, extent, run))
 }

@@ -9,9 +9,8 @@ use glmtune_model::layers::DropoutSource;
 
 use super::Trainer;
 use crate::backward::{Activations, GradientBoundary};
-use crate::data::collate;
+use crate::data::{Sequences, collate};
 use crate::error::Result;
-use crate::micro_batch::MicroBatch;
 use crate::observer::Observer;
 use crate::optim::Update;
 use crate::optim::ops::TrainingBackend;
@@ -25,7 +24,7 @@ impl<B: TrainingBackend> Trainer<B> {
     pub(super) fn step(
         &mut self,
         model: CausalLm<Autodiff<B>>,
-        window: &[Vec<usize>],
+        window: &[Sequences],
         observer: &mut dyn Observer,
     ) -> Result<(CausalLm<Autodiff<B>>, StepRecord)> {
         let started = Instant::now();
@@ -52,7 +51,7 @@ impl<B: TrainingBackend> Trainer<B> {
         let scale = self.loss_scale() * window.len() as f64;
         let norm = numbers[1].sqrt() / scale;
         // As in DeepSpeed, the schedule moves on with the updates: a step that is left out does not count.
-        let schedule = self.settings.schedule(self.dataset.len());
+        let schedule = self.settings.schedule(self.sequences);
         let lr = schedule.rate(self.progress.updates);
         let is_finite = loss.is_finite() && norm.is_finite();
         let model = if is_finite {
@@ -89,14 +88,13 @@ impl<B: TrainingBackend> Trainer<B> {
     }
 
     /// The micro-batches of a window.
-    fn items(&self, window: &[Vec<usize>]) -> Vec<WindowItem> {
+    fn items(&self, window: &[Sequences]) -> Vec<WindowItem> {
         let first = self.progress.micro_batch;
-        let items = window.iter().enumerate().map(|(index, rows)| {
-            let batch = collate(&self.dataset, rows);
+        let items = window.iter().enumerate().map(|(index, sequences)| {
             // Every micro-batch of the run has its own masks, whichever was resumed or skipped before.
             let place = (self.progress.epoch as u64) << 32 | (first + index) as u64;
             WindowItem {
-                batch: MicroBatch::new(batch.ids, batch.labels, self.pad_id),
+                batch: collate(&self.dataset, sequences, self.pad_id),
                 dropout: DropoutSource::new(self.settings.seed, place),
             }
         });

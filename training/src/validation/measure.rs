@@ -4,7 +4,7 @@ use burn::backend::Autodiff;
 use glmtune_model::CausalLm;
 
 use super::scorer::{Score, Scorer};
-use crate::data::{Dataset, batches, collate};
+use crate::data::{Dataset, Sequences, collate};
 use crate::error::Result;
 use crate::forward::LossSum;
 use crate::inference::inference_model;
@@ -32,16 +32,15 @@ pub(crate) fn measure<B: TrainingBackend>(
     plan: &ForwardPlan<'_, B>,
     (batch_size, pad_id): (usize, u32),
 ) -> Result<Measured> {
-    let mut order: Vec<usize> = (0..rows.len()).collect();
-    order.sort_by_key(|&row| rows.ids(row).len());
-    let batches: Vec<&[usize]> = batches(&order, batch_size).collect();
+    // Rows that train packed are measured as all others are, so that losses compare.
+    let mut order: Sequences = (0..rows.len()).map(|row| vec![row]).collect();
+    order.sort_by_key(|row| rows.tokens(row));
+    let batches: Vec<&[Vec<usize>]> = order.chunks(batch_size.max(1)).collect();
     let mut loss = LossSum::default();
     for some in batches.chunks(MADE) {
-        let made = some.iter().map(|rows_here| {
-            let batch = collate(rows, rows_here);
-            MicroBatch::new(batch.ids, batch.labels, pad_id)
-        });
-        let sums = loss_sums(model, &made.collect::<Vec<_>>(), plan)?;
+        let made = some.iter().map(|batch| collate(rows, batch, pad_id));
+        let made: Vec<MicroBatch> = made.collect();
+        let sums = loss_sums(model, &made, plan)?;
         loss = loss + sums.into_iter().sum();
     }
     let scores = scorer
