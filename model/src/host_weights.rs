@@ -3,21 +3,44 @@
 //! Such a weight is a parameter that has not been initialised: reading it brings it to the device. A pass
 //! reads it on a copy of the model, whose parameters are initialised for themselves; when the copy is
 //! dropped, the weight leaves the device. On the CPU nothing is copied, the tensor shares the memory.
+//!
+//! Where several processes share out the weights, each keeps a part of every such weight, and reading it brings the
+//! parts of all together ([`Sharding`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::sync::Arc;
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::{AllocationProperty, Bytes, DType, Shape, Tensor, TensorData};
 
+use crate::device_health;
+use crate::error::Result;
 use crate::parameters::{PathMapper, PathVisitor, map_by_path, visit_by_path};
 
-/// The elements of a tensor in the host's memory; copies share them.
+/// How processes share out weights (ZeRO-3, Rajbhandari et al. 2020).
+pub trait Sharding: Debug + Send + Sync {
+    /// This process's part of a weight, flat; all parts of a weight have the same number of elements.
+    fn part(&self, whole: TensorData) -> TensorData;
+
+    /// The parts of a weight of all processes, one after the other. All of them ask for the same weights in the same
+    /// order.
+    ///
+    /// # Errors
+    /// If the others cannot be reached.
+    fn parts(&self, own: TensorData) -> Result<Bytes>;
+}
+
+/// The elements of a tensor in the host's memory, or this process's part of them; copies share them.
 #[derive(Debug, Clone)]
 pub struct HostTensor {
     bytes: bytes::Bytes,
+    /// Of the whole tensor.
     shape: Shape,
     dtype: DType,
+    /// Whose part it is, where it is one.
+    sharding: Option<Arc<dyn Sharding>>,
 }
 
 /// Burn's bytes as the owner of shared ones: they are aligned for every type.
@@ -36,18 +59,59 @@ impl HostTensor {
             shape: data.shape,
             dtype: data.dtype,
             bytes: bytes::Bytes::from_owner(Owner(data.bytes)),
+            sharding: None,
         }
     }
 
-    /// The elements; nothing is copied.
-    pub fn data(&self) -> TensorData {
+    /// The elements. Nothing is copied where they are here; else all processes bring them together.
+    ///
+    /// # Errors
+    /// If the others cannot be reached.
+    pub fn data(&self) -> Result<TensorData> {
+        let (Some(sharding), Some(part)) = (&self.sharding, self.part()) else {
+            return Ok(self.held(self.shape.clone()));
+        };
+        let whole = Self {
+            bytes: bytes::Bytes::from_owner(Owner(sharding.parts(part)?)),
+            sharding: None,
+            ..self.clone()
+        };
+        Ok(whole.held(self.shape.clone()))
+    }
+
+    /// This process's part of the elements, flat, where it has only a part.
+    pub fn part(&self) -> Option<TensorData> {
+        let elements = self.bytes.len() / self.dtype.size();
+        self.sharding.as_ref()?;
+        Some(self.held(Shape::new([elements])))
+    }
+
+    /// The same tensor with another part of this process.
+    #[must_use]
+    pub fn with_part(&self, part: TensorData) -> Self {
+        Self {
+            bytes: bytes::Bytes::from_owner(Owner(part.bytes)),
+            ..self.clone()
+        }
+    }
+
+    /// What is here.
+    fn held(&self, shape: Shape) -> TensorData {
+        // Parts may have zeros at their end.
+        let bytes = shape.num_elements() * self.dtype.size();
+        let bytes = self.bytes.slice(..bytes.min(self.bytes.len()));
         TensorData {
             // CubeCL 0.10 copies what it uploads, into memory that is not pinned, whatever it is (`do_create` in
             // its `client.rs`); marked as a file's, it would be copied twice.
-            bytes: Bytes::from_shared(self.bytes.clone(), AllocationProperty::Other),
-            shape: self.shape.clone(),
+            bytes: Bytes::from_shared(bytes, AllocationProperty::Other),
+            shape,
             dtype: self.dtype,
         }
+    }
+
+    /// Shape of the whole tensor.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
     }
 
     /// Type of the elements.
@@ -66,8 +130,12 @@ impl HostTensor {
         Param::uninitialized(
             id,
             move |device, require_grad| {
-                let tensor = Tensor::from_data(this.data(), (device, this.dtype));
-                tensor.set_require_grad(require_grad)
+                let data = this.data().unwrap_or_else(|error| {
+                    // Whoever reads a parameter cannot be told; the pass that reads it ends in this failure.
+                    device_health::report(&error.to_string());
+                    TensorData::zeros::<f32, _>(this.shape.clone())
+                });
+                Tensor::from_data(data, (device, this.dtype)).set_require_grad(require_grad)
             },
             device,
             require_grad,
@@ -95,9 +163,43 @@ pub struct HostWeights {
     by_path: BTreeMap<String, HostTensor>,
     /// A parameter does not tell whether it is trained unless it is read.
     trained: BTreeSet<String>,
+    /// How processes share them out, where they do.
+    sharding: Option<Arc<dyn Sharding>>,
 }
 
 impl HostWeights {
+    /// No weights yet; of those to come each process keeps its part.
+    pub fn sharded(sharding: Arc<dyn Sharding>) -> Self {
+        Self {
+            sharding: Some(sharding),
+            ..Self::default()
+        }
+    }
+
+    /// Whether processes share them out.
+    pub fn is_sharded(&self) -> bool {
+        self.sharding.is_some()
+    }
+
+    /// The paths of those of which each process keeps a part.
+    pub fn shared(&self) -> impl Iterator<Item = &str> {
+        let paths = self.by_path.keys().map(String::as_str);
+        paths.filter(|_| self.is_sharded())
+    }
+
+    /// A weight as it is kept here.
+    pub fn hold(&self, data: TensorData) -> HostTensor {
+        let Some(sharding) = &self.sharding else {
+            return HostTensor::new(data);
+        };
+        let shape = data.shape.clone();
+        HostTensor {
+            shape,
+            sharding: Some(Arc::clone(sharding)),
+            ..HostTensor::new(sharding.part(data))
+        }
+    }
+
     /// The weight of a parameter, if it lives in the host's memory.
     pub fn get(&self, path: &str) -> Option<&HostTensor> {
         self.by_path.get(path)

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
@@ -17,7 +18,7 @@ use crate::checkpoint::{Checkpoint, RawTensor, TensorInfo, natural_order};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result, WeightFault};
 use crate::float_type::FloatType;
-use crate::host_weights::{HostTensor, HostWeights};
+use crate::host_weights::{HostWeights, Sharding};
 use crate::layers::rotary::{RotaryPrecision, Rounding};
 use crate::parameters::{ParameterInfo, PathMapper, map_by_path, parameters};
 use crate::resident::{make_room, upload};
@@ -40,12 +41,15 @@ pub struct Pretrained<B: Backend> {
 }
 
 /// Where the weights of a model live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Placement {
     /// On the device.
     Device,
     /// In the host's memory, where they [may](may_leave); they visit the device.
     Host,
+    /// Those that [may](may_leave) leave the device are shared out to the hosts' memory of several processes, each of
+    /// which reads the files and keeps its part; they visit the device.
+    Shards(Arc<dyn Sharding>),
 }
 
 /// Whether a parameter of the published model may leave the device: matrices do; vectors are too small
@@ -310,8 +314,11 @@ fn fill<B: Backend, M: Module<B>>(
     }
     let mut loader = Loader {
         source,
-        placement,
-        host: HostWeights::default(),
+        leaves: !matches!(placement, Placement::Device),
+        host: match placement {
+            Placement::Device | Placement::Host => HostWeights::default(),
+            Placement::Shards(sharding) => HostWeights::sharded(sharding),
+        },
         dtype,
         loaded: 0,
         progress,
@@ -364,7 +371,8 @@ fn parameter_fault(expected: &ParameterInfo, found: Option<&TensorInfo>) -> Opti
 /// Replaces each parameter by its tensor, read when its turn comes.
 struct Loader<'a> {
     source: &'a Source<'a>,
-    placement: Placement,
+    /// Whether weights that may leave the device do.
+    leaves: bool,
     host: HostWeights,
     dtype: DType,
     loaded: usize,
@@ -399,9 +407,9 @@ impl<B: Backend> PathMapper<B> for Loader<'_> {
             return param;
         };
         let (id, device) = (param.id, param.lazy_device());
-        if self.placement == Placement::Host && may_leave(path, &data.shape) {
+        if self.leaves && may_leave(path, &data.shape) {
             make_room::<B, D>(data.shape.clone(), &device, self.dtype);
-            let tensor = HostTensor::new(data);
+            let tensor = self.host.hold(data);
             self.host.insert(path.to_string(), tensor.clone());
             return tensor.parameter(id, device, false);
         }

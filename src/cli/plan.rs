@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use clap::builder::TypedValueParser;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, value_parser};
 
 use super::TrainArgs;
 
@@ -42,6 +43,8 @@ const NO_BEARING: [&str; 23] = [
 pub struct PlanArgs {
     /// Whether every part is shown.
     pub plan: bool,
+    /// Processes that train together, with a device each.
+    pub processes: usize,
     /// The training.
     pub train: TrainArgs,
     /// What was given on the command line, by the names of the fields.
@@ -61,6 +64,7 @@ impl FromArgMatches for PlanArgs {
         let given = matches.ids().map(clap::Id::as_str).filter(is_given);
         Ok(Self {
             plan: matches.get_flag("plan"),
+            processes: matches.get_one("processes").copied().unwrap_or(1),
             train: TrainArgs::from_arg_matches(matches)?,
             given: given.map(str::to_string).collect(),
         })
@@ -81,7 +85,17 @@ impl Args for PlanArgs {
                 "Show what device and host will need for the training that these flags describe, part by \
                  part, and which flags would lower it",
             );
-        let mut command = TrainArgs::augment_args(command.arg(plan));
+        let processes = Arg::new("processes")
+            .long("processes")
+            .value_name("N")
+            .value_parser(
+                value_parser!(u64)
+                    .range(1..=65_536)
+                    .map(|count| count as usize),
+            )
+            .default_value("1")
+            .help("Processes under mpirun, with a device each: what is shown is what each needs");
+        let mut command = TrainArgs::augment_args(command.arg(plan).arg(processes));
         for id in NOT_NEEDED {
             // A path must not be empty; nobody reads this one.
             command = command.mut_arg(id, |arg| arg.required(false).default_value(".").hide(true));

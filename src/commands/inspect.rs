@@ -15,7 +15,7 @@ use super::error::{Error, Result};
 use super::plan::{Case, Planned};
 use super::report::Report;
 use super::serve_memory::ServeMemory;
-use super::train::settings_on_one_device;
+use super::train::planned_settings;
 use crate::backend::AnyBackend;
 use crate::cli::{InspectArgs, PlanArgs};
 
@@ -139,7 +139,8 @@ fn with_trainings(
     let file = args.train.deepspeed_file().map(DeepSpeedConfig::read);
     let file = file.transpose()?;
     let dtype = dtype(args, planned.config, file.as_ref());
-    let settings = settings_on_one_device(&args.train, file.as_ref(), mode, dtype)?;
+    let processes = args.processes;
+    let settings = planned_settings(&args.train, file.as_ref(), mode, dtype, processes)?;
     settings.validate()?;
     let limits = settings.limits;
     // A row may be all answer, unless it is said how long its prompt is; a packed sequence has rows of any prompts.
@@ -147,7 +148,10 @@ fn with_trainings(
         true => limits.max_len.saturating_sub(limits.max_src_len),
         false => limits.max_len,
     };
-    let case = Case::of(&settings, limits.max_len, targets);
+    let case = Case {
+        processes,
+        ..Case::of(&settings, limits.max_len, targets)
+    };
     if args.plan {
         if planned.plan(&case, true)?.trained == 0 {
             return Err(Error::Request(format!(

@@ -37,14 +37,16 @@ pub struct Case {
     pub targets: usize,
     /// Whether rows are packed.
     pub packing: bool,
-    /// Whether a step has several micro-batches.
+    /// Processes that train together.
+    pub processes: usize,
+    /// Whether a step has several micro-batches of a process.
     pub accumulates: bool,
     /// What saves memory.
     pub saving: Saving,
 }
 
 impl Case {
-    /// The training of some settings, whose longest sequence has so many tokens and targets.
+    /// The training of some settings in one process, whose longest sequence has so many tokens and targets.
     pub fn of(settings: &TrainSettings, length: usize, targets: usize) -> Self {
         Self {
             method: settings.method.clone(),
@@ -53,11 +55,13 @@ impl Case {
             length,
             targets,
             packing: settings.packing,
+            processes: 1,
             accumulates: settings.gradient_accumulation_steps > 1,
             saving: Saving {
                 gradient_checkpointing: settings.gradient_checkpointing,
                 offload_optimizer: settings.offload_optimizer,
                 offload_param: settings.offload_param,
+                shard_param: settings.shard_param,
             },
         }
     }
@@ -80,6 +84,7 @@ impl Planned<'_> {
             length: case.length,
             targets: case.targets,
             dtype: case.dtype,
+            processes: case.processes,
             accumulates: case.accumulates,
             on_cpu,
             saving: case.saving,
@@ -108,9 +113,17 @@ impl Planned<'_> {
             true => "packed sequence",
             false => "longest row",
         };
-        Ok(Report::new()
+        let mut report = Report::new()
             .with("batch", case.batch)
-            .with(length, case.length)
+            .with(length, case.length);
+        if case.processes > 1 {
+            let each = match case.saving.shard_param {
+                true => "which share out weights, masters and moments; what follows is of each",
+                false => "which share out masters and moments; what follows is of each",
+            };
+            report.add("processes", format!("{}, {each}", case.processes));
+        }
+        Ok(report
             .with("trained parameters", self.trained(case)?)
             .with("device", parts(&gpu.device, 0))
             .with("host", parts(&gpu.host, gpu.program))

@@ -57,6 +57,7 @@ impl Case {
             length: self.length,
             targets: self.targets,
             dtype: self.dtype,
+            processes: 1,
             accumulates: self.micro_batches > 1,
             on_cpu: true,
             saving: self.saving,
@@ -143,7 +144,7 @@ impl Case {
             max_shard_size: 1 << 30,
             limit: None,
         };
-        let weights = Weights::new(&model, optimizer.as_ref());
+        let weights = Weights::new(&model, optimizer.as_ref(), &host);
         outputs.save(1, 2, None, &weights).unwrap();
     }
 }

@@ -76,16 +76,26 @@ pub fn head_loss<B: GlmBackend>(
     hidden: Tensor<B, 3>,
     batch: &MicroBatch,
 ) -> Result<LossSum> {
+    // Also where it is not needed: other processes may need this one's part of it.
+    let head = fetch(model, Segment::Head)?;
     let Some(targets) = batch.find_targets::<B>(&hidden.device()) else {
         return Ok(LossSum::default());
     };
     let count = targets.count as u64;
-    let head = fetch(model, Segment::Head)?;
     let mean = head.head_loss(hidden, targets.rows, targets.tokens, None, 1.0);
     Ok(LossSum {
         loss: scalar(mean)? * count as f64,
         targets: count,
     })
+}
+
+/// Brings every segment's weights to the device in its turn and computes nothing: other processes, which have one more
+/// micro-batch, need this one's parts of them.
+pub(crate) fn walk_along<B: GlmBackend>(model: &CausalLm<B>) -> Result<()> {
+    drop(fetch(model, Segment::Embeddings)?);
+    prefetch_each(model, 0..model.num_blocks(), |_, _| Ok(()))?;
+    drop(fetch(model, Segment::Head)?);
+    Ok(())
 }
 
 /// What the blocks need for a batch.

@@ -72,6 +72,19 @@ pub(crate) fn prefetch_each<B: GlmBackend>(
     })
 }
 
+/// Brings all of a model's weights to the device, where they stay as long as the model does.
+pub(crate) fn fetch_all<B: GlmBackend>(model: &CausalLm<B>) {
+    model.visit(&mut ReadAll);
+}
+
+struct ReadAll;
+
+impl<B: Backend> ModuleVisitor<B> for ReadAll {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        drop(param.val());
+    }
+}
+
 fn has_offloaded<B: GlmBackend>(model: &CausalLm<B>) -> bool {
     let mut search = Search { found: false };
     model.visit(&mut search);

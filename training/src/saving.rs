@@ -75,6 +75,14 @@ impl Outputs {
         self.write(self.best_path(), weights)
     }
 
+    /// Whether an output reads a parameter.
+    pub(crate) fn reads(&self, path: &str) -> bool {
+        match &self.kind {
+            OutputKind::Adapter(adapter) => adapter.kind.owns(path),
+            OutputKind::Model => true,
+        }
+    }
+
     /// Where the output of the best model goes.
     pub(crate) fn best_path(&self) -> PathBuf {
         self.dir.join(folder::BEST)

@@ -184,6 +184,9 @@ pub struct TrainSettings {
     pub offload_optimizer: bool,
     /// Whether the base model's matrices are in the host's memory and visit the device.
     pub offload_param: bool,
+    /// Whether several processes share out the base model's matrices, each keeping a part in its host's memory: a
+    /// segment's come to the device in its turn.
+    pub shard_param: bool,
     /// Whether blocks run again in the backward pass instead of keeping their activations.
     pub gradient_checkpointing: bool,
     /// Type of the frozen weights and of the activations.
@@ -206,7 +209,7 @@ pub struct TrainSettings {
 }
 
 /// Settings that a resumed run may change: they do not change the trajectory of the training.
-const FREE: [&str; 12] = [
+const FREE: [&str; 13] = [
     "data_parallel",
     "gradient_accumulation_steps",
     "gradient_checkpointing",
@@ -218,6 +221,7 @@ const FREE: [&str; 12] = [
     "pipeline_stages",
     "save_model_step",
     "save_total_limit",
+    "shard_param",
     "show_loss_step",
     // Measuring changes nothing but the end.
     "validation",
@@ -254,6 +258,7 @@ impl TrainSettings {
             group_by_length: false,
             offload_optimizer: false,
             offload_param: false,
+            shard_param: false,
             gradient_checkpointing: false,
             dtype: FloatType::F32,
             on_nan: OnNan::Stop,
@@ -273,7 +278,8 @@ impl TrainSettings {
             1 => processes * devices,
             _ => processes,
         };
-        let trains_offloaded = self.offload_param && !self.method.is_adapter();
+        self.shard_param &= processes > 1;
+        let trains_offloaded = self.weights_visit() && !self.method.is_adapter();
         // Several processes share out the state that is in their hosts' memory, and weights that live there
         // are updated there.
         self.offload_optimizer |= processes > 1 || trains_offloaded;
@@ -360,7 +366,12 @@ impl TrainSettings {
     /// Whether blocks run again in the backward pass: the graph of a plain pass would hold the weights of all
     /// blocks that visit the device at once.
     pub fn recomputes(&self) -> bool {
-        self.gradient_checkpointing || self.offload_param
+        self.gradient_checkpointing || self.weights_visit()
+    }
+
+    /// Whether the base model's matrices are in the hosts' memory and visit the device.
+    pub fn weights_visit(&self) -> bool {
+        self.offload_param || self.shard_param
     }
 
     /// The settings that determine the trajectory of a training, by name.
@@ -399,6 +410,24 @@ pub fn check_stages(stages: usize, devices: usize) -> Result<()> {
 /// What is off is as if it had never been a setting: checkpoints from before it go on.
 fn is_off(flag: &bool) -> bool {
     !flag
+}
+
+/// Checks that processes that share out weights have one device each: threads of one process would bring them together
+/// in an order of their own.
+///
+/// # Errors
+/// If they have several devices, or stages.
+pub fn check_shards(settings: &TrainSettings, devices: usize) -> Result<()> {
+    let obstacle = match () {
+        () if !settings.shard_param => return Ok(()),
+        () if settings.pipeline_stages > 1 => "--pipeline_stages deals the blocks out".to_string(),
+        () if devices > 1 => format!("this one has {devices} devices"),
+        () => return Ok(()),
+    };
+    Err(Error::Request(format!(
+        "zero_optimization.stage 3 shares the weights out to processes with one device each, and {obstacle}: start a \
+         process for each card, or use stage 2"
+    )))
 }
 
 fn as_text<S: serde::Serializer>(
@@ -456,7 +485,15 @@ mod tests {
         assert!(!offloaded(Method::lora(8)).resolved(1, 1).offload_optimizer);
         let all = offloaded(Method::All).resolved(1, 1);
         assert!(all.offload_optimizer && all.recomputes());
+        let sharded = TrainSettings {
+            shard_param: true,
+            ..lora.clone()
+        };
+        assert!(!sharded.clone().resolved(4, 1).shard_param);
+        let sharded = sharded.resolved(1, 4);
+        assert!(sharded.shard_param && sharded.recomputes() && !sharded.offload_param);
         // Once more changes nothing.
+        assert_eq!(sharded.clone().resolved(1, 4), sharded);
         assert_eq!(all.clone().resolved(1, 1), all);
     }
 

@@ -193,7 +193,7 @@ impl<B: Backend> PathMapper<B> for Restorer<'_> {
         };
         let (id, device) = (param.id, param.lazy_device());
         if let Some(dtype) = self.host.get(path).map(HostTensor::dtype) {
-            let tensor = HostTensor::new(data.convert_dtype(dtype));
+            let tensor = self.host.hold(data.convert_dtype(dtype));
             self.host.insert(path.to_string(), tensor.clone());
             return tensor.parameter(id, device, true);
         }

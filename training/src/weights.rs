@@ -1,11 +1,12 @@
 //! The weights of a training as files get them: the optimizer's float32 masters where it keeps them, else
 //! the model's own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::backend::Autodiff;
 use burn::tensor::TensorData;
 use glmtune_model::checkpoint::RawTensor;
+use glmtune_model::host_weights::HostWeights;
 use glmtune_model::parameters::{ParameterInfo, parameters};
 use glmtune_model::{CausalLm, GlmBackend};
 
@@ -18,14 +19,21 @@ use crate::tensors::{self, Visit};
 pub struct Weights<'a, B: GlmBackend> {
     model: &'a CausalLm<Autodiff<B>>,
     masters: BTreeMap<String, StateTensor<'a>>,
+    /// Weights of which each process has a part.
+    shared: BTreeSet<String>,
 }
 
 impl<'a, B: GlmBackend> Weights<'a, B> {
     /// The weights of a model that an optimizer trains.
-    pub fn new(model: &'a CausalLm<Autodiff<B>>, optimizer: &'a dyn Optimizer<B>) -> Self {
+    pub fn new(
+        model: &'a CausalLm<Autodiff<B>>,
+        optimizer: &'a dyn Optimizer<B>,
+        host: &HostWeights,
+    ) -> Self {
         let masters = optimizer.masters().into_iter();
         Self {
             model,
+            shared: host.shared().map(str::to_string).collect(),
             masters: masters
                 .map(|master| (master.info.name.clone(), master))
                 .collect(),
@@ -59,10 +67,12 @@ impl<'a, B: GlmBackend> Weights<'a, B> {
         tensors::collect(is_chosen, &mut |take| self.visit(take))
     }
 
-    /// Takes part in a visit of another process, which needs this one's share of the masters.
-    pub(crate) fn hand_over(&self) -> Result<()> {
+    /// Takes part in another process's visit of the parameters that it reads, which needs this one's share of masters
+    /// and weights.
+    pub(crate) fn hand_over(&self, is_read: &dyn Fn(&str) -> bool) -> Result<()> {
         self.visit(&mut |path, data| {
-            if self.masters.contains_key(path) {
+            let is_shared = self.masters.contains_key(path) || self.shared.contains(path);
+            if is_shared && is_read(path) {
                 drop(data()?);
             }
             Ok(())

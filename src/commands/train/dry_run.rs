@@ -50,7 +50,10 @@ pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
         config: &info.config,
         parameters: &infos,
     };
-    let case = Case::of(&settings, fullness.longest, fullness.most_targets);
+    let case = Case {
+        processes: request.group.size(),
+        ..Case::of(&settings, fullness.longest, fullness.most_targets)
+    };
     let memory = Report::new().with(
         format!("memory of {}", case.title()),
         planned.details(&case)?,
@@ -60,7 +63,7 @@ pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
         &places.model_name_or_path,
         places.adapter.first().map(PathBuf::as_path),
         &settings,
-        device,
+        (device, request.group),
         &mut preparation::loading(),
     )?;
     request.say(preparation::trained(&prepared.trainable, prepared.total));

@@ -34,7 +34,7 @@ use crate::on_devices;
 
 pub(super) use self::check::check as check_flags;
 pub(super) use self::request::default_cache;
-pub(super) use self::settings::on_one_device as settings_on_one_device;
+pub(super) use self::settings::planned as planned_settings;
 
 /// Runs the command.
 pub fn run(args: &TrainArgs) -> Result<()> {

@@ -93,7 +93,7 @@ impl<B: GlmBackend> Request<'_, B> {
 
     /// Says what the DeepSpeed file asks for and does not get.
     pub fn say_unmet(&self, settings: &TrainSettings) {
-        let devices = self.devices.len() * self.group.size();
+        let devices = (self.devices.len(), self.group.size());
         let unmet = |file| settings::unmet(file, settings.dtype, devices);
         for line in self.file.map(unmet).unwrap_or_default() {
             self.say(format!("ds_file: {line}"));

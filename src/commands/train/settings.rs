@@ -63,6 +63,7 @@ pub fn settings(
         group_by_length: args.group_by_length,
         offload_optimizer: args.offload_optimizer || file.zero.offload_optimizer,
         offload_param: args.offload_param || file.zero.offload_param,
+        shard_param: file.zero.stage == 3,
         gradient_checkpointing: args.gradient_checkpointing,
         dtype,
         on_nan: match args.on_nan {
@@ -78,22 +79,31 @@ pub fn settings(
     })
 }
 
-/// The settings of a training in one process, for those who plan it.
+/// The settings of a training in some processes, for those who plan it: of the first of them.
 ///
 /// # Errors
 /// As [`settings`].
-pub fn on_one_device(
+pub fn planned(
     args: &TrainArgs,
     file: Option<&DeepSpeedConfig>,
     mode: Mode,
     dtype: FloatType,
+    processes: usize,
 ) -> Result<TrainSettings> {
-    let devices = args.model.devices.len().max(1);
-    Ok(settings(args, file, mode, dtype)?.resolved(devices, 1))
+    // Processes take one of the devices each.
+    let devices = match processes {
+        1 => args.model.devices.len().max(1),
+        _ => 1,
+    };
+    Ok(settings(args, file, mode, dtype)?.resolved(devices, processes))
 }
 
-/// What a DeepSpeed file asks for and does not get on so many devices of all processes together, one line each.
-pub fn unmet(file: &DeepSpeedConfig, dtype: FloatType, devices: usize) -> Vec<String> {
+/// What a DeepSpeed file asks for and does not get on so many devices of each of some processes, one line each.
+pub fn unmet(
+    file: &DeepSpeedConfig,
+    dtype: FloatType,
+    (devices, processes): (usize, usize),
+) -> Vec<String> {
     let mut lines = Vec::new();
     let mut say = |unmet: bool, line: String| {
         if unmet {
@@ -101,10 +111,17 @@ pub fn unmet(file: &DeepSpeedConfig, dtype: FloatType, devices: usize) -> Vec<St
         }
     };
     say(
-        file.zero.stage > 0 && devices <= 1,
+        file.zero.stage > 0 && devices * processes <= 1,
         format!(
             "zero_optimization.stage {}: nothing to share out on one device",
             file.zero.stage
+        ),
+    );
+    say(
+        file.zero.stage == 3 && devices > 1 && processes <= 1,
+        format!(
+            "zero_optimization.stage 3: processes share the weights out (mpirun -n {devices}), and this is one; \
+             each of its {devices} devices holds all of them"
         ),
     );
     say(

@@ -15,11 +15,13 @@ pub use sink::Sink;
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use glmtune_model::layers::DropoutSource;
-use glmtune_model::{CausalLm, GlmBackend};
+use glmtune_model::{CausalLm, GlmBackend, Segment};
 
 use crate::error::Result;
+use crate::forward;
 use crate::gradients::Gradients;
 use crate::micro_batch::MicroBatch;
+use crate::prefetch::{fetch, prefetch_each};
 use segments::Segments;
 
 /// What becomes of activations between the forward and the backward pass.
@@ -53,6 +55,24 @@ pub fn loss_and_gradients<B: GlmBackend>(
             checkpointed(model, batch, dropout, boundary, scale, sink)
         }
     }
+}
+
+/// Brings every segment's weights to the device as often as [`loss_and_gradients`] does that runs blocks again, and
+/// computes nothing: other processes, which have one more micro-batch, need this one's parts of them.
+///
+/// # Errors
+/// If no segment has one of the model's weights.
+pub(crate) fn walk_along<B: GlmBackend>(
+    model: &CausalLm<Autodiff<B>>,
+    boundary: GradientBoundary,
+) -> Result<()> {
+    forward::walk_along(model)?;
+    let again = boundary.lowest.recomputed(model.num_blocks());
+    prefetch_each(model, again.rev(), |_, _| Ok(()))?;
+    if boundary.lowest == LowestTrained::Embeddings {
+        drop(fetch(model, Segment::Embeddings)?);
+    }
+    Ok(())
 }
 
 /// One block at a time, from the head down.

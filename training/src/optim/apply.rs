@@ -27,20 +27,30 @@ pub fn apply<B: GlmBackend>(
     optimizer: &mut dyn Optimizer<B>,
     update: Update,
 ) -> Result<CausalLm<Autodiff<B>>> {
-    apply_and_tell(gradients, model, host, optimizer, update, &mut |_, _| ())
+    apply_and_tell(
+        gradients,
+        model,
+        host,
+        optimizer,
+        update,
+        &mut |_, _| Ok(()),
+    )
 }
+
+/// Who learns the path and the value of a weight.
+pub(crate) type Tell<'a> = &'a mut dyn FnMut(&str, &HostTensor) -> Result<()>;
 
 /// The same; `tell` gets the path and the value of each weight of the device that was updated in the host's memory.
 ///
 /// # Errors
-/// As [`apply`].
+/// As [`apply`], or what `tell` fails with.
 pub(crate) fn apply_and_tell<B: GlmBackend>(
     gradients: Gradients<B>,
     model: CausalLm<Autodiff<B>>,
     host: &mut HostWeights,
     optimizer: &mut dyn Optimizer<B>,
     update: Update,
-    tell: &mut dyn FnMut(&str, &HostTensor),
+    tell: Tell<'_>,
 ) -> Result<CausalLm<Autodiff<B>>> {
     let mut taker = Taker {
         grads: gradients.into_paths(),
@@ -76,7 +86,7 @@ fn updated_together<B: GlmBackend>(
         .zip(weights)
         .map(|(path, weight)| match weight {
             Weight::Device(weight) => Ok((path, weight)),
-            Weight::Host(_) => Err(misplaced(&path)),
+            Weight::Host(_) | Weight::Part(..) => Err(misplaced(&path)),
         });
     weights.collect()
 }
@@ -91,7 +101,7 @@ fn updated_in_host<B: GlmBackend>(
     parameters: Vec<ParameterUpdate<B>>,
     optimizer: &mut dyn Optimizer<B>,
     update: Update,
-    tell: &mut dyn FnMut(&str, &HostTensor),
+    tell: Tell<'_>,
 ) -> Result<Weights<B>> {
     let mut updated = BTreeMap::new();
     let mut parameters = parameters.into_iter().peekable();
@@ -103,8 +113,8 @@ fn updated_in_host<B: GlmBackend>(
                 return Err(misplaced(&path));
             };
             let weight = HostTensor::new(data);
-            tell(&path, &weight);
-            updated.insert(path, B::float_from_data(weight.data(), &device));
+            tell(&path, &weight)?;
+            updated.insert(path, B::float_from_data(weight.data()?, &device));
         }
     }
     Ok(updated)
@@ -200,13 +210,16 @@ impl<B: GlmBackend> Taker<'_, B> {
     fn updated(&mut self, path: &str, before: HostTensor, grad: Gradient<B>) -> Result<HostTensor> {
         let parameter = ParameterUpdate {
             path: path.to_string(),
-            weight: Weight::Host(before.data()),
+            weight: match before.part() {
+                Some(part) => Weight::Part(part, before.shape().clone()),
+                None => Weight::Host(before.data()?),
+            },
             grad,
         };
-        drop(before);
         let weights = self.optimizer.update(vec![parameter], self.update)?;
         match weights.into_iter().next() {
             Some(Weight::Host(data)) => Ok(HostTensor::new(data)),
+            Some(Weight::Part(part, _)) => Ok(before.with_part(part)),
             _ => Err(misplaced(path)),
         }
     }

@@ -16,8 +16,8 @@ pub use offload::OffloadedAdamW;
 
 use std::collections::BTreeMap;
 
-use burn::tensor::TensorData;
 use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Shape, TensorData};
 use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::{self, RawTensor, TensorInfo};
 
@@ -42,6 +42,8 @@ pub enum Weight<B: GlmBackend> {
     Device(FloatTensor<B>),
     /// In the host's memory.
     Host(TensorData),
+    /// This process's part of it, flat, where several processes share it out, and the shape of the whole.
+    Part(TensorData, Shape),
 }
 
 /// A parameter that is to change.

@@ -2,9 +2,9 @@
 //! threads, and only the weight in its compute type on the device (Ren et al. 2021, ZeRO-Offload). Of
 //! several processes, each keeps and updates its part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use burn::tensor::{Shape, TensorMetadata};
+use burn::tensor::{Shape, TensorData, TensorMetadata};
 use glmtune_model::checkpoint::RawTensor;
 use glmtune_model::{FloatType, GlmBackend};
 
@@ -59,6 +59,7 @@ impl HostState {
                 Gradient::<B>::Device(weight).into_host()?,
             ),
             Weight::Host(data) => (data.shape.to_vec(), widen(&data)?),
+            Weight::Part(data, shape) => return Ok(Self::new(shape.to_vec(), widen(&data)?)),
         };
         Ok(Self::new(shape, group.part(values)))
     }
@@ -123,22 +124,63 @@ impl OffloadedAdamW {
         ranks: &dyn Ranks,
     ) -> Result<Vec<Weight<B>>> {
         let mut gathering = Gathering::new(ranks);
-        let mut weights = Vec::with_capacity(parameters.len());
+        let mut weights = Updated::default();
         for parameter in parameters {
             let dtype = float_type(&parameter.weight)?;
+            let is_part = matches!(parameter.weight, Weight::Part(..));
             let state = self.step(parameter, update)?;
-            gathering.add(&state.master, state.shape.clone().into(), dtype)?;
-            weights.extend(gathering.come().map(Weight::Host));
+            let shape = Shape::from(state.shape.clone());
+            if is_part {
+                let part = narrow(&state.master, [state.master.len()].into(), dtype);
+                weights.known(Weight::Part(part, shape));
+                continue;
+            }
+            gathering.add(&state.master, shape, dtype)?;
+            weights.expect();
+            gathering.come().for_each(|data| weights.put(data));
         }
-        weights.extend(gathering.finish()?.map(Weight::Host));
-        Ok(weights)
+        gathering.finish()?.for_each(|data| weights.put(data));
+        Ok(weights.all.into_iter().flatten().collect())
+    }
+}
+
+/// Updated weights in the order of their parameters, some of them on their way.
+struct Updated<B: GlmBackend> {
+    all: Vec<Option<Weight<B>>>,
+    /// Those that are expected, in the order in which they come.
+    expected: VecDeque<usize>,
+}
+
+impl<B: GlmBackend> Default for Updated<B> {
+    fn default() -> Self {
+        Self {
+            all: Vec::new(),
+            expected: VecDeque::new(),
+        }
+    }
+}
+
+impl<B: GlmBackend> Updated<B> {
+    fn known(&mut self, weight: Weight<B>) {
+        self.all.push(Some(weight));
+    }
+
+    fn expect(&mut self) {
+        self.expected.push_back(self.all.len());
+        self.all.push(None);
+    }
+
+    fn put(&mut self, data: TensorData) {
+        if let Some(index) = self.expected.pop_front() {
+            self.all[index] = Some(Weight::Host(data));
+        }
     }
 }
 
 fn float_type<B: GlmBackend>(weight: &Weight<B>) -> Result<FloatType> {
     let dtype = match weight {
         Weight::Device(weight) => weight.dtype(),
-        Weight::Host(data) => data.dtype,
+        Weight::Host(data) | Weight::Part(data, _) => data.dtype,
     };
     Ok(FloatType::try_from(dtype)?)
 }

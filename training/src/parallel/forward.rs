@@ -16,7 +16,7 @@ use super::pipeline::{Stages, broken, first_cause};
 use super::ranks::ProcessGroup;
 use super::replicas::Replicas;
 use crate::error::Result;
-use crate::forward::{LossSum, blocks, embed, head_loss, loss_sum, shared_inputs};
+use crate::forward::{LossSum, blocks, embed, head_loss, loss_sum, shared_inputs, walk_along};
 use crate::inference::inference_model;
 use crate::micro_batch::MicroBatch;
 use crate::threads::spawn;
@@ -54,7 +54,12 @@ pub fn loss_sums<B: GlmBackend>(
         (None, [] | [_]) => {
             let device = model.device();
             let model = inference_model(model, plan.host, &|_| device.clone());
-            one_device(&model, own.into_iter())?
+            let idle = plan.group.missing(batches.len(), own.len());
+            let sums = one_device(&model, own.into_iter())?;
+            if plan.host.is_sharded() {
+                (0..idle).try_for_each(|_| walk_along(&model))?;
+            }
+            sums
         }
         (None, _) => replicas(model, &own, plan)?,
     };

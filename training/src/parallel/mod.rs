@@ -12,6 +12,7 @@ pub mod pipeline;
 pub mod ranks;
 pub(crate) mod reduction;
 pub mod replicas;
+pub(crate) mod sharding;
 #[cfg(test)]
 pub(crate) mod threads_as_ranks;
 

@@ -11,12 +11,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use burn::tensor::Bytes;
-use mpi::Threading;
-
-use self::engine::{Job, Order};
+use self::engine::{Found, Job, Order};
 use super::ranks::{Arrival, HostPlace, Lane, Ranks, ended};
 use crate::error::{Error, Result};
+use burn::tensor::Bytes;
 
 /// How long the end of all processes may take before this one ends itself.
 const ABORT: Duration = Duration::from_secs(10);
@@ -31,14 +29,6 @@ pub struct World {
     /// To the thread that calls MPI; gone when that is to end.
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// What the thread that calls MPI finds.
-#[derive(Debug, Clone, Copy)]
-struct Found {
-    rank: usize,
-    size: usize,
-    place: HostPlace,
 }
 
 impl World {
@@ -130,41 +120,5 @@ impl Ranks for World {
             thread::sleep(ABORT);
         }
         std::process::exit(status)
-    }
-}
-
-/// What is wrong with an MPI that gives a program these rights.
-fn thread_fault(given: Threading) -> Option<String> {
-    (given < Threading::Funneled).then(|| {
-        format!(
-            "this MPI gives {} and a training needs MPI_THREAD_FUNNELED at least, since it computes in threads of its \
-             own: use an MPI that was built with threads (Open MPI and MPICH are by default), or start one process \
-             without mpirun",
-            match given {
-                Threading::Single => "MPI_THREAD_SINGLE",
-                Threading::Funneled => "MPI_THREAD_FUNNELED",
-                Threading::Serialized => "MPI_THREAD_SERIALIZED",
-                Threading::Multiple => "MPI_THREAD_MULTIPLE",
-            }
-        )
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_mpi_without_threads_is_refused_with_the_reason() {
-        let fault = thread_fault(Threading::Single).unwrap_or_default();
-        assert!(fault.contains("MPI_THREAD_SINGLE"), "{fault}");
-        assert!(fault.contains("MPI_THREAD_FUNNELED"), "{fault}");
-        for enough in [
-            Threading::Funneled,
-            Threading::Serialized,
-            Threading::Multiple,
-        ] {
-            assert_eq!(thread_fault(enough), None);
-        }
     }
 }

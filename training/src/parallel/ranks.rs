@@ -172,6 +172,16 @@ impl ProcessGroup {
         self.ranks.as_deref()
     }
 
+    /// The processes, where there are several, for who keeps them.
+    pub(crate) fn shared_ranks(&self) -> Option<Arc<dyn Ranks>> {
+        self.ranks.clone()
+    }
+
+    /// How many of some things that are shared out the first process has, which has the most, beyond this one's.
+    pub(crate) fn missing(&self, shared: usize, own: usize) -> usize {
+        shared.div_ceil(self.size()) - own
+    }
+
     /// Number of processes.
     pub fn size(&self) -> usize {
         self.ranks.as_ref().map_or(1, |ranks| ranks.size())

@@ -18,7 +18,7 @@ use crate::tensors::narrow;
 
 /// Bytes that leave together.
 const BUCKET: usize = 4 << 20;
-/// Buckets on their way at once, at most: all ranks have room for what comes.
+/// Buckets on their way at once, at most, where a rank can wait for the others.
 const ON_THEIR_WAY: usize = 16;
 
 /// The gradients of a window on their way to those who add them up.
@@ -28,6 +28,8 @@ pub(crate) struct Reduction<'a> {
     dtype: FloatType,
     /// Bytes of a bucket.
     size: usize,
+    /// Buckets on their way at once, at most.
+    most: usize,
     /// All that is trained, in the order in which a backward pass that runs blocks again meets it.
     order: Vec<(String, usize)>,
     /// The parameter whose turn it is.
@@ -94,6 +96,7 @@ impl<'a> Reduction<'a> {
             ranks,
             dtype: traveling(dtype),
             size: BUCKET,
+            most: ON_THEIR_WAY,
             order,
             next: 0,
             early: BTreeMap::new(),
@@ -101,6 +104,12 @@ impl<'a> Reduction<'a> {
             on_their_way: VecDeque::new(),
             missing: Vec::new(),
         })
+    }
+
+    /// Lets any number of buckets be on their way: a rank that waited in the middle of a pass would keep its parts of
+    /// weights from the others, who could wait for them in the middle of theirs.
+    pub fn never_wait(&mut self) {
+        self.most = usize::MAX;
     }
 
     /// Takes gradients that are complete; those whose turn it is leave.
@@ -200,7 +209,7 @@ impl<'a> Reduction<'a> {
         let arrival = self.ranks.exchange(Lane::Steps, bytes);
         let places = pieces.iter().map(|piece| piece.place).collect();
         self.on_their_way.push_back((places, arrival));
-        self.receive(ON_THEIR_WAY)
+        self.receive(self.most)
     }
 
     /// Adds up what has come, and waits until no more than so many are on their way.

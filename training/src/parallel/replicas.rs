@@ -186,9 +186,10 @@ impl<B: TrainingBackend> Replicas<B> {
                 let weights: &mut BTreeMap<String, FloatTensor<B>> = weights;
                 // What was there goes first, so that a device never has all weights twice.
                 weights.remove(path);
-                let weight = B::float_from_data(weight.data(), device);
+                let weight = B::float_from_data(weight.data()?, device);
                 weights.insert(path.to_string(), weight);
             }
+            Ok(())
         };
         let model = apply_and_tell(gradients, model, host, optimizer, update, &mut tell)?;
         self.others = replicas
@@ -223,19 +224,19 @@ impl<B: TrainingBackend> Replicas<B> {
             Ok(())
         })?;
         let replicas = std::mem::take(&mut self.others).into_iter();
-        self.others = replicas
-            .map(|replica| {
-                let device = replica.device.clone();
-                let weights = values
-                    .iter()
-                    .map(|(path, value)| (path.clone(), B::float_from_data(value.data(), &device)));
-                let model = put_back(replica.model, weights.collect());
-                Replica {
-                    model: host.bind(model, &|_| device.clone()),
-                    ..replica
-                }
+        let replicas = replicas.map(|replica| {
+            let device = replica.device.clone();
+            let weights = values.iter().map(|(path, value)| {
+                let weight = B::float_from_data(value.data()?, &device);
+                Ok((path.clone(), weight))
+            });
+            let model = put_back(replica.model, weights.collect::<Result<_>>()?);
+            Ok(Replica {
+                model: host.bind(model, &|_| device.clone()),
+                ..replica
             })
-            .collect();
+        });
+        self.others = replicas.collect::<Result<_>>()?;
         Ok(())
     }
 }

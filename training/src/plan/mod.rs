@@ -179,15 +179,24 @@ struct Planner<'a> {
     /// Weights that are trained in the host's memory: their gradients and state are there.
     on_host: bool,
     checkpointed: bool,
+    /// Whether the base model's matrices are in the hosts' memory and visit the device.
+    visits: bool,
+    /// Processes that share out masters and moments.
+    processes: u64,
+    /// Processes that share out the matrices that visit.
+    holders: u64,
 }
 
 impl<'a> Planner<'a> {
     fn new(workload: &'a Workload<'a>) -> Result<Self> {
         let shares = Shares::new(workload.config, workload.parameters, workload.method)?;
         let saving = workload.saving;
+        let processes = workload.processes.max(1) as u64;
+        let is_sharded = saving.shard_param && processes > 1;
+        let visits = saving.offload_param || is_sharded;
         let on_host =
-            saving.offload_optimizer || (saving.offload_param && !workload.method.is_adapter());
-        let checkpointed = saving.gradient_checkpointing || saving.offload_param;
+            saving.offload_optimizer || processes > 1 || (visits && !workload.method.is_adapter());
+        let checkpointed = saving.gradient_checkpointing || visits;
         let segments = Segments::new(workload, on_host, checkpointed);
         Ok(Self {
             total: shares.total(),
@@ -196,6 +205,9 @@ impl<'a> Planner<'a> {
             size: workload.dtype.size() as u64,
             on_host,
             checkpointed,
+            visits,
+            processes,
+            holders: if is_sharded { processes } else { 1 },
             workload,
         })
     }
@@ -249,15 +261,16 @@ impl<'a> Planner<'a> {
 
     /// What is there all the time: weights, masters, moments, and gradients that are added up.
     fn standing(&self) -> Moment {
-        let (total, saving) = (self.total, self.workload.saving);
+        let total = self.total;
         let learned = total.learned();
+        let kept = learned.div_ceil(self.processes);
         let mut moment = Moment::default();
         // Trained weights are float32 where they are updated, else in the compute type.
         let trained_size = if self.on_host { self.size } else { 4 };
         let base = total.frozen * self.size + total.trained * trained_size;
         let mobile = total.mobile * self.size;
-        (moment.device.weights, moment.host.weights) = match saving.offload_param {
-            true => (base - mobile, mobile),
+        (moment.device.weights, moment.host.weights) = match self.visits {
+            true => (base - mobile, mobile.div_ceil(self.holders)),
             false => (base, 0),
         };
         moment.device.weights += total.adapters * trained_size;
@@ -265,9 +278,9 @@ impl<'a> Planner<'a> {
             true => &mut moment.host,
             false => &mut moment.device,
         };
-        state.moments = 8 * learned;
+        state.moments = 8 * kept;
         if self.on_host {
-            state.masters = 4 * learned;
+            state.masters = 4 * kept;
         } else if self.size < 4 {
             // Shown apart: they stand in the place of the weights.
             state.masters = 4 * learned;
@@ -294,7 +307,8 @@ impl<'a> Planner<'a> {
 
     /// A segment's matrices that are on a visit, and those of the next on their way.
     fn visitors(&self, segments: &[Elements]) -> u64 {
-        match self.workload.saving.offload_param && !self.workload.on_cpu {
+        // On the CPU a weight is taken where it lies, unless its parts are brought together.
+        match self.visits && (!self.workload.on_cpu || self.holders > 1) {
             true => segments.iter().map(|own| own.mobile * self.size).sum(),
             false => 0,
         }
@@ -314,6 +328,8 @@ impl<'a> Planner<'a> {
         // A checkpointed pass adds each segment's gradients to those of earlier micro-batches at once.
         let above = match self.checkpointed && self.workload.accumulates {
             true => 0,
+            // Of those that have left, a process gets its part of the sums.
+            false if self.checkpointed => above.div_ceil(self.processes),
             false => above,
         };
         moment.device.gradients += segment;
@@ -470,7 +486,7 @@ impl<'a> Planner<'a> {
                 true => &mut moment.host,
                 false => &mut moment.device,
             };
-            place.gradients += 4 * self.total.learned();
+            place.gradients += 4 * self.total.learned().div_ceil(self.processes);
         }
         moment
     }

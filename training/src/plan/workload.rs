@@ -23,7 +23,9 @@ pub struct Workload<'a> {
     pub targets: usize,
     /// Type of the frozen weights and of the activations.
     pub dtype: DType,
-    /// Whether a step has several micro-batches.
+    /// Processes that train together, with a device each.
+    pub processes: usize,
+    /// Whether a step has several micro-batches of a process.
     pub accumulates: bool,
     /// Whether the device is the CPU, so that both memories are one.
     pub on_cpu: bool,
@@ -40,4 +42,6 @@ pub struct Saving {
     pub offload_optimizer: bool,
     /// `--offload_param`
     pub offload_param: bool,
+    /// Whether several processes share out the weights: `zero_optimization.stage` 3 in `--ds_file`.
+    pub shard_param: bool,
 }

@@ -76,11 +76,11 @@ impl<B: TrainingBackend> Trainer<B> {
     ) -> Result<PathBuf> {
         device_health::settle::<B>(&self.devices)?;
         let step = self.progress.step;
-        let weights = Weights::new(model, self.optimizer.as_ref());
+        let weights = Weights::new(model, self.optimizer.as_ref(), &self.host);
         let path = match self.group.is_first() {
             true => self.outputs.save(epoch, step, self.best_step(), &weights)?,
             false => {
-                weights.hand_over()?;
+                weights.hand_over(&|path| self.outputs.reads(path))?;
                 self.outputs.path(epoch, step)
             }
         };
@@ -92,7 +92,7 @@ impl<B: TrainingBackend> Trainer<B> {
     fn save_checkpoint(&self, model: &CausalLm<Autodiff<B>>) -> Result<()> {
         device_health::settle::<B>(&self.devices)?;
         let is_trained = |path: &str| self.trainable.contains_key(path);
-        let weights = Weights::new(model, self.optimizer.as_ref());
+        let weights = Weights::new(model, self.optimizer.as_ref(), &self.host);
         let state = self.optimizer.state();
         // All processes hand over their parts, the first one writes.
         match self.group.is_first() {
@@ -100,7 +100,7 @@ impl<B: TrainingBackend> Trainer<B> {
                 .checkpoints
                 .save(self.progress, &weights, &is_trained, &state)?,
             false => {
-                weights.hand_over()?;
+                weights.hand_over(&is_trained)?;
                 for tensor in &state {
                     drop((tensor.fetch)()?);
                 }

@@ -1,6 +1,7 @@
 //! The model that a training starts from.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Shape};
@@ -12,6 +13,8 @@ use glmtune_model::{GlmBackend, Segment};
 
 use crate::error::Result;
 use crate::method::{Masters, Prepared, prepare};
+use crate::parallel::ranks::ProcessGroup;
+use crate::parallel::sharding::RankSharding;
 use crate::settings::TrainSettings;
 
 /// Loads a base, or a base and an adapter to go on with, and puts on it what the settings train. Weights and
@@ -24,12 +27,15 @@ pub fn load<B: GlmBackend>(
     base: &Path,
     adapter: Option<&Path>,
     settings: &TrainSettings,
-    device: &B::Device,
+    (device, group): (&B::Device, &ProcessGroup),
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Prepared<B>> {
-    let placement = match settings.offload_param {
-        true => Placement::Host,
-        false => Placement::Device,
+    let placement = match (group.shared_ranks(), settings.weights_visit()) {
+        (Some(ranks), true) if settings.shard_param => {
+            Placement::Shards(Arc::new(RankSharding(ranks)))
+        }
+        (_, true) => Placement::Host,
+        (_, false) => Placement::Device,
     };
     let mut tensors = 0;
     let pretrained = Pretrained::<Autodiff<B>>::load_to(
@@ -50,7 +56,7 @@ pub fn load<B: GlmBackend>(
     };
     let (method, seed) = (&settings.method, settings.seed);
     let prepared = prepare(pretrained, method, adapter, masters, seed)?;
-    if placement == Placement::Device {
+    if !settings.weights_visit() {
         // What masters have replaced leaves the device; visitors' room stays.
         B::memory_cleanup(device);
     }

@@ -56,11 +56,11 @@ impl<B: TrainingBackend> Trainer<B> {
     }
 
     fn save_best(&self, model: &CausalLm<Autodiff<B>>) -> Result<PathBuf> {
-        let weights = Weights::new(model, self.optimizer.as_ref());
+        let weights = Weights::new(model, self.optimizer.as_ref(), &self.host);
         let path = match self.group.is_first() {
             true => self.outputs.save_best(&weights)?,
             false => {
-                weights.hand_over()?;
+                weights.hand_over(&|path| self.outputs.reads(path))?;
                 self.outputs.best_path()
             }
         };

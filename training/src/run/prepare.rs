@@ -23,7 +23,7 @@ use crate::optim::{AdamW, OffloadedAdamW, Optimizer};
 use crate::parallel::pipeline::Stages;
 use crate::parallel::replicas::Replicas;
 use crate::saving::{Outputs, RunId, output_dir};
-use crate::settings::{TrainSettings, check_stages};
+use crate::settings::{TrainSettings, check_shards, check_stages};
 use crate::validation::{Best, Metric, Standing, Validation, ValidationSettings};
 
 /// Who shows what happens.
@@ -43,6 +43,7 @@ impl<B: TrainingBackend> Training<B> {
         request.settings.validate()?;
         settle_validation(&mut request)?;
         check_stages(request.settings.pipeline_stages, devices)?;
+        check_shards(&request.settings, devices)?;
         let device = request.devices.first().cloned();
         let device = device.ok_or_else(|| Error::Request("no device was given".to_string()))?;
         let run = RunId::new();
@@ -58,7 +59,7 @@ impl<B: TrainingBackend> Training<B> {
             &request.base,
             request.adapter.as_deref(),
             &request.settings,
-            &device,
+            (&device, &request.group),
             &mut |index, count| show(Preparation::Loading(index, count)),
         )?;
         settle::<B>(&request.devices)?;

@@ -6,7 +6,7 @@ use glmtune_model::{CausalLm, GlmBackend};
 
 use super::Trainer;
 use super::faults::no_gradient;
-use crate::backward::loss_and_gradients;
+use crate::backward::{loss_and_gradients, walk_along};
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::optim::ops::TrainingBackend;
@@ -21,12 +21,15 @@ impl<B: TrainingBackend> Trainer<B> {
     pub(super) fn shared_window(
         &self,
         model: &CausalLm<Autodiff<B>>,
-        own: &[WindowItem],
+        (own, window_len): (&[WindowItem], usize),
         ranks: &dyn Ranks,
     ) -> Result<WindowSum<B>> {
         let plan = self.plan(model)?;
         let dtype = self.settings.dtype;
         let mut reduction = Reduction::new(ranks, dtype, &self.trainable, model.segments())?;
+        if self.host.is_sharded() {
+            reduction.never_wait();
+        }
         let is_one_device = plan.stages.is_none() && plan.devices.len() <= 1;
         let losses = match own.split_last() {
             Some((last, before)) if is_one_device => {
@@ -40,6 +43,10 @@ impl<B: TrainingBackend> Trainer<B> {
                 sum.losses
             }
         };
+        if self.host.is_sharded() {
+            let idle = self.group.missing(window_len, own.len());
+            (0..idle).try_for_each(|_| walk_along(model, plan.boundary))?;
+        }
         let (gradients, missing) = reduction.finish()?;
         if self.progress.step == 0 && !own.is_empty() {
             no_gradient(&missing.iter().map(String::as_str).collect::<Vec<_>>())?;

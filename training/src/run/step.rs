@@ -39,8 +39,8 @@ impl<B: TrainingBackend> Trainer<B> {
                 (sum, others)
             }
             Some(ranks) => {
-                let own = self.group.own(items);
-                (self.shared_window(&model, &own, ranks)?, Vec::new())
+                let own = (&*self.group.own(items), window.len());
+                (self.shared_window(&model, own, ranks)?, Vec::new())
             }
         };
         let numbers = sum.numbers()?;

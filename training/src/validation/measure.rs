@@ -11,6 +11,7 @@ use crate::inference::inference_model;
 use crate::micro_batch::MicroBatch;
 use crate::optim::ops::TrainingBackend;
 use crate::parallel::forward::{ForwardPlan, loss_sums};
+use crate::prefetch::fetch_all;
 
 /// Micro-batches that are made at a time.
 const MADE: usize = 1024;
@@ -60,7 +61,12 @@ fn scores<B: TrainingBackend>(
     plan: &ForwardPlan<'_, B>,
 ) -> Result<Vec<Score>> {
     let device = model.device();
-    let mut scores = scorer.score(&inference_model(model, plan.host, &|_| device.clone()))?;
+    let model = inference_model(model, plan.host, &|_| device.clone());
+    if plan.host.is_sharded() {
+        // All processes bring all weights together, before any of them answers.
+        fetch_all(&model);
+    }
+    let mut scores = scorer.score(&model)?;
     let is_first = f64::from(u8::from(plan.group.is_first()));
     let own: Vec<f64> = scores.iter().map(|(_, score)| score * is_first).collect();
     for ((_, score), first) in scores.iter_mut().zip(plan.group.sum(&own)?) {

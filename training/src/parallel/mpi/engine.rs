@@ -13,7 +13,6 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::Communicator;
 
 use super::super::ranks::{HostPlace, Lane, zeros};
-use super::{Found, thread_fault};
 use crate::error::{Error, Result};
 
 /// How often it is asked at once what has come, before the processor is left to others meanwhile.
@@ -42,6 +41,14 @@ pub(super) enum Job {
     Gather(Bytes),
     /// The sums of 64-bit floats.
     Sum(Bytes),
+}
+
+/// What the thread that calls MPI finds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    pub rank: usize,
+    pub size: usize,
+    pub place: HostPlace,
 }
 
 /// What is on its way. MPI reads and writes the buffers until it is done, so that nobody else has them.
@@ -236,4 +243,40 @@ fn still_running(mut running: Running) -> Option<Running> {
     // Nobody may want it any more.
     let _ = running.reply.send(Ok(running.received));
     None
+}
+
+/// What is wrong with an MPI that gives a program these rights.
+fn thread_fault(given: Threading) -> Option<String> {
+    (given < Threading::Funneled).then(|| {
+        format!(
+            "this MPI gives {} and a training needs MPI_THREAD_FUNNELED at least, since it computes in threads of its \
+             own: use an MPI that was built with threads (Open MPI and MPICH are by default), or start one process \
+             without mpirun",
+            match given {
+                Threading::Single => "MPI_THREAD_SINGLE",
+                Threading::Funneled => "MPI_THREAD_FUNNELED",
+                Threading::Serialized => "MPI_THREAD_SERIALIZED",
+                Threading::Multiple => "MPI_THREAD_MULTIPLE",
+            }
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_mpi_without_threads_is_refused_with_the_reason() {
+        let fault = thread_fault(Threading::Single).unwrap_or_default();
+        assert!(fault.contains("MPI_THREAD_SINGLE"), "{fault}");
+        assert!(fault.contains("MPI_THREAD_FUNNELED"), "{fault}");
+        for enough in [
+            Threading::Funneled,
+            Threading::Serialized,
+            Threading::Multiple,
+        ] {
+            assert_eq!(thread_fault(enough), None);
+        }
+    }
 }
