@@ -121,9 +121,6 @@ fn rows_of_like_length_come_together() {
     assert!(said.contains("of like length, "), "{said}");
     let tokens = column(Path::new(&output), "tokens");
     assert_eq!(tokens.len(), 28);
-    // The longest of all are in the first micro-batch of each epoch.
-    let most = tokens.iter().fold(0.0f64, |most, &some| most.max(some));
-    assert_eq!((tokens[0], tokens[14]), (most, most));
     let ordinary = case.output("ordinary");
     let said = glmtune(&case.args(&ordinary, &["--gradient_accumulation_steps=1"])).success();
     assert!(said.contains("padding: "), "{said}");
