@@ -77,8 +77,7 @@ fn size(variable: Variable<'_>) -> usize {
 
 #[cfg(feature = "mpi")]
 fn join_others(_: usize) -> Result<ProcessGroup> {
-    use glmtune_training::parallel::mpi::World;
-    Ok(ProcessGroup::of(std::sync::Arc::new(World::join()?)))
+    Ok(ProcessGroup::of(glmtune_training::parallel::mpi::join()?))
 }
 
 #[cfg(not(feature = "mpi"))]

@@ -79,6 +79,21 @@ fn a_plan_names_what_lowers_it() {
     let offloaded = plan(&["--offload_param"]);
     assert!(device(&offloaded) < 2_600_000_000, "{offloaded}");
     assert!(offloaded["host"]["total"].as_u64().unwrap() > 12_000_000_000);
+    // Eight processes that share the weights out: what visits a device is as much, what each keeps an eighth.
+    let file = dir.path().join("stage3.json");
+    std::fs::write(&file, r#"{"zero_optimization": {"stage": 3}}"#).unwrap();
+    let file = ["--ds_file", file.to_str().unwrap(), "--processes", "8"];
+    let sharded = plan(&file);
+    assert!(device(&sharded) <= device(&offloaded));
+    let host = |plan: &serde_json::Value| plan["host"]["weights"].as_u64().unwrap();
+    let visiting = host(&offloaded) - host(&sharded);
+    assert!(
+        visiting.abs_diff(host(&offloaded) / 8 * 7) < 1_100_000_000,
+        "{sharded}"
+    );
+    // Without stage 3 the weights are on every device.
+    let replicas = plan(&["--processes", "8"]);
+    assert!(device(&replicas) > 12_500_000_000);
 }
 
 #[test]

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use safetensors::SafeTensors;
 
 use crate::common::FAMILIES;
 use crate::common::golden_run::{GoldenRun, column};
+use crate::sharded::stage3;
 use crate::{bytes_sent, glmtune, run};
 
 pub const RUNS: [&str; 6] = [
@@ -24,11 +26,15 @@ const TOLERANCE: f64 = 1e-4;
 
 /// Trains in some processes; gives what they said.
 pub fn train(golden: &GoldenRun, ranks: usize, output: &str, more: &[&str]) -> String {
+    run(&mut command(golden, ranks, output, more))
+}
+
+fn command(golden: &GoldenRun, ranks: usize, output: &str, more: &[&str]) -> Command {
     let output = golden.folder.path().join(output);
     let more = [&["--backend", "flex"], more].concat();
     let mut command = glmtune(ranks);
     command.args(golden.arguments(&output, &more));
-    run(&mut command)
+    command
 }
 
 /// Asserts that two runs took the same steps.
@@ -99,6 +105,31 @@ fn four_ranks_are_one_process_with_four_times_the_accumulation() {
             let steps = column(&output, "loss").len();
             let values = kept(&trained(&output), 4) * 3 * (2 * steps + 4);
             assert_eq!(bytes_sent(&said), 4 * values as u64, "{family} {name}");
+        }
+    }
+}
+
+/// Ranks that share a host add up what they have before it leaves the host: two hosts of two ranks each. Sums of the
+/// hosts travel in float32, so that in bf16 the result is that of one level.
+#[test]
+fn two_hosts_are_one() {
+    for (family, dtype) in [("chatglm", "f32"), ("chatglm2", "bf16")] {
+        for name in ["all", "lora_all", "prefix"] {
+            let golden = GoldenRun::new(family, name);
+            let common = ["--gradient_accumulation_steps", "1", "--dtype", dtype];
+            let file = stage3(golden.folder.path());
+            for (stage, more) in [(2, &[][..]), (3, &["--ds_file", &file])] {
+                let more = [&common[..], &["--gradient_checkpointing"], more].concat();
+                let one = format!("one-{stage}");
+                let flat = train(&golden, 4, &one, &more);
+                let two = format!("two-{stage}");
+                let mut hosts = command(&golden, 4, &two, &more);
+                let said = run(hosts.env("GLMTUNE_RANKS_PER_HOST", "2"));
+                assert_equal(&golden, &two, &one, TOLERANCE);
+                if dtype == "f32" {
+                    assert_eq!(bytes_sent(&said), bytes_sent(&flat));
+                }
+            }
         }
     }
 }

@@ -26,12 +26,17 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
+        Self::of("tiny")
+    }
+
+    /// A model of a preset, and rows.
+    fn of(preset: &str) -> Self {
         let case = Self {
             dir: tempfile::tempdir().unwrap(),
         };
         let model = case.path("model");
         let init = [
-            "init", "--preset", "tiny", "--mode", "glm2", "--output", &model,
+            "init", "--preset", preset, "--mode", "glm2", "--output", &model,
         ];
         run(Command::new(env!("CARGO_BIN_EXE_glmtune")).args(init));
         let row = |row: usize| {

@@ -14,7 +14,7 @@ use crate::{Case, METHODS, STEPS, bytes_sent, run};
 const TOLERANCE: f64 = 1e-4;
 
 /// A DeepSpeed file of the stage.
-fn stage3(folder: &Path) -> String {
+pub fn stage3(folder: &Path) -> String {
     let path = folder.join("stage3.json");
     fs::write(&path, r#"{"zero_optimization": {"stage": 3}}"#).unwrap();
     path.to_str().unwrap().to_string()
@@ -261,4 +261,27 @@ fn stages_and_replicas_are_refused() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).to_string();
     assert!(said.contains("zero_optimization.stage 3"), "{said}");
+}
+
+/// What a rank keeps of the weights falls with the number of ranks.
+#[test]
+fn a_rank_keeps_a_part_of_the_weights() {
+    let case = Case::of("100m");
+    let file = stage3(case.dir.path());
+    let lora = [
+        METHODS[1],
+        &["--max_steps", "2", "--gradient_checkpointing"],
+    ]
+    .concat();
+    run(&mut case.command(4, "whole", &lora));
+    run(&mut case.command(4, "parts", &[&lora[..], &["--ds_file", &file]].concat()));
+    let highest = |output: &str| {
+        let memory = case.column(output, "memory_bytes");
+        memory.into_iter().fold(0.0, f64::max)
+    };
+    let weights = fs::metadata(case.path("model") + "/model-00001-of-00001.safetensors");
+    let weights = weights.unwrap().len() as f64;
+    let (whole, parts) = (highest("whole"), highest("parts"));
+    // Three quarters of the weights are gone, but for a segment at work.
+    assert!(whole - parts > 0.4 * weights, "{whole} {parts} {weights}");
 }

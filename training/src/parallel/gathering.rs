@@ -83,6 +83,11 @@ impl<'a> Gathering<'a> {
 
     /// Waits until no more than so many buckets are on their way.
     fn receive(&mut self, most: usize) -> Result<()> {
+        for (_, arrival) in &mut self.on_their_way {
+            if !arrival.advance()? {
+                break;
+            }
+        }
         while self.on_their_way.len() > most {
             let Some((kinds, arrival)) = self.on_their_way.pop_front() else {
                 break;

@@ -4,74 +4,74 @@
 //! needs is enough (`MPI_THREAD_FUNNELED`). It starts what it is given at once, never waits for one thing alone, and
 //! asks again and again what has come.
 
+mod communicators;
 mod engine;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use burn::tensor::Bytes;
+use glmtune_model::FloatType;
+
+use self::communicators::Circle;
 use self::engine::{Found, Job, Order};
+use super::levels::Levels;
 use super::ranks::{Arrival, HostPlace, Lane, Ranks, ended};
 use crate::error::{Error, Result};
-use burn::tensor::Bytes;
 
 /// How long the end of all processes may take before this one ends itself.
 const ABORT: Duration = Duration::from_secs(10);
 
-/// All processes that `mpirun` has started.
+/// Joins all processes that `mpirun` has started. Those of a host add up what they have before it leaves the host.
+///
+/// # Errors
+/// If MPI has been started before, or serves no program that has threads.
+pub fn join() -> Result<Arc<dyn Ranks>> {
+    let (orders, received) = channel();
+    let (found, told) = channel();
+    let thread = thread::Builder::new().name("mpi".to_string());
+    let thread = thread
+        .spawn(move || engine::run(&found, &received))
+        .map_err(|error| Error::Request(format!("no thread for MPI: {error}")))?;
+    let Found {
+        all,
+        host,
+        circles: found,
+    } = told.recv().map_err(|_| ended())??;
+    let connection = Arc::new(Connection {
+        orders: Some(orders),
+        thread: Some(thread),
+    });
+    let members = |circle, place| Members {
+        circle,
+        place,
+        host,
+        sent: AtomicU64::new(0),
+        connection: Arc::clone(&connection),
+    };
+    let all: Arc<dyn Ranks> = Arc::new(members(Circle::All, all));
+    Ok(match found {
+        None => all,
+        Some([island, peers]) => Arc::new(Levels {
+            island: Arc::new(members(Circle::Island, island)),
+            peers: Arc::new(members(Circle::Peers, peers)),
+            all,
+        }),
+    })
+}
+
+/// The thread that calls MPI.
 #[derive(Debug)]
-pub struct World {
-    rank: usize,
-    size: usize,
-    place: HostPlace,
-    sent: AtomicU64,
-    /// To the thread that calls MPI; gone when that is to end.
+struct Connection {
+    /// Gone when the thread is to end.
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl World {
-    /// Joins the other processes.
-    ///
-    /// # Errors
-    /// If MPI has been started before, or serves no program that has threads.
-    pub fn join() -> Result<Self> {
-        let (orders, received) = channel();
-        let (found, told) = channel();
-        let thread = thread::Builder::new().name("mpi".to_string());
-        let thread = thread
-            .spawn(move || engine::run(&found, &received))
-            .map_err(|error| Error::Request(format!("no thread for MPI: {error}")))?;
-        let Found { rank, size, place } = told.recv().map_err(|_| ended())??;
-        Ok(Self {
-            rank,
-            size,
-            place,
-            sent: AtomicU64::new(0),
-            orders: Some(orders),
-            thread: Some(thread),
-        })
-    }
-
-    fn start(&self, lane: Lane, job: Job) -> Arrival {
-        let (reply, arrival) = channel();
-        if let Some(orders) = &self.orders {
-            // Where the thread is gone, the arrival says so.
-            let _ = orders.send(Order::Start { lane, job, reply });
-        }
-        Arrival::new(arrival)
-    }
-
-    /// Every other rank gets a share of what all ranks have together.
-    fn count(&self, all: usize) {
-        let size = self.size as u64;
-        let sent = all as u64 / size * (size - 1);
-        self.sent.fetch_add(sent, Ordering::Relaxed);
-    }
-}
-
-impl Drop for World {
+impl Drop for Connection {
     fn drop(&mut self) {
         drop(self.orders.take());
         if let Some(thread) = self.thread.take() {
@@ -80,26 +80,62 @@ impl Drop for World {
     }
 }
 
-impl Ranks for World {
+/// Processes that exchange something among themselves.
+#[derive(Debug)]
+struct Members {
+    circle: Circle,
+    /// This process among them.
+    place: HostPlace,
+    /// This process among those of its host.
+    host: HostPlace,
+    sent: AtomicU64,
+    connection: Arc<Connection>,
+}
+
+impl Members {
+    fn start(&self, lane: Lane, job: Job) -> Arrival {
+        let (reply, arrival) = channel();
+        if let Some(orders) = &self.connection.orders {
+            let circle = self.circle;
+            // Where the thread is gone, the arrival says so.
+            let _ = orders.send(Order::Start {
+                circle,
+                lane,
+                job,
+                reply,
+            });
+        }
+        Arrival::new(arrival)
+    }
+
+    /// Every other rank gets a share of what all ranks have together.
+    fn count(&self, all: usize) {
+        let size = self.place.size as u64;
+        let sent = all as u64 / size * (size - 1);
+        self.sent.fetch_add(sent, Ordering::Relaxed);
+    }
+}
+
+impl Ranks for Members {
     fn rank(&self) -> usize {
-        self.rank
+        self.place.rank
     }
 
     fn size(&self) -> usize {
-        self.size
+        self.place.size
     }
 
     fn host_place(&self) -> HostPlace {
-        self.place
+        self.host
     }
 
-    fn exchange(&self, lane: Lane, pieces: Bytes) -> Arrival {
+    fn exchange(&self, lane: Lane, pieces: Bytes, _: FloatType) -> Arrival {
         self.count(pieces.len());
         self.start(lane, Job::Exchange(pieces))
     }
 
     fn gather(&self, lane: Lane, part: Bytes) -> Arrival {
-        self.count(part.len() * self.size);
+        self.count(part.len() * self.place.size);
         self.start(lane, Job::Gather(part))
     }
 
@@ -114,7 +150,7 @@ impl Ranks for World {
     }
 
     fn abort(&self, status: i32) -> ! {
-        if let Some(orders) = &self.orders
+        if let Some(orders) = &self.connection.orders
             && orders.send(Order::Abort(status)).is_ok()
         {
             thread::sleep(ABORT);

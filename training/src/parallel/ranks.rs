@@ -28,9 +28,14 @@ pub trait Ranks: Debug + Send + Sync {
     /// This process among those of its host.
     fn host_place(&self) -> HostPlace;
 
-    /// Starts to send every rank its piece of some bytes, which are as many pieces as there are ranks; what arrives are
-    /// the pieces of all ranks for this one, one after the other.
-    fn exchange(&self, lane: Lane, pieces: Bytes) -> Arrival;
+    /// Starts to send every rank its piece of some values of a type, which are as many pieces as there are ranks; what
+    /// arrives are pieces for this rank, one after the other, whose sum is that of all ranks'.
+    fn exchange(&self, lane: Lane, pieces: Bytes, dtype: FloatType) -> Arrival;
+
+    /// The type of the pieces that arrive of values of a type.
+    fn arriving(&self, dtype: FloatType) -> FloatType {
+        dtype
+    }
 
     /// Starts to send all ranks some bytes, as many as they send themselves; what arrives are those of all, one after
     /// the other.
@@ -74,29 +79,81 @@ impl Lane {
 }
 
 /// Something on its way from the other ranks.
-#[derive(Debug)]
-pub struct Arrival(Receiver<Result<Bytes>>);
+pub struct Arrival {
+    channel: Receiver<Result<Bytes>>,
+    /// What begins when it has come, where that is not all.
+    then: Option<Then>,
+}
+
+/// What begins with what has come.
+type Then = Box<dyn FnOnce(Bytes) -> Arrival + Send>;
+
+impl Debug for Arrival {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Arrival").finish_non_exhaustive()
+    }
+}
 
 impl Arrival {
     /// What will come through a channel.
     pub fn new(channel: Receiver<Result<Bytes>>) -> Self {
-        Self(channel)
+        Self {
+            channel,
+            then: None,
+        }
+    }
+
+    /// What will come of what begins when this has come. That begins when the arrival is asked for: all ranks ask in
+    /// the same order.
+    #[must_use]
+    pub fn then(self, next: impl FnOnce(Bytes) -> Self + Send + 'static) -> Self {
+        Self {
+            then: Some(Box::new(next)),
+            ..self
+        }
     }
 
     /// Waits for it.
     ///
     /// # Errors
     /// If it does not come.
-    pub fn wait(self) -> Result<Bytes> {
-        self.0.recv().map_err(|_| ended())?
+    pub fn wait(mut self) -> Result<Bytes> {
+        loop {
+            let arrived = self.channel.recv().map_err(|_| ended())??;
+            match self.then.take() {
+                Some(next) => self = next(arrived),
+                None => return Ok(arrived),
+            }
+        }
+    }
+
+    /// Lets begin what can; tells whether all has begun.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn advance(&mut self) -> Result<bool> {
+        while let Some(next) = self.then.take() {
+            match self.channel.try_recv() {
+                Ok(arrived) => *self = next(arrived?),
+                Err(TryRecvError::Empty) => {
+                    self.then = Some(next);
+                    return Ok(false);
+                }
+                Err(TryRecvError::Disconnected) => return Err(ended()),
+            }
+        }
+        Ok(true)
     }
 
     /// What has come already; else it goes on waiting.
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
-    pub fn ready(self) -> Result<std::result::Result<Bytes, Self>> {
-        match self.0.try_recv() {
+    pub fn ready(mut self) -> Result<std::result::Result<Bytes, Self>> {
+        if !self.advance()? {
+            return Ok(Err(self));
+        }
+        match self.channel.try_recv() {
             Ok(arrived) => Ok(Ok(arrived?)),
             Err(TryRecvError::Empty) => Ok(Err(self)),
             Err(TryRecvError::Disconnected) => Err(ended()),
@@ -116,7 +173,7 @@ pub(crate) fn ended() -> Error {
 pub fn reduce_scatter(ranks: &dyn Ranks, values: &[f32]) -> Result<Vec<f32>> {
     let pieces = Bytes::from_elems(values.to_vec());
     let each = pieces.len() / ranks.size();
-    let pieces = ranks.exchange(Lane::Steps, pieces).wait()?;
+    let pieces = ranks.exchange(Lane::Steps, pieces, FloatType::F32).wait()?;
     Ok(sum_pieces(&pieces, each, FloatType::F32))
 }
 

@@ -206,7 +206,7 @@ impl<'a> Reduction<'a> {
             }
         }
         let bytes: Bytes = narrow(&values, Shape::new([values.len()]), self.dtype).bytes;
-        let arrival = self.ranks.exchange(Lane::Steps, bytes);
+        let arrival = self.ranks.exchange(Lane::Steps, bytes, self.dtype);
         let places = pieces.iter().map(|piece| piece.place).collect();
         self.on_their_way.push_back((places, arrival));
         self.receive(self.most)
@@ -214,7 +214,11 @@ impl<'a> Reduction<'a> {
 
     /// Adds up what has come, and waits until no more than so many are on their way.
     fn receive(&mut self, most: usize) -> Result<()> {
-        while let Some((places, arrival)) = self.on_their_way.pop_front() {
+        loop {
+            self.advance()?;
+            let Some((places, arrival)) = self.on_their_way.pop_front() else {
+                return Ok(());
+            };
             let arrived = match self.on_their_way.len() < most {
                 true => arrival.ready()?,
                 false => Ok(arrival.wait()?),
@@ -227,11 +231,22 @@ impl<'a> Reduction<'a> {
                 }
             }
         }
+    }
+
+    /// Lets begin what follows on what has come, in the order in which it left.
+    fn advance(&mut self) -> Result<()> {
+        for (_, arrival) in &mut self.on_their_way {
+            if !arrival.advance()? {
+                break;
+            }
+        }
         Ok(())
     }
 
     fn put(&mut self, places: &[Place], bytes: &Bytes) {
-        let sums = sum_pieces(bytes, bytes.len() / self.ranks.size(), self.dtype);
+        let dtype = self.ranks.arriving(self.dtype);
+        let elements: usize = places.iter().map(|place| place.len).sum();
+        let sums = sum_pieces(bytes, elements * dtype.size(), dtype);
         let mut rest = sums.as_slice();
         for place in places {
             let (own, others) = rest.split_at(place.len);
@@ -357,5 +372,35 @@ mod tests {
             let bytes = padded * (size - 1) * traveling(dtype).size();
             assert!(found.iter().all(|(_, sent)| *sent == bytes as u64));
         }
+    }
+
+    /// A gradient leaves when it is complete and those that come before it in the pass have left.
+    #[test]
+    fn complete_gradients_leave_in_the_order_of_the_pass() {
+        let parameters = parameters();
+        let config = Preset::Tiny.config(Mode::Glm2, 300);
+        let config = serde_json::to_string(&config).unwrap();
+        let config = ModelConfig::from_json(&config, Path::new("config.json")).unwrap();
+        let segments = segment_paths(&config);
+        thread::scope(|scope| {
+            for (rank, ranks) in ThreadRanks::all(2).into_iter().enumerate() {
+                let parameters = &parameters;
+                scope.spawn(move || {
+                    let mut reduction =
+                        Reduction::new(&ranks, FloatType::F32, parameters, segments).unwrap();
+                    reduction.size = 8;
+                    // By their paths: embeddings, block 0, block 1, head.
+                    let mut own = gradients(rank, parameters);
+                    let sent = [3, 1, 2, 0].map(|index| {
+                        let gradients = std::mem::take(&mut own[index]);
+                        reduction.take(gradients).unwrap();
+                        ranks.bytes_sent() / 4
+                    });
+                    assert_eq!(sent, [12, 12, 12 + 8 + 4, 12 + 8 + 4 + 1]);
+                    let (_, missing) = reduction.finish::<Flex>().unwrap();
+                    assert!(missing.is_empty());
+                });
+            }
+        });
     }
 }

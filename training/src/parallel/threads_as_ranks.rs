@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use burn::tensor::Bytes;
+use glmtune_model::FloatType;
 
 use super::ranks::{Arrival, HostPlace, Lane, Ranks};
 use crate::error::Result;
@@ -80,7 +81,7 @@ impl Ranks for ThreadRanks {
         }
     }
 
-    fn exchange(&self, lane: Lane, pieces: Bytes) -> Arrival {
+    fn exchange(&self, lane: Lane, pieces: Bytes, _: FloatType) -> Arrival {
         let each = (pieces.len() / self.size()).max(1);
         self.meet(lane, pieces.chunks(each).map(<[u8]>::to_vec).collect())
     }

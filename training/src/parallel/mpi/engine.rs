@@ -13,6 +13,7 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::Communicator;
 
 use super::super::ranks::{HostPlace, Lane, zeros};
+use super::communicators::{Circle, Communicators};
 use crate::error::{Error, Result};
 
 /// How often it is asked at once what has come, before the processor is left to others meanwhile.
@@ -24,6 +25,7 @@ const PAUSE: Duration = Duration::from_micros(20);
 #[derive(Debug)]
 pub(super) enum Order {
     Start {
+        circle: Circle,
         lane: Lane,
         job: Job,
         reply: Sender<Result<Bytes>>,
@@ -46,9 +48,12 @@ pub(super) enum Job {
 /// What the thread that calls MPI finds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
-    pub rank: usize,
-    pub size: usize,
-    pub place: HostPlace,
+    /// This process among all.
+    pub all: HostPlace,
+    /// Among those of its host.
+    pub host: HostPlace,
+    /// Among those of its island and among its peers, where there are such.
+    pub circles: Option<[HostPlace; 2]>,
 }
 
 /// What is on its way. MPI reads and writes the buffers until it is done, so that nobody else has them.
@@ -68,23 +73,20 @@ pub(super) fn run(found: &Sender<Result<Found>>, orders: &Receiver<Order>) {
             return;
         }
     };
-    let world = universe.world();
-    let host = world.split_shared(world.rank());
-    let told = Found {
-        rank: world.rank() as usize,
-        size: world.size() as usize,
-        place: HostPlace {
-            rank: host.rank() as usize,
-            size: host.size() as usize,
-        },
-    };
-    drop(host);
-    let lanes = Lane::ALL.map(|_| world.duplicate());
-    if found.send(Ok(told)).is_ok() {
-        serve(&lanes, told.size, orders);
+    match Communicators::new(&universe.world()) {
+        Err(error) => drop(found.send(Err(error))),
+        Ok(communicators) => {
+            let told = Found {
+                all: communicators.place(),
+                host: communicators.host,
+                circles: communicators.places(),
+            };
+            if found.send(Ok(told)).is_ok() {
+                serve(&communicators, orders);
+            }
+        }
     }
-    // Communicators go before MPI ends.
-    drop(lanes);
+    // Communicators are gone before MPI ends.
     drop(universe);
 }
 
@@ -98,14 +100,19 @@ fn start() -> Result<Universe> {
     }
 }
 
-fn serve(lanes: &[SimpleCommunicator], size: usize, orders: &Receiver<Order>) {
+fn serve(communicators: &Communicators, orders: &Receiver<Order>) {
     let mut running: Vec<Running> = Vec::new();
     let mut idle = 0;
     loop {
         match next(orders, !running.is_empty(), idle) {
-            Next::Order(Order::Start { lane, job, reply }) => {
+            Next::Order(Order::Start {
+                circle,
+                lane,
+                job,
+                reply,
+            }) => {
                 idle = 0;
-                match begin(&lanes[lane as usize], size, job) {
+                match begin(communicators.of(circle, lane), job) {
                     Ok((request, sent, received)) => running.push(Running {
                         request,
                         _sent: sent,
@@ -115,7 +122,9 @@ fn serve(lanes: &[SimpleCommunicator], size: usize, orders: &Receiver<Order>) {
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
-            Next::Order(Order::Abort(status)) => lanes[0].abort(status),
+            Next::Order(Order::Abort(status)) => {
+                communicators.of(Circle::All, Lane::Steps).abort(status)
+            }
             Next::Nothing => {}
             Next::End if running.is_empty() => return,
             Next::End => std::thread::sleep(PAUSE),
@@ -153,11 +162,8 @@ fn next(orders: &Receiver<Order>, is_busy: bool, idle: u32) -> Next {
 }
 
 /// Starts something: the request, and the buffers that it reads and writes.
-fn begin(
-    lane: &SimpleCommunicator,
-    size: usize,
-    job: Job,
-) -> Result<(ffi::MPI_Request, Bytes, Bytes)> {
+fn begin(lane: &SimpleCommunicator, job: Job) -> Result<(ffi::MPI_Request, Bytes, Bytes)> {
+    let size = lane.size() as usize;
     let (sent, pieces, is_exchange) = match job {
         Job::Exchange(bytes) => (bytes, size, true),
         Job::Gather(bytes) => (bytes, 1, false),
