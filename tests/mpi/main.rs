@@ -3,6 +3,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(feature = "cuda")]
+mod cards;
 #[path = "../common/mod.rs"]
 mod common;
 mod golden_runs;
