@@ -57,18 +57,22 @@ const CASES: [Case; 9] = [
 ];
 
 /// The masks of the family: the name, the prefix, and the keys that a query sees beside it.
-const MASKS: [&str; 6] = [
+const MASKS: [&str; 7] = [
     "all",
     "causal",
     "padded",
     "prefix",
     "bidirectional",
     "packed",
+    "prefix, packed",
 ];
 
 impl Case {
     fn mask(&self, kind: &str) -> MaskSpec {
-        let prefix = if kind == "prefix" { self.keys / 3 } else { 0 };
+        let prefix = match kind.starts_with("prefix") {
+            true => self.keys / 3,
+            false => 0,
+        };
         let keys = self.keys - prefix;
         let before = keys.saturating_sub(self.queries);
         let rows = if kind == "padded" { self.batch } else { 1 };
@@ -81,7 +85,7 @@ impl Case {
                     // Padding that ends where the row's first query begins.
                     "padded" => ((2 * row + 1).min(own - 1), own),
                     "bidirectional" => (0, own.max(keys / 2)),
-                    "packed" => ((own - 1) / 7 * 7, own),
+                    "packed" | "prefix, packed" => ((own - 1) / 7 * 7, own),
                     _ => (0, own),
                 };
                 (from as u32, to as u32)

@@ -61,3 +61,67 @@ fn packed(dataset: &Dataset, settings: &TrainSettings, epoch: usize) -> Sequence
 fn rows_in_order(dataset: &Dataset, settings: &TrainSettings, epoch: usize) -> Vec<usize> {
     epoch_order(dataset.len(), settings.seed, epoch, settings.shuffle)
 }
+
+#[cfg(test)]
+mod tests {
+    use glmtune_model::rows::TrainingRow;
+    use glmtune_model::tokenizer::Mode;
+
+    use super::super::summary::Summary;
+    use super::super::token_store::TokenStore;
+    use super::*;
+    use crate::settings::Method;
+
+    /// Rows of 5 to 60 tokens.
+    fn dataset() -> Dataset {
+        let mut store = TokenStore::default();
+        for row in 0..200 {
+            let length = 5 + row * 37 % 56;
+            let labels = vec![7; length];
+            let input_ids = vec![1; length];
+            store.push(row, &TrainingRow { input_ids, labels });
+        }
+        Dataset::new(store, Summary::default())
+    }
+
+    #[test]
+    fn every_epoch_has_all_rows_in_as_many_sequences() {
+        let dataset = dataset();
+        let mut settings = TrainSettings::new(Mode::Glm2, Method::lora(8));
+        settings.per_device_train_batch_size = 3;
+        settings.limits.max_len = 100;
+        for (packing, group_by_length) in [(false, false), (false, true), (true, false)] {
+            (settings.packing, settings.group_by_length) = (packing, group_by_length);
+            let count = count_sequences(&dataset, &settings);
+            assert_eq!(count < 100, packing);
+            let epochs = [0, 1, 2].map(|number| epoch(&dataset, &settings, number));
+            assert_ne!(epochs[0], epochs[1]);
+            assert_eq!(epochs[1], epoch(&dataset, &settings, 1));
+            for batches in epochs {
+                assert_eq!(batches.len(), count.div_ceil(3));
+                let mut rows = batches.concat().concat();
+                rows.sort_unstable();
+                assert!(rows.into_iter().eq(0..200));
+            }
+            settings.seed += 1;
+        }
+    }
+
+    #[test]
+    fn the_longest_sequence_comes_first_where_that_is_asked_for() {
+        let dataset = dataset();
+        let mut settings = TrainSettings::new(Mode::Glm2, Method::lora(8));
+        settings.longest_first = true;
+        settings.limits.max_len = 100;
+        for packing in [false, true] {
+            settings.packing = packing;
+            let batches = epoch(&dataset, &settings, 0);
+            let longest = batches
+                .iter()
+                .flatten()
+                .map(|rows| dataset.tokens(rows))
+                .max();
+            assert_eq!(longest, Some(dataset.tokens(&batches[0][0])));
+        }
+    }
+}

@@ -113,13 +113,21 @@ impl Block {
         mask.interval(self.batch, self.query + within)
     }
 
-    /// The range of keys outside which no row of the block sees anything.
-    fn range(&self, mask: &MaskSpec) -> (usize, usize) {
+    /// The keys that rows of the block see.
+    fn seen(&self, mask: &MaskSpec) -> Seen {
         let intervals = (0..self.rows).map(|row| self.interval(mask, row));
         let (from, to) = intervals.fold((usize::MAX, mask.prefix), |(from, to), (a, b)| {
             (from.min(a), to.max(b))
         });
-        (if mask.prefix > 0 { 0 } else { from.min(to) }, to)
+        Seen {
+            prefix: mask.prefix,
+            // A single query reads its keys as they lie: from the prefix on, where there is one.
+            from: match self.one_query && mask.prefix > 0 {
+                true => mask.prefix,
+                false => from.min(to),
+            },
+            to,
+        }
     }
 
     /// Index of a row's sum in `[batch, heads, queries]`.
@@ -129,6 +137,42 @@ impl Block {
             false => (self.head, self.query + row),
         };
         (self.batch * sizes.heads + head) * sizes.queries + query
+    }
+}
+
+/// The keys outside which no row of a block sees anything: the prefix, and those `from … to`. Their scores stand side by
+/// side, however many keys of other sequences lie between.
+#[derive(Clone, Copy)]
+struct Seen {
+    prefix: usize,
+    from: usize,
+    to: usize,
+}
+
+impl Seen {
+    /// How many.
+    fn count(self) -> usize {
+        self.prefix + self.to - self.from
+    }
+
+    /// The column of a key of those `from … to`, or of the one after them.
+    fn column(self, key: usize) -> usize {
+        key.clamp(self.from, self.to) - self.from + self.prefix
+    }
+
+    /// The columns of an interval of keys beside the prefix.
+    fn columns(self, (low, high): (usize, usize)) -> (usize, usize) {
+        (self.column(low), self.column(high))
+    }
+
+    /// The keys in pieces that lie together: the first column, and the keys.
+    fn pieces(self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let Self { prefix, from, to } = self;
+        let pieces = match prefix == from {
+            true => [(0, 0..to), (to, to..to)],
+            false => [(0, 0..prefix), (prefix, from..to)],
+        };
+        pieces.into_iter().filter(|(_, keys)| !keys.is_empty())
     }
 }
 
@@ -225,11 +269,8 @@ unsafe fn times(
 simd! {
 /// Scores → probabilities in place, hidden keys to zero; the logarithm of the sum is returned.
 ///
-/// `scores` holds keys `from …` of one row, `(low, high)` the keys seen beside the prefix.
-fn softmax_row(scores: &mut [f32], from: usize, prefix: usize, (low, high): (usize, usize)) -> f32 {
-    let end = from + scores.len();
-    let (low, high) = (low.clamp(from, end) - from, high.clamp(from, end) - from);
-    let prefix = prefix.saturating_sub(from).min(low);
+/// `scores` is one row, which sees the columns of the prefix and `low … high`.
+fn softmax_row(scores: &mut [f32], prefix: usize, (low, high): (usize, usize)) -> f32 {
     let top = maximum(&scores[..prefix]).max(maximum(&scores[low..high]));
     let mut total = 0.0;
     for range in [0..prefix, low..high] {
@@ -368,20 +409,17 @@ pub fn attention(input: AttentionInput<Flex>) -> AttentionOutput<Flex> {
     let blocks: Vec<Block> = (0..sizes.batch * sizes.groups)
         .flat_map(|index| sizes.blocks(mask, index / sizes.groups, index % sizes.groups))
         .collect();
-    let multiplications = |block: &Block| {
-        let (from, to) = block.range(mask);
-        block.rows * (to - from) * sizes.head_dim
-    };
+    let multiplications = |block: &Block| block.rows * block.seen(mask).count() * sizes.head_dim;
     let is_worth_threads = blocks.iter().map(multiplications).sum::<usize>() >= PARALLEL_FROM;
     let task = |block: Block| {
-        let (from, to) = block.range(mask);
-        let keys = to - from;
+        let seen = block.seen(mask);
+        let keys = seen.count();
         let mut scores = vec![0.0f32; block.rows * keys];
         let at = sizes.query_offset(block.batch, block.query, block.head);
         let to_probabilities = |scores: &mut [f32]| {
             for (row, scores) in scores.chunks_mut(keys.max(1)).enumerate() {
-                let interval = block.interval(mask, row);
-                let sum = softmax_row(scores, from, mask.prefix, interval);
+                let columns = seen.columns(block.interval(mask, row));
+                let sum = softmax_row(scores, seen.prefix, columns);
                 // SAFETY: the sums of a block belong to no other.
                 unsafe { *shared_sums.at(block.sum_index(&sizes, row)) = sum };
             }
@@ -389,8 +427,10 @@ pub fn attention(input: AttentionInput<Flex>) -> AttentionOutput<Flex> {
         if block.one_query {
             let dims = [block.rows, sizes.head_dim];
             let queries = Matrix::new(&query[at..], dims, block.stride);
+            // They lie together.
+            let range = (seen.to - keys, seen.to);
             let [stored_keys, stored_values] =
-                [&key, &value].map(|lines| lines.stored(&block, (from, to), sizes.head_dim));
+                [&key, &value].map(|lines| lines.stored(&block, range, sizes.head_dim));
             stored_keys.scores(queries, keys, scale, &mut scores);
             to_probabilities(&mut scores);
             // SAFETY: the heads of a group lie one after the other, and belong to no other block.
@@ -401,35 +441,54 @@ pub fn attention(input: AttentionInput<Flex>) -> AttentionOutput<Flex> {
             let probabilities = Matrix::new(&scores, [block.rows, keys], keys);
             return stored_values.summed(probabilities, out);
         }
-        let (mut wide_keys, mut wide_values) = (Vec::new(), Vec::new());
-        let keys_matrix = key.matrix(&block, (from, to), sizes.head_dim, &mut wide_keys);
-        let values_matrix = value.matrix(&block, (from, to), sizes.head_dim, &mut wide_values);
-        // SAFETY: `at` and the strides below walk rows of this block, and the matrices of keys and values the lines
-        // `from … to` of its group, all within their tensors; the rows of the output of a block belong to no other.
-        unsafe {
-            let rows = Strided {
-                data: query.as_ptr().add(at),
-                stride: block.stride,
-            };
-            let dims = [block.rows, keys, sizes.head_dim];
-            times_transposed(scores.as_mut_ptr(), keys, scale, dims, rows, keys_matrix);
-            to_probabilities(&mut scores);
+        let rows = Strided {
+            // SAFETY: the queries of a block lie within their tensor.
+            data: unsafe { query.as_ptr().add(at) },
+            stride: block.stride,
+        };
+        let mut buffer = Vec::new();
+        for (column, range) in seen.pieces() {
+            let dims = [block.rows, range.len(), sizes.head_dim];
+            let lines = key.matrix(
+                &block,
+                (range.start, range.end),
+                sizes.head_dim,
+                &mut buffer,
+            );
+            // SAFETY: `at` and the strides walk rows of this block, the matrix the lines of keys of its group, within
+            // their tensors, and the columns are those of these keys.
+            unsafe {
+                let out = scores.as_mut_ptr().add(column);
+                times_transposed(out, keys, scale, dims, rows, lines);
+            }
+        }
+        to_probabilities(&mut scores);
+        for (column, range) in seen.pieces() {
+            let dims = [block.rows, sizes.head_dim, range.len()];
+            let lines = value.matrix(
+                &block,
+                (range.start, range.end),
+                sizes.head_dim,
+                &mut buffer,
+            );
             let probabilities = Strided {
-                data: scores.as_ptr(),
+                data: scores[column..].as_ptr(),
                 stride: keys,
             };
-            let dims = [block.rows, sizes.head_dim, keys];
-            let out = shared_output.at(at);
-            times(
-                out,
-                block.stride,
-                false,
-                1.0,
-                dims,
-                probabilities,
-                false,
-                values_matrix,
-            );
+            // SAFETY: as above; the rows of the output of a block belong to no other.
+            unsafe {
+                let (out, add) = (shared_output.at(at), column > 0);
+                times(
+                    out,
+                    block.stride,
+                    add,
+                    1.0,
+                    dims,
+                    probabilities,
+                    false,
+                    lines,
+                );
+            }
         }
     };
     match is_worth_threads {
@@ -477,63 +536,65 @@ pub fn attention_backward(
     // One task per group: all heads of a group add to the same gradients of keys and values.
     for_each_group(&sizes, |batch, group| {
         for block in sizes.blocks(mask, batch, group) {
-            let (from, to) = block.range(mask);
-            let keys = to - from;
+            let seen = block.seen(mask);
+            let keys = seen.count();
             let at = sizes.query_offset(block.batch, block.query, block.head);
-            let key_at = sizes.key_offset(block.batch, from, block.group);
             let mut probabilities = vec![0.0f32; block.rows * keys];
             let mut grad_scores = vec![0.0f32; block.rows * keys];
-            let score_dims = [block.rows, keys, sizes.head_dim];
-            let row_dims = [block.rows, sizes.head_dim, keys];
-            let key_dims = [keys, sizes.head_dim, block.rows];
-            // SAFETY: as in `attention`; rows of the queries' gradient belong to this block alone, and
-            // the gradients of this group's keys and values to this task alone.
-            unsafe {
-                let rows = |data: &[f32]| Strided {
-                    data: data.as_ptr().add(at),
-                    stride: block.stride,
-                };
-                let of_keys = |data: &[f32]| Strided {
-                    data: data.as_ptr().add(key_at),
-                    stride: sizes.key_stride(),
-                };
-                let scores = probabilities.as_mut_ptr();
-                times_transposed(scores, keys, scale, score_dims, rows(&query), of_keys(&key));
-                let scores = grad_scores.as_mut_ptr();
-                times_transposed(scores, keys, 1.0, score_dims, rows(&grad), of_keys(&value));
-                for row in 0..block.rows {
-                    let offset = at + row * block.stride;
-                    let line = offset..offset + sizes.head_dim;
-                    let span = row * keys..(row + 1) * keys;
-                    let interval = block.interval(mask, row);
-                    let sum = sums[block.sum_index(&sizes, row)];
-                    let (probabilities, grad_scores) =
-                        (&mut probabilities[span.clone()], &mut grad_scores[span]);
-                    recompute_row(probabilities, from, mask.prefix, interval, sum);
-                    let (grad, result) = (&grad[line.clone()], &result[line]);
-                    score_gradients(grad_scores, probabilities, grad, result);
+            // SAFETY: the queries of a block, and the gradients of their results, lie within their tensors.
+            let rows = |data: &[f32]| Strided {
+                data: unsafe { data.as_ptr().add(at) },
+                stride: block.stride,
+            };
+            let key_at = |key: usize| sizes.key_offset(block.batch, key, block.group);
+            let of_keys = |data: &[f32], from: usize| Strided {
+                data: data[key_at(from)..].as_ptr(),
+                stride: sizes.key_stride(),
+            };
+            for (column, range) in seen.pieces() {
+                let dims = [block.rows, range.len(), sizes.head_dim];
+                let (lines, others) = (of_keys(&key, range.start), of_keys(&value, range.start));
+                // SAFETY: as in `attention`.
+                unsafe {
+                    let out = probabilities.as_mut_ptr().add(column);
+                    times_transposed(out, keys, scale, dims, rows(&query), lines);
+                    let out = grad_scores.as_mut_ptr().add(column);
+                    times_transposed(out, keys, 1.0, dims, rows(&grad), others);
                 }
+            }
+            for row in 0..block.rows {
+                let offset = at + row * block.stride;
+                let line = offset..offset + sizes.head_dim;
+                let span = row * keys..(row + 1) * keys;
+                let columns = seen.columns(block.interval(mask, row));
+                let sum = sums[block.sum_index(&sizes, row)];
+                let (probabilities, grad_scores) =
+                    (&mut probabilities[span.clone()], &mut grad_scores[span]);
+                recompute_row(probabilities, seen.prefix, columns, sum);
+                let (grad, result) = (&grad[line.clone()], &result[line]);
+                score_gradients(grad_scores, probabilities, grad, result);
+            }
+            for (column, range) in seen.pieces() {
                 let matrix = |data: &[f32]| Strided {
-                    data: data.as_ptr(),
+                    data: data[column..].as_ptr(),
                     stride: keys,
                 };
                 let (p, ds) = (matrix(&probabilities), matrix(&grad_scores));
                 let stride = sizes.key_stride();
-                let out = grad_value.at(key_at);
-                times(out, stride, true, 1.0, key_dims, p, true, rows(&grad));
-                let out = grad_key.at(key_at);
-                times(out, stride, true, scale, key_dims, ds, true, rows(&query));
-                let out = grad_query.at(at);
-                times(
-                    out,
-                    block.stride,
-                    false,
-                    scale,
-                    row_dims,
-                    ds,
-                    false,
-                    of_keys(&key),
-                );
+                let key_dims = [range.len(), sizes.head_dim, block.rows];
+                let row_dims = [block.rows, sizes.head_dim, range.len()];
+                let first = key_at(range.start);
+                let lines = of_keys(&key, range.start);
+                // SAFETY: as in `attention`; rows of the queries' gradient belong to this block alone, and the
+                // gradients of this group's keys and values to this task alone.
+                unsafe {
+                    let out = grad_value.at(first);
+                    times(out, stride, true, 1.0, key_dims, p, true, rows(&grad));
+                    let out = grad_key.at(first);
+                    times(out, stride, true, scale, key_dims, ds, true, rows(&query));
+                    let (out, add) = (grad_query.at(at), column > 0);
+                    times(out, block.stride, add, scale, row_dims, ds, false, lines);
+                }
             }
         }
     });
@@ -547,16 +608,7 @@ pub fn attention_backward(
 
 simd! {
 /// Scores → probabilities by the kept logarithm of their sum, hidden keys to zero.
-fn recompute_row(
-    scores: &mut [f32],
-    from: usize,
-    prefix: usize,
-    (low, high): (usize, usize),
-    sum: f32,
-) {
-    let end = from + scores.len();
-    let (low, high) = (low.clamp(from, end) - from, high.clamp(from, end) - from);
-    let prefix = prefix.saturating_sub(from).min(low);
+fn recompute_row(scores: &mut [f32], prefix: usize, (low, high): (usize, usize), sum: f32) {
     for range in [0..prefix, low..high] {
         for score in &mut scores[range] {
             *score = exp(*score - sum);
