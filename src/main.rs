@@ -21,8 +21,11 @@ const PURGE_DELAY: std::ffi::c_int = 15;
 
 /// Freed memory stays with the process, for what comes next: a step of a training frees and asks for gigabytes, and each
 /// page that went back to the system in between is faulted in and cleared again, which took up to a fifth of a step.
+/// The allocator's own variable of the environment prevails.
 fn keep_freed_memory() {
-    mi_option_set(PURGE_DELAY, -1);
+    if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
+        mi_option_set(PURGE_DELAY, -1);
+    }
 }
 
 fn main() -> ExitCode {

@@ -248,18 +248,20 @@ fn linears() -> Vec<Case> {
             },
         )
     };
-    let frozen = case(
-        ("glm_linear", "of a frozen weight, narrower"),
-        &[tracked(&[rows, output]), constant(&[input, output])],
-        |inputs| {
-            let [x, weight] = take(inputs);
-            Graph::glm_linear(x, weight, None)
-        },
-        move |trace, inputs| {
-            let [x, weight] = take(inputs);
-            memory::linear(trace, rows as u64, x, weight, None)
-        },
-    );
+    let frozen = |what, input: usize, output: usize| {
+        case(
+            ("glm_linear", what),
+            &[tracked(&[rows, input]), constant(&[output, input])],
+            |inputs| {
+                let [x, weight] = take(inputs);
+                Graph::glm_linear(x, weight, None)
+            },
+            move |trace, inputs| {
+                let [x, weight] = take(inputs);
+                memory::linear(trace, rows as u64, x, weight, None)
+            },
+        )
+    };
     vec![
         with(
             "all trained",
@@ -273,7 +275,9 @@ fn linears() -> Vec<Case> {
             "of a constant input",
             [constant(&x), tracked(&weight), constant(&bias)],
         ),
-        frozen,
+        frozen("of a frozen weight, narrower", output, input),
+        // Where pairs of numbers can be multiplied.
+        frozen("of even widths", input + 1, output + 1),
     ]
 }
 

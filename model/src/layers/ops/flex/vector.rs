@@ -29,8 +29,6 @@ pub(in crate::layers::ops) trait Vector: Copy {
     unsafe fn sum(self) -> f32;
     /// Writes the numbers.
     unsafe fn store(self, to: *mut f32);
-    /// Says that what lies at an address will be read, which need not be one.
-    unsafe fn announce<N>(_address: *const N) {}
 }
 
 /// A number as tensors store it.
@@ -184,12 +182,6 @@ mod x86 {
             // SAFETY: see `all`.
             unsafe { _mm512_storeu_ps(to, self) }
         }
-
-        #[inline(always)]
-        unsafe fn announce<N>(address: *const N) {
-            // SAFETY: see `all`; whatever the address is, nothing is read.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
-        }
     }
 
     /// AVX2 with FMA and F16C.
@@ -243,12 +235,6 @@ mod x86 {
         unsafe fn store(self, to: *mut f32) {
             // SAFETY: see `all`.
             unsafe { _mm256_storeu_ps(to, self) }
-        }
-
-        #[inline(always)]
-        unsafe fn announce<N>(address: *const N) {
-            // SAFETY: see `all`; whatever the address is, nothing is read.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
         }
     }
 }
@@ -369,7 +355,6 @@ unsafe fn products_in<V: Vector, N: Number, const ROWS: usize, const LINES: usiz
 ) -> [[f32; LINES]; ROWS] {
     // SAFETY: the caller promises so many rows and lines of `depth` numbers.
     unsafe {
-        let next = LINES * lines.stride;
         let rows: [*const f32; ROWS] = std::array::from_fn(|row| rows.line(row));
         let lines: [*const N; LINES] = std::array::from_fn(|line| lines.line(line));
         let mut sums = [[V::all(0.0); LINES]; ROWS];
@@ -379,8 +364,6 @@ unsafe fn products_in<V: Vector, N: Number, const ROWS: usize, const LINES: usiz
             let mut numbers = [V::all(0.0); LINES];
             for line in 0..LINES {
                 numbers[line] = N::load::<V>(lines[line].add(at));
-                // Of the lines that come next: they are too short for the processor to see by itself that they do.
-                V::announce(lines[line].wrapping_add(next + at));
             }
             for row in 0..ROWS {
                 let x = V::of_f32(rows[row].add(at));
@@ -405,7 +388,7 @@ unsafe fn products_in<V: Vector, N: Number, const ROWS: usize, const LINES: usiz
 }
 
 in_registers! {
-    /// The scalar products of some rows and some lines. Each is summed in the same order whatever the numbers of both.
+    /// The scalar products of some rows and some lines, which are read side by side.
     ///
     /// # Safety
     /// All rows and lines must have `depth` numbers, and the processor the registers.
@@ -414,6 +397,70 @@ in_registers! {
         lines: Lines<N>,
         depth: usize,
     ) -> [[f32; LINES]; ROWS] = products_in
+}
+
+/// Sums of a row and a line that do not wait for each other.
+const SUMS: usize = 4;
+
+#[inline(always)]
+unsafe fn line_products_in<V: Vector, N: Number, const ROWS: usize>(
+    rows: Lines<f32>,
+    line: *const N,
+    depth: usize,
+) -> [f32; ROWS] {
+    // SAFETY: the caller promises so many rows and a line of `depth` numbers.
+    unsafe {
+        let rows: [*const f32; ROWS] = std::array::from_fn(|row| rows.line(row));
+        let mut sums = [[V::all(0.0); SUMS]; ROWS];
+        let step = V::LANES * SUMS;
+        let whole = depth / step * step;
+        let mut at = 0;
+        while at < whole {
+            for part in 0..SUMS {
+                let from = at + part * V::LANES;
+                let numbers = N::load::<V>(line.add(from));
+                for row in 0..ROWS {
+                    let x = V::of_f32(rows[row].add(from));
+                    sums[row][part] = x.times_plus(numbers, sums[row][part]);
+                }
+            }
+            at += step;
+        }
+        while at + V::LANES <= depth {
+            let numbers = N::load::<V>(line.add(at));
+            for row in 0..ROWS {
+                let x = V::of_f32(rows[row].add(at));
+                sums[row][0] = x.times_plus(numbers, sums[row][0]);
+            }
+            at += V::LANES;
+        }
+        let mut totals = [0.0; ROWS];
+        for row in 0..ROWS {
+            let [a, b, c, d] = sums[row];
+            let one = V::all(1.0);
+            let mut total = one
+                .times_plus(one.times_plus(a, b), one.times_plus(c, d))
+                .sum();
+            for at in at..depth {
+                total += *rows[row].add(at) * (*line.add(at)).value();
+            }
+            totals[row] = total;
+        }
+        totals
+    }
+}
+
+in_registers! {
+    /// The scalar products of some rows and one line, of which the processor sees by itself that it is read from its
+    /// beginning to its end.
+    ///
+    /// # Safety
+    /// All rows and the line must have `depth` numbers, and the processor the registers.
+    fn line_products<N, const ROWS: usize>(
+        rows: Lines<f32>,
+        line: *const N,
+        depth: usize,
+    ) -> [f32; ROWS] = line_products_in
 }
 
 #[inline(always)]

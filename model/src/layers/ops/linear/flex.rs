@@ -4,12 +4,14 @@
 //! what takes the time. Many go to `gemm`; 16-bit weights are widened a panel at a time, so that no float32 copy of a
 //! weight ever exists.
 
-use burn::tensor::{Shape, TensorMetadata};
-use burn_flex::Flex;
+use burn::tensor::{Bytes, DType, Shape, TensorMetadata};
+use burn_flex::{Flex, FlexTensor, Layout};
+use half::bf16;
 use rayon::prelude::*;
 
 use super::LinearOps;
 use super::lines::{self, Weight};
+use super::pairs::{self, Second};
 use super::panel::{SOME_ROWS, backward_panel, forward_panel, sum_panel};
 use super::sizes::Sizes;
 use crate::layers::ops::flex::Float;
@@ -39,8 +41,14 @@ pub fn linear(x: Float, weight: Float, bias: Option<Float>) -> Float {
         input: x.shape()[1],
         output: weight.shape()[0],
     };
-    let x = Values::of(x);
     let bias = bias.map(Values::of);
+    if sizes.rows > SOME_ROWS {
+        let dims = [sizes.rows, sizes.input, sizes.output];
+        if let Some(out) = by_pairs(&x, &weight, true, bias.as_deref(), dims) {
+            return out;
+        }
+    }
+    let x = Values::of(x);
     let mut out = match Weight::of(&weight) {
         weight if sizes.rows <= SOME_ROWS => lines::product(&x, weight, sizes),
         Weight::Halves(halves) => panels(&x, halves, sizes),
@@ -50,6 +58,30 @@ pub fn linear(x: Float, weight: Float, bias: Option<Float>) -> Float {
         add_bias(&mut out, &bias);
     }
     from_vec(out, Shape::new([sizes.rows, sizes.output]), dtype)
+}
+
+/// The product of two bfloat16 tensors by an instruction for them, if the processor has it; the second is contiguous,
+/// and `[columns, depth]` if it is turned.
+fn by_pairs(
+    first: &Float,
+    second: &FlexTensor,
+    is_turned: bool,
+    bias: Option<&[f32]>,
+    dims: [usize; 3],
+) -> Option<Float> {
+    let are_numbers = first.dtype() == DType::BF16 && second.dtype() == DType::BF16;
+    if !are_numbers || !pairs::suits(dims[1]) {
+        return None;
+    }
+    let first = first.to_contiguous();
+    let numbers: &[bf16] = second.storage();
+    let second = match is_turned {
+        true => Second::Turned(numbers),
+        false => Second::Plain(numbers),
+    };
+    let out = pairs::product(first.storage(), second, bias, dims)?;
+    let shape = Layout::contiguous(Shape::new([dims[0], dims[2]]));
+    Some(FlexTensor::new(Bytes::from_elems(out), shape, DType::BF16))
 }
 
 fn add_bias(out: &mut [f32], bias: &[f32]) {
@@ -161,6 +193,10 @@ pub fn backward_input(grad: Float, weight: Float) -> Float {
         input: weight.shape()[1],
         output: weight.shape()[0],
     };
+    let dims = [sizes.rows, sizes.output, sizes.input];
+    if let Some(out) = by_pairs(&grad, &weight, false, None, dims) {
+        return out;
+    }
     let grad = Values::of(grad);
     let mut out = Vec::with_capacity(sizes.rows * sizes.input);
     match Halves::of(&weight) {

@@ -1,8 +1,11 @@
 //! What a linear layer holds: the input is kept where the weight is trained, the weight where the input is
 //! tracked.
 
+use burn::tensor::DType;
+
+use super::pairs;
 use super::panel::{
-    DIRECT_ROWS, LINES, OUTPUTS, SOME_ROWS, backward_panel, forward_panel, sum_panel,
+    DIRECT_ROWS, LINES, OUTPUTS, SOME_ROWS, THIN, backward_panel, forward_panel, sum_panel,
 };
 use crate::memory::{Compute, Copied, Gradient, Kept, Operation, Stage, Trace, Traced};
 
@@ -45,7 +48,7 @@ pub fn linear(trace: &Trace, rows: u64, x: Traced, weight: Traced, bias: Option<
     let of_input = Stage {
         gradients: vec![(0, Gradient::New(compute.bytes(rows * input)))],
         work: product.input_work(compute),
-        copied: compute.copied(vec![Copied::Gradient]),
+        copied: product.input_copies(compute),
         releases: vec![1],
     };
     let backward = of_bias.into_iter().chain([of_weight, of_input]);
@@ -59,6 +62,17 @@ pub fn linear(trace: &Trace, rows: u64, x: Traced, weight: Traced, bias: Option<
     };
     let inputs = [x, weight].into_iter().chain(bias).collect();
     trace.call(inputs, (rows * product.output, compute.size()), operation)
+}
+
+/// Whether a product that sums over so many numbers is one of pairs of bfloat16 numbers.
+fn multiplies_pairs(compute: &Compute, depth: u64) -> bool {
+    compute.dtype == DType::BF16 && compute.widens() && pairs::suits(depth as usize)
+}
+
+/// What the threads pack of a factor, `[depth, columns]`.
+fn packed_pairs(compute: &Compute, depth: u64, columns: u64) -> u64 {
+    let tasks = columns.div_ceil(pairs::COLUMNS as u64);
+    compute.scratch(tasks, pairs::packed_bytes(depth))
 }
 
 impl Product {
@@ -79,6 +93,9 @@ impl Product {
         if !compute.widens() {
             return output;
         }
+        if multiplies_pairs(compute, self.input) {
+            return output + packed_pairs(compute, self.input, self.output);
+        }
         let height = forward_panel(self.input as usize, self.output as usize) as u64;
         let tasks = self.output.div_ceil(height.max(1));
         let panels = compute.scratch(tasks, 4 * height * self.input);
@@ -98,15 +115,29 @@ impl Product {
         if !compute.widens() {
             return gradient;
         }
+        if multiplies_pairs(compute, self.output) {
+            return gradient + packed_pairs(compute, self.output, self.input);
+        }
         let height = backward_panel(self.input as usize, self.output as usize) as u64;
         compute.widened(out + x) + gradient.max(4 * height * self.input)
+    }
+
+    /// What `grad · weight` has copies of.
+    pub fn input_copies(&self, compute: &Compute) -> Vec<Copied> {
+        match multiplies_pairs(compute, self.output) {
+            true => Vec::new(),
+            false => compute.copied(vec![Copied::Gradient]),
+        }
     }
 
     /// The most that `gradᵀ · x` holds beside its factors.
     pub fn weight_work(&self, compute: &Compute) -> u64 {
         let weight = self.output * self.input;
         let gradient = compute.bytes(weight);
-        let packed = self.sum_work(compute);
+        let packed = match self.input <= THIN as u64 {
+            true => 0,
+            false => self.sum_work(compute),
+        };
         if !compute.widens() {
             return gradient + packed;
         }

@@ -10,6 +10,7 @@ pub mod kernels;
 #[cfg(feature = "flex")]
 mod lines;
 pub mod memory;
+mod pairs;
 mod panel;
 #[cfg(feature = "flex")]
 mod sizes;

@@ -18,6 +18,9 @@ const SUM_PANEL: usize = 1 << 17;
 /// ones.
 const BACKWARD: usize = 1 << 20;
 
+/// Up to this width, `gemm` packs nothing of the other factor.
+pub(super) const THIN: usize = 32;
+
 /// Outputs whose weights one task of the product with the input widens.
 pub(super) fn forward_panel(input: usize, output: usize) -> usize {
     let fitting = PANEL / input.max(1) / OUTPUTS_AT_ONCE * OUTPUTS_AT_ONCE;

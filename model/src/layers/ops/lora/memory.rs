@@ -1,7 +1,7 @@
 //! What a linear layer with LoRA holds: the input is kept once, as it is, and dropped from again.
 
 use crate::layers::ops::linear::memory::Product;
-use crate::memory::{Compute, Copied, Gradient, Kept, Operation, Stage, Trace, Traced};
+use crate::memory::{Compute, Gradient, Kept, Operation, Stage, Trace, Traced};
 
 /// What a layer is given where only memory is counted.
 #[derive(Debug, Clone)]
@@ -177,7 +177,7 @@ impl<'a> Sizes<'a> {
         Stage {
             gradients: vec![(0, Gradient::New(gradient))],
             work: self.casts + self.low() + self.base.input_work(compute).max(delta),
-            copied: compute.copied(vec![Copied::Gradient]),
+            copied: self.base.input_copies(compute),
             releases: vec![1],
         }
     }
