@@ -120,11 +120,11 @@ fn four_ranks_are_one_process_with_four_times_the_accumulation() {
     }
 }
 
-/// Ranks that share a host add up what they have before it leaves the host: two hosts of two ranks each. Sums of the
-/// hosts travel in float32, so that in bf16 the result is that of one level.
+/// Ranks that share a host add up what they have before it leaves the host: two hosts of two ranks each. The sums are in
+/// another order, which in bf16 can round a weight to the other side.
 #[test]
 fn two_hosts_are_one() {
-    for (family, dtype) in [("chatglm", "f32"), ("chatglm2", "bf16")] {
+    for (family, dtype, tolerance) in [("chatglm", "f32", TOLERANCE), ("chatglm2", "bf16", 0.01)] {
         for name in ["all", "lora_all", "prefix"] {
             let golden = GoldenRun::new(family, name);
             let common = ["--gradient_accumulation_steps", "1", "--dtype", dtype];
@@ -136,7 +136,7 @@ fn two_hosts_are_one() {
                 let two = format!("two-{stage}");
                 let mut hosts = command(&golden, 4, &two, &more);
                 let said = run(hosts.env("GLMTUNE_RANKS_PER_HOST", "2"));
-                assert_equal(&golden, &two, &one, TOLERANCE);
+                assert_equal(&golden, &two, &one, tolerance);
                 if dtype == "f32" {
                     assert_eq!(bytes_sent(&said), bytes_sent(&flat));
                 }

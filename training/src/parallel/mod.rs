@@ -4,6 +4,7 @@
 pub mod data;
 pub mod forward;
 pub(crate) mod gathering;
+#[cfg(any(feature = "mpi", test))]
 pub(crate) mod levels;
 mod meeting;
 #[cfg(feature = "mpi")]

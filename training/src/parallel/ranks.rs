@@ -177,11 +177,6 @@ pub fn reduce_scatter(ranks: &dyn Ranks, values: &[f32]) -> Result<Vec<f32>> {
     Ok(sum_pieces(&pieces, each, FloatType::F32))
 }
 
-/// Zeros, aligned for every type.
-pub(crate) fn zeros(bytes: usize) -> Bytes {
-    Bytes::from_bytes_vec(vec![0; bytes])
-}
-
 /// Adds up pieces of so many bytes each that stand one after the other, in their order, in float32.
 pub(crate) fn sum_pieces(pieces: &Bytes, each: usize, dtype: FloatType) -> Vec<f32> {
     match dtype {

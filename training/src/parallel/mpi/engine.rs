@@ -12,7 +12,7 @@ use mpi::raw::AsRaw;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::Communicator;
 
-use super::super::ranks::{HostPlace, Lane, zeros};
+use super::super::ranks::{HostPlace, Lane};
 use super::communicators::{Circle, Communicators};
 use crate::error::{Error, Result};
 
@@ -206,6 +206,11 @@ fn begin(lane: &SimpleCommunicator, job: Job) -> Result<(ffi::MPI_Request, Bytes
         request
     };
     Ok((request, sent, received))
+}
+
+/// Zeros, aligned for every type.
+fn zeros(bytes: usize) -> Bytes {
+    Bytes::from_bytes_vec(vec![0; bytes])
 }
 
 fn begin_sum(lane: &SimpleCommunicator, sent: Bytes) -> (ffi::MPI_Request, Bytes, Bytes) {
