@@ -16,7 +16,7 @@ use burn::tensor::DType;
 use glmtune_model::GlmBackend;
 use glmtune_model::device_health;
 use glmtune_model::error::{Error, Result};
-use glmtune_training::parallel::ranks::HostPlace;
+use glmtune_training::parallel::processes::ranks::HostPlace;
 
 use crate::kernel_table;
 

@@ -1,7 +1,7 @@
 //! Which card a process takes that shares its host with others.
 
 use glmtune_model::error::{Error, Result};
-use glmtune_training::parallel::ranks::HostPlace;
+use glmtune_training::parallel::processes::ranks::HostPlace;
 
 /// What shows a process some of the cards.
 pub const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";

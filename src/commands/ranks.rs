@@ -1,6 +1,6 @@
 //! The processes that `mpirun` or `srun` has started together.
 
-use glmtune_training::parallel::ranks::{HostPlace, ProcessGroup};
+use glmtune_training::parallel::processes::ranks::{HostPlace, ProcessGroup};
 
 use crate::commands::error::Result;
 
@@ -77,7 +77,9 @@ fn size(variable: Variable<'_>) -> usize {
 
 #[cfg(feature = "mpi")]
 fn join_others(_: usize) -> Result<ProcessGroup> {
-    Ok(ProcessGroup::of(glmtune_training::parallel::mpi::join()?))
+    Ok(ProcessGroup::of(
+        glmtune_training::parallel::processes::mpi::join()?,
+    ))
 }
 
 #[cfg(not(feature = "mpi"))]

@@ -7,9 +7,9 @@ use burn_flex::{Flex, FlexDevice};
 use glmtune::model::CausalLm;
 use glmtune::model::host_weights::HostWeights;
 use glmtune::training::forward::loss_sum;
+use glmtune::training::parallel::devices::replicas::Replicas;
 use glmtune::training::parallel::forward::{ForwardPlan, loss_sums};
-use glmtune::training::parallel::ranks::ProcessGroup;
-use glmtune::training::parallel::replicas::Replicas;
+use glmtune::training::parallel::processes::ranks::ProcessGroup;
 use glmtune::training::settings::Method;
 
 use super::{HIDDEN, LAYERS, TOKENS, allocator, batch, lora, prepared};

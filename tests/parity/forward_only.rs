@@ -10,10 +10,10 @@ use glmtune::model::{CausalLm, GlmBackend};
 use glmtune::training::backward::{Activations, GradientBoundary, loss_and_gradients};
 use glmtune::training::forward::LossSum;
 use glmtune::training::micro_batch::MicroBatch;
+use glmtune::training::parallel::devices::replicas::Replicas;
 use glmtune::training::parallel::forward::{ForwardPlan, loss_sums};
 use glmtune::training::parallel::pipeline::Stages;
-use glmtune::training::parallel::ranks::ProcessGroup;
-use glmtune::training::parallel::replicas::Replicas;
+use glmtune::training::parallel::processes::ranks::ProcessGroup;
 
 use crate::backends::{TestBackend, parity_tests};
 use crate::common::golden;

@@ -7,9 +7,9 @@ use crate::backward::GradientBoundary;
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::optim::ops::TrainingBackend;
-use crate::parallel::data::{GradientPass, replicated};
+use crate::parallel::devices::data::{GradientPass, replicated};
+use crate::parallel::devices::replicas::Replicas;
 use crate::parallel::pipeline::{Stages, pipeline};
-use crate::parallel::replicas::Replicas;
 use crate::parallel::{WindowItem, WindowSum};
 
 /// How a window is computed.

@@ -30,7 +30,7 @@ mod update;
 
 use std::io::Write;
 
-use glmtune_training::parallel::ranks::Ranks;
+use glmtune_training::parallel::processes::ranks::Ranks;
 
 use self::budget::Budget;
 use self::case::{Case, Work};

@@ -5,8 +5,8 @@ use std::time::Instant;
 use burn::tensor::{Bytes, Tensor, TensorData};
 use glmtune_model::architecture::through_host;
 use glmtune_training::TrainingBackend;
-use glmtune_training::parallel::ops::Collectives;
-use glmtune_training::parallel::ranks::{Lane, Ranks, reduce_scatter};
+use glmtune_training::parallel::devices::ops::Collectives;
+use glmtune_training::parallel::processes::ranks::{Lane, Ranks, reduce_scatter};
 
 use super::measured::Found;
 use super::place::Place;

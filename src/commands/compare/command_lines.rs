@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use glmtune_training::parallel::ranks::ProcessGroup;
+use glmtune_training::parallel::processes::ranks::ProcessGroup;
 
 use super::config::{Config, HELD_OUT, MethodConfig, arguments};
 use super::folders::RunFolder;

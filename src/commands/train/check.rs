@@ -1,7 +1,7 @@
 //! What flags ask for that cannot be, each by itself or together.
 
 use glmtune_model::adapters::AdapterKind;
-use glmtune_training::parallel::ranks::ProcessGroup;
+use glmtune_training::parallel::processes::ranks::ProcessGroup;
 use glmtune_training::settings::check_stages;
 
 use super::validation_settings;

@@ -3,7 +3,7 @@
 use glmtune_model::FloatType;
 use glmtune_training::checkpoint::Checkpoints;
 use glmtune_training::device_failure::StoppedByDevice;
-use glmtune_training::parallel::ranks::ProcessGroup;
+use glmtune_training::parallel::processes::ranks::ProcessGroup;
 use glmtune_training::settings::TrainSettings;
 
 use crate::backend::{Selected, describe, select_all};

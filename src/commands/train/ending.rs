@@ -1,6 +1,6 @@
 //! What is said when a training has ended.
 
-use glmtune_training::parallel::ranks::ProcessGroup;
+use glmtune_training::parallel::processes::ranks::ProcessGroup;
 use glmtune_training::run::Outcome;
 
 use crate::cli::TrainArgs;

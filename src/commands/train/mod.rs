@@ -20,7 +20,7 @@ mod watch;
 use glmtune_model::device_health;
 use glmtune_training::data::Fullness;
 use glmtune_training::deepspeed::DeepSpeedConfig;
-use glmtune_training::parallel::ranks::ProcessGroup;
+use glmtune_training::parallel::processes::ranks::ProcessGroup;
 use glmtune_training::run::Outcome;
 use glmtune_training::saving::OutputDir;
 use glmtune_training::{Training, TrainingBackend};

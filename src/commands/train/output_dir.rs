@@ -1,6 +1,6 @@
 //! The output directory as a training finds it, and what is said of that.
 
-use glmtune_training::parallel::ranks::ProcessGroup;
+use glmtune_training::parallel::processes::ranks::ProcessGroup;
 use glmtune_training::saving::OutputDir;
 
 use crate::cli::TrainArgs;

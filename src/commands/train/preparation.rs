@@ -2,7 +2,7 @@
 
 use glmtune_model::adapters::AdapterKind;
 use glmtune_model::parameters::ParameterInfo;
-use glmtune_training::parallel::ranks::ProcessGroup;
+use glmtune_training::parallel::processes::ranks::ProcessGroup;
 use glmtune_training::run::Preparation;
 
 use crate::commands::console::{grouped, progress_bar, say};

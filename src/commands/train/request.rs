@@ -10,7 +10,7 @@ use glmtune_training::TrainingRequest;
 use glmtune_training::checkpoint::Resume;
 use glmtune_training::data::{Dataset, ReadOptions};
 use glmtune_training::deepspeed::DeepSpeedConfig;
-use glmtune_training::parallel::ranks::ProcessGroup;
+use glmtune_training::parallel::processes::ranks::ProcessGroup;
 use glmtune_training::run::OutputSettings;
 use glmtune_training::saving::OutputDir;
 use glmtune_training::settings::TrainSettings;

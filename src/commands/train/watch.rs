@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use glmtune_training::observer::{Observers, Request, RunDescription, StopSignal};
-use glmtune_training::parallel::ranks::ProcessGroup;
+use glmtune_training::parallel::processes::ranks::ProcessGroup;
 use glmtune_training::report::{CurveFile, EventLogger, History, Lines, MetricsFile};
 
 use crate::cli::TrainArgs;

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::error::Result;
 use crate::gradients::Gradient;
-use crate::parallel::gathering::Gathering;
-use crate::parallel::ranks::{ProcessGroup, Ranks};
+use crate::parallel::processes::gathering::Gathering;
+use crate::parallel::processes::ranks::{ProcessGroup, Ranks};
 use crate::tensors::{narrow, widen};
 
 /// AdamW with masters and moments in the host's memory.

@@ -11,10 +11,10 @@ use glmtune_model::device_health::settle;
 use glmtune_model::host_weights::HostWeights;
 use glmtune_model::{CausalLm, GlmBackend};
 
-use super::data::join;
+use super::devices::data::join;
+use super::devices::replicas::Replicas;
 use super::pipeline::{Stages, broken, first_cause};
-use super::ranks::ProcessGroup;
-use super::replicas::Replicas;
+use super::processes::ranks::ProcessGroup;
 use crate::error::Result;
 use crate::forward::{LossSum, blocks, embed, head_loss, loss_sum, shared_inputs, walk_along};
 use crate::inference::inference_model;

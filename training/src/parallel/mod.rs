@@ -1,22 +1,10 @@
 //! One window on several devices: replicas that share out its micro-batches, or stages of a pipeline that
 //! share out the model; and several processes that share out windows and the optimizer's state.
 
-pub mod data;
+pub mod devices;
 pub mod forward;
-pub(crate) mod gathering;
-#[cfg(any(feature = "mpi", test))]
-pub(crate) mod levels;
-mod meeting;
-#[cfg(feature = "mpi")]
-pub mod mpi;
-pub mod ops;
 pub mod pipeline;
-pub mod ranks;
-pub(crate) mod reduction;
-pub mod replicas;
-pub(crate) mod sharding;
-#[cfg(test)]
-pub(crate) mod threads_as_ranks;
+pub mod processes;
 
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};

@@ -19,7 +19,7 @@ use glmtune_model::host_weights::HostWeights;
 use glmtune_model::parameters::{PathMapper, map_by_path, parameters};
 use glmtune_model::{CausalLm, GlmBackend, Segment};
 
-use super::data::GradientPass;
+use super::devices::data::GradientPass;
 use super::{WindowItem, WindowSum, fresh_leaves, leaf_on};
 use crate::backward::segments::{Inputs, PrefixGradients, Segments};
 use crate::backward::{GradientBoundary, LowestTrained};

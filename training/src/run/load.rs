@@ -13,8 +13,8 @@ use glmtune_model::{GlmBackend, Segment};
 
 use crate::error::Result;
 use crate::method::{Masters, Prepared, prepare};
-use crate::parallel::ranks::ProcessGroup;
-use crate::parallel::sharding::RankSharding;
+use crate::parallel::processes::ranks::ProcessGroup;
+use crate::parallel::processes::sharding::RankSharding;
 use crate::settings::TrainSettings;
 
 /// Loads a base, or a base and an adapter to go on with, and puts on it what the settings train. Weights and

@@ -8,7 +8,7 @@ use glmtune_model::{GlmBackend, ModelInfo};
 
 use crate::checkpoint::Resume;
 use crate::data::Dataset;
-use crate::parallel::ranks::ProcessGroup;
+use crate::parallel::processes::ranks::ProcessGroup;
 use crate::saving::OutputDir;
 use crate::settings::TrainSettings;
 use crate::validation::{Abilities, Validation};

@@ -10,9 +10,9 @@ use crate::backward::{loss_and_gradients, walk_along};
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::optim::ops::TrainingBackend;
-use crate::parallel::data::GradientPass;
-use crate::parallel::ranks::Ranks;
-use crate::parallel::reduction::Reduction;
+use crate::parallel::devices::data::GradientPass;
+use crate::parallel::processes::ranks::Ranks;
+use crate::parallel::processes::reduction::Reduction;
 use crate::parallel::{WindowItem, WindowSum};
 use crate::window::window;
 

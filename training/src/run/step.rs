@@ -15,7 +15,7 @@ use crate::observer::Observer;
 use crate::optim::Update;
 use crate::optim::ops::TrainingBackend;
 use crate::parallel::WindowItem;
-use crate::parallel::data::GradientPass;
+use crate::parallel::devices::data::GradientPass;
 use crate::report::StepRecord;
 use crate::window::{WindowPlan, window as window_sum};
 

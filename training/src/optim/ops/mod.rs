@@ -16,7 +16,7 @@ pub use host_adamw::host_adamw;
 
 use burn::tensor::ops::FloatTensor;
 
-use crate::parallel::ops::CollectiveOps;
+use crate::parallel::devices::ops::CollectiveOps;
 
 /// A backend that the model computes on, extended by what an update needs, and by what several devices do together.
 pub trait TrainingBackend: CollectiveOps {

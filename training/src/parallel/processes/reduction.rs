@@ -288,7 +288,7 @@ mod tests {
     use glmtune_model::tokenizer::Mode;
 
     use super::*;
-    use crate::parallel::threads_as_ranks::ThreadRanks;
+    use crate::parallel::processes::threads_as_ranks::ThreadRanks;
 
     fn parameters() -> BTreeMap<String, usize> {
         let of = |path: &str, elements| (format!("transformer.{path}.weight"), elements);

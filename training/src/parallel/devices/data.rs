@@ -10,11 +10,11 @@ use glmtune_model::{CausalLm, GlmBackend};
 
 use super::meeting::{Meeting, Seat};
 use super::replicas::Replicas;
-use super::{WindowItem, WindowSum, fresh_leaves};
 use crate::backward::{Activations, Sink, loss_and_gradients};
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
 use crate::optim::ops::TrainingBackend;
+use crate::parallel::{WindowItem, WindowSum, fresh_leaves};
 use crate::threads::spawn;
 
 /// How each device computes the gradients of its micro-batches.
@@ -171,7 +171,7 @@ fn each<B: TrainingBackend, T: Send>(
     })
 }
 
-pub(super) fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+pub(crate) fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|_| {
         Err(Error::Model(glmtune_model::Error::Compute(
             "the computation on one of the devices broke down".to_string(),

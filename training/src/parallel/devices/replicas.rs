@@ -70,7 +70,7 @@ impl<B: GlmBackend> Replicas<B> {
     }
 
     /// The model on a device.
-    pub(super) fn on<'a>(
+    pub(crate) fn on<'a>(
         &'a self,
         device: &B::Device,
         home: &'a CausalLm<Autodiff<B>>,

@@ -40,7 +40,7 @@ mod tests {
     use glmtune_model::host_weights::HostWeights;
 
     use super::*;
-    use crate::parallel::threads_as_ranks::ThreadRanks;
+    use crate::parallel::processes::threads_as_ranks::ThreadRanks;
 
     /// Whatever the numbers of elements and ranks, all get the weight back, in its own type.
     #[test]

@@ -76,7 +76,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::parallel::threads_as_ranks::ThreadRanks;
+    use crate::parallel::processes::threads_as_ranks::ThreadRanks;
 
     /// Some hosts with some ranks each, in the order of their numbers.
     fn all(hosts: usize, ranks: usize) -> Vec<Levels> {
