@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::common::golden_run::GoldenRun;
 use crate::common::software_cuda::{capability, libraries, put_on};
-use crate::golden_runs::{RUNS, assert_equal, command_on, train};
-use crate::run;
+use crate::golden_runs::{RUNS, assert_equal, command, train};
 use crate::sharded::stage3;
+use crate::{Case, METHODS, run};
 
 /// Largest `max|a-b| / max|b|` of a trajectory.
 const TOLERANCE: f64 = 1e-3;
@@ -23,7 +23,8 @@ fn train_on_cards(
     more: &[&str],
 ) -> Vec<Value> {
     let trace = |rank: &str| golden.folder.path().join(format!("{output}-{rank}.json"));
-    let mut command = command_on("cuda", golden, ranks, output, more);
+    let more = [&["--backend", "cuda"], more].concat();
+    let mut command = command(golden, ranks, output, &more);
     put_on(&mut command, libraries, capability::WITHOUT_TF32);
     command.env("SOFTWARE_CUDA_DEVICES", ranks.to_string());
     command.env("SOFTWARE_CUDA_TRACE", trace("%r"));
@@ -71,5 +72,27 @@ fn four_ranks_are_one_process_with_four_times_the_accumulation() {
         let counted = train_on_cards(libraries, &golden, 4, output, &more);
         assert_equal(&golden, output, "one", TOLERANCE);
         assert_own_cards(&counted);
+    }
+}
+
+#[test]
+fn more_ranks_than_cards_are_refused() {
+    let Some(libraries) = libraries() else { return };
+    let case = Case::new();
+    for (devices, expected) in [
+        (&[][..], "3 processes on this host and 2 cards"),
+        (
+            &["--devices", "1,0"],
+            "--devices names 2 cards for the 3 processes",
+        ),
+    ] {
+        let more = [METHODS[1], &["--backend", "cuda"], devices].concat();
+        let mut three = case.command(3, "refused", &more);
+        put_on(&mut three, libraries, capability::WITHOUT_TF32);
+        three.env("SOFTWARE_CUDA_DEVICES", "2");
+        let output = three.output().unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr).to_string();
+        assert!(said.contains(expected), "{said}");
     }
 }

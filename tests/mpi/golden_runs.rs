@@ -29,20 +29,10 @@ pub fn train(golden: &GoldenRun, ranks: usize, output: &str, more: &[&str]) -> S
     run(&mut command(golden, ranks, output, more))
 }
 
-fn command(golden: &GoldenRun, ranks: usize, output: &str, more: &[&str]) -> Command {
-    command_on("flex", golden, ranks, output, more)
-}
-
-/// `glmtune train` on a backend in some processes.
-pub fn command_on(
-    backend: &str,
-    golden: &GoldenRun,
-    ranks: usize,
-    output: &str,
-    more: &[&str],
-) -> Command {
+/// `glmtune train` in some processes, on the CPU unless more is said.
+pub fn command(golden: &GoldenRun, ranks: usize, output: &str, more: &[&str]) -> Command {
     let output = golden.folder.path().join(output);
-    let more = [&["--backend", backend], more].concat();
+    let more = [&["--backend", "flex"], more].concat();
     let mut command = glmtune(ranks);
     command.args(golden.arguments(&output, &more));
     command
