@@ -4,6 +4,9 @@
 //! A computation is written once, over [`Vector`], and compiled for the registers of AVX-512, of AVX2 and for
 //! processors of any kind; which of them the processor at hand has is found out at run time.
 
+// An index counts registers of several arrays at once.
+#![allow(clippy::needless_range_loop)]
+
 use half::{bf16, f16};
 
 /// Some float32 numbers that are computed with together.

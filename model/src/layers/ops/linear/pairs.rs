@@ -181,6 +181,7 @@ mod x86 {
     ///
     /// # Safety
     /// The processor must have the instructions; there must be `R` rows of `depth` numbers, and room for the results.
+    #[allow(clippy::needless_range_loop)]
     #[target_feature(enable = "avx512f,avx512bf16")]
     unsafe fn meet<const R: usize>(
         rows: &[bf16],
