@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use glmtune::cli::{Command, normalize, parse};
+use glmtune::cli::{normalize, parse};
 use glmtune::commands::{self, Error};
 use glmtune::{print, settings_file};
 
@@ -10,23 +10,6 @@ use glmtune::{print, settings_file};
 // and faults them in again each time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-unsafe extern "C" {
-    /// The allocator's own function; `mimalloc`'s Rust side has it only with more of its features.
-    safe fn mi_option_set(option: std::ffi::c_int, value: std::ffi::c_long);
-}
-
-/// `mi_option_purge_delay` of `mimalloc.h`, in milliseconds.
-const PURGE_DELAY: std::ffi::c_int = 15;
-
-/// Freed memory stays with the process, for what comes next: a step of a training frees and asks for gigabytes, and each
-/// page that went back to the system in between is faulted in and cleared again, which took up to a fifth of a step.
-/// The allocator's own variable of the environment prevails.
-fn keep_freed_memory() {
-    if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
-        mi_option_set(PURGE_DELAY, -1);
-    }
-}
 
 fn main() -> ExitCode {
     // SAFETY: the first line of the program; no thread has been started.
@@ -44,12 +27,6 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(message) => return print::usage(&message),
     };
-    if matches!(
-        cli.command,
-        Command::Train(_) | Command::Bench(_) | Command::Compare(_)
-    ) {
-        keep_freed_memory();
-    }
     match commands::run(cli.command) {
         Ok(()) => print::finish(Ok(())),
         // Whoever reads the output has gone, as `head` does: nothing is wrong.
