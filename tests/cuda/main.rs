@@ -11,4 +11,5 @@ mod attention;
 mod collectives;
 mod operations;
 mod products;
+mod rows;
 mod tensors;

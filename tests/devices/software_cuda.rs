@@ -342,3 +342,38 @@ fn offloaded_weights_come_and_go() {
         plain.peak
     );
 }
+
+/// So much is trained that the cards' gradients meet in many rounds: one begins while others are on their way.
+#[test]
+fn gradients_of_cards_meet_round_by_round() {
+    let Some(libraries) = libraries() else { return };
+    let training = Training::of("small");
+    let losses = |cards: &str, micro_batches: &str, flag: &str| -> Vec<f64> {
+        let mut program = program(libraries);
+        program.env("SOFTWARE_CUDA_DEVICES", "2");
+        let more = ["--per_device_train_batch_size", "1", "--train_type", "all"];
+        let more = [&more[..], &["--gradient_checkpointing", "--dtype", "f32"]].concat();
+        let own = [
+            "--devices",
+            cards,
+            "--gradient_accumulation_steps",
+            micro_batches,
+        ];
+        let flags: Vec<&str> = flag.split_whitespace().collect();
+        succeeded(training.train(program, &[&more[..], &own, &flags[..]].concat()));
+        let text = std::fs::read_to_string(training.path("out/metrics.jsonl")).unwrap();
+        let lines = text.lines();
+        let steps = lines.map(|line| -> serde_json::Value { serde_json::from_str(line).unwrap() });
+        let numbers = steps.flat_map(|step| ["loss", "grad_norm"].map(|name| step[name].clone()));
+        numbers.map(|number| number.as_f64().unwrap()).collect()
+    };
+    let one = losses("0", "2", "");
+    assert_eq!(one.len(), 4);
+    for flag in ["", "--offload_optimizer"] {
+        let two = losses("0,1", "1", flag);
+        assert_eq!(two.len(), one.len());
+        for (a, b) in two.iter().zip(&one) {
+            assert!((a - b).abs() <= 1e-3 * b, "{flag}: {two:?} {one:?}");
+        }
+    }
+}

@@ -11,7 +11,6 @@ use glmtune_model::device_health::settle;
 use glmtune_model::host_weights::HostWeights;
 use glmtune_model::{CausalLm, GlmBackend};
 
-use super::devices::data::join;
 use super::devices::replicas::Replicas;
 use super::pipeline::{Stages, broken, first_cause};
 use super::processes::ranks::ProcessGroup;
@@ -19,7 +18,7 @@ use crate::error::Result;
 use crate::forward::{LossSum, blocks, embed, head_loss, loss_sum, shared_inputs, walk_along};
 use crate::inference::inference_model;
 use crate::micro_batch::MicroBatch;
-use crate::threads::spawn;
+use crate::threads::{join, spawn};
 
 /// Hidden states that wait between two stages: the one behind is never kept waiting, and no more are kept.
 const WAITING: usize = 1;

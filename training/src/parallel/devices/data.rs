@@ -11,11 +11,11 @@ use glmtune_model::{CausalLm, GlmBackend};
 use super::meeting::{Meeting, Seat};
 use super::replicas::Replicas;
 use crate::backward::{Activations, Sink, loss_and_gradients};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::optim::ops::TrainingBackend;
 use crate::parallel::{WindowItem, WindowSum, fresh_leaves};
-use crate::threads::spawn;
+use crate::threads::{join, spawn};
 
 /// How each device computes the gradients of its micro-batches.
 #[derive(Debug, Clone, Copy)]
@@ -48,24 +48,26 @@ impl GradientPass {
     }
 
     /// The same, with gradients that meet those of others: a segment's are handed over as soon as the last
-    /// micro-batch's are in them. Gives the losses.
+    /// micro-batch's are in them, or those of every one where they leave the device. Gives the losses.
     fn run_to_meet<B: TrainingBackend>(
         &self,
         model: &CausalLm<Autodiff<B>>,
         items: &[&WindowItem],
         mut seat: Seat<'_, B>,
     ) -> Result<Vec<Tensor<B, 1>>> {
-        let Some((last, before)) = items.split_last() else {
-            return Ok(Vec::new());
-        };
-        let WindowSum {
-            mut losses,
-            mut gradients,
-        } = self.run(model, before.iter().copied())?;
-        let mut sink = |found: Gradients<B>| seat.take(gradients.completed_by(found)?);
-        losses.push(self.one(model, last, &mut sink)?);
-        seat.take(gradients)?;
-        seat.leave()?;
+        let (mut losses, mut sums) = (Vec::new(), Gradients::default());
+        for (index, item) in items.iter().enumerate() {
+            let meets = self.to_host || index + 1 == items.len();
+            let mut sink = |found: Gradients<B>| match meets {
+                true => seat.take(sums.completed_by(found)?),
+                false => sums.add(found),
+            };
+            losses.push(self.one(model, item, &mut sink)?);
+            if meets {
+                seat.take(std::mem::take(&mut sums))?;
+                seat.end_turn()?;
+            }
+        }
         Ok(losses)
     }
 
@@ -93,7 +95,7 @@ pub fn replicated<B: TrainingBackend>(
     replicas: &Replicas<B>,
 ) -> Result<(WindowSum<B>, Vec<Gradients<B>>)> {
     let shares = shares(items, devices.len());
-    match pass.to_host {
+    match pass.to_host && !replicas.sum_on_devices() {
         true => Ok((
             in_host(model, &shares, pass, devices, replicas)?,
             Vec::new(),
@@ -129,7 +131,7 @@ fn in_host<B: TrainingBackend>(
     Ok(total)
 }
 
-/// The replicas' gradients meet on all devices.
+/// The replicas' gradients meet on all devices, and stay there or go to the host from there, each once.
 fn on_devices<B: TrainingBackend>(
     model: &CausalLm<Autodiff<B>>,
     shares: &[Vec<&WindowItem>],
@@ -140,7 +142,12 @@ fn on_devices<B: TrainingBackend>(
     let all = replicas.devices(&devices[0]);
     let place = |device| all.iter().position(|other| other == device).unwrap_or(0);
     let places = devices.iter().take(shares.len()).map(place).collect();
-    let meeting = Meeting::new(all.clone(), places, replicas.sent());
+    let turns = shares.iter().map(|share| match pass.to_host {
+        true => share.len(),
+        false => 1,
+    });
+    let (turns, sent) = (turns.collect(), replicas.sent());
+    let meeting = Meeting::new(all, places, turns, sent, pass.to_host);
     let losses = each(model, shares, devices, replicas, |model, own, index| {
         pass.run_to_meet(model, own, meeting.seat(index))
     });
@@ -168,13 +175,5 @@ fn each<B: TrainingBackend, T: Send>(
         // All are started before the first is waited for.
         let threads: Vec<_> = threads.collect();
         threads.into_iter().map(join).collect()
-    })
-}
-
-pub(crate) fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
-    thread.join().unwrap_or_else(|_| {
-        Err(Error::Model(glmtune_model::Error::Compute(
-            "the computation on one of the devices broke down".to_string(),
-        )))
     })
 }

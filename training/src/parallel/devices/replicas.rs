@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::backend::BackendTypes;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Tensor, TensorData};
 use glmtune_model::host_weights::{HostTensor, HostWeights, is_offloaded};
@@ -29,6 +30,10 @@ pub struct Replicas<B: GlmBackend> {
     /// The type that gradients are sent in.
     sent: FloatType,
 }
+
+/// Does something with an optimizer on its device.
+pub(crate) type WithOptimizer<'a, B> =
+    &'a mut dyn FnMut(&mut dyn Optimizer<B>, &<B as BackendTypes>::Device) -> Result<()>;
 
 /// The model on one device.
 struct Replica<B: GlmBackend> {
@@ -106,14 +111,17 @@ impl<B: TrainingBackend> Replicas<B> {
         replicas
     }
 
+    /// Whether there are several devices, which sum gradients without the host.
+    pub(super) fn sum_on_devices(&self) -> bool {
+        !self.others.is_empty() && B::glm_collectives() == Collectives::There
+    }
+
     /// Why gradients go through the host although the backend has a better way.
     pub fn note(&self) -> Option<String> {
         match B::glm_collectives() {
-            Collectives::Missing(what) if self.others.iter().any(|one| one.optimizer.is_some()) => {
-                Some(format!(
-                    "{what} was not found: the devices' gradients meet in the host's memory, which is slower"
-                ))
-            }
+            Collectives::Missing(what) if !self.others.is_empty() => Some(format!(
+                "{what} was not found: the devices' gradients meet in the host's memory, which is slower"
+            )),
             _ => None,
         }
     }
@@ -122,10 +130,7 @@ impl<B: TrainingBackend> Replicas<B> {
     ///
     /// # Errors
     /// The first that arises.
-    pub(crate) fn each_optimizer(
-        &mut self,
-        work: &mut dyn FnMut(&mut dyn Optimizer<B>, &B::Device) -> Result<()>,
-    ) -> Result<()> {
+    pub(crate) fn each_optimizer(&mut self, work: WithOptimizer<'_, B>) -> Result<()> {
         self.others.iter_mut().try_for_each(|replica| {
             let optimizer = replica.optimizer.as_mut();
             optimizer.map_or(Ok(()), |optimizer| {

@@ -4,8 +4,9 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensorOps;
-use burn::tensor::{DType, FloatDType, Shape, TensorMetadata};
+use burn::tensor::{DType, FloatDType, Shape, StreamId, TensorMetadata};
 use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::client::ComputeClient;
 use burn_cubecl::cubecl::device::{Device, DeviceId};
 use burn_cubecl::cubecl::server::{ReduceOperation, ServerCommunication};
 use burn_cubecl::tensor::CubeTensor;
@@ -67,6 +68,13 @@ where
         tensors.collect()
     }
 
+    fn glm_places(packed: &CubeTensor<R>, shapes: &[Shape]) -> Vec<usize> {
+        match uses_kernels::<R>() {
+            true => places(packed, shapes.iter()),
+            false => default::places(shapes),
+        }
+    }
+
     fn glm_begin_sums(
         packed: Vec<CubeTensor<R>>,
     ) -> Result<Vec<CubeTensor<R>>, Vec<CubeTensor<R>>> {
@@ -83,7 +91,9 @@ where
             client.all_reduce(from, to, dtype, devices.clone(), ReduceOperation::Sum);
             sum
         });
-        Ok(sums.collect())
+        let sums: Vec<CubeTensor<R>> = sums.collect();
+        sums.iter().for_each(|sum| send_off(&sum.client));
+        Ok(sums)
     }
 
     fn glm_await_sums(devices: &[Self::Device]) {
@@ -93,6 +103,17 @@ where
             }
         }
     }
+}
+
+/// Lets the thread of a device begin a sum now. What it is asked waits until there is more of it, and the threads of the
+/// other devices would wait for it in NCCL meanwhile: for ever, if they keep who asks from asking for more.
+///
+/// CubeCL 0.10 sends off alone what waits for sums; here that is a stream on which nothing is computed.
+fn send_off<R: CubeRuntime>(client: &ComputeClient<R>) {
+    let idle = StreamId {
+        value: StreamId::current().value ^ 1,
+    };
+    idle.executes(|| client.sync_collective());
 }
 
 /// Whether CubeCL has a way between devices of a runtime.

@@ -17,14 +17,21 @@ pub fn pack<B: Backend>(tensors: Vec<FloatTensor<B>>, dtype: DType) -> FloatTens
 /// See [`CollectiveOps::glm_unpack`](super::CollectiveOps::glm_unpack).
 pub fn unpack<B: Backend>(packed: FloatTensor<B>, shapes: &[Shape]) -> Vec<FloatTensor<B>> {
     let packed = row::<B>(packed);
-    let mut begin = 0;
-    let tensors = shapes.iter().map(|shape| {
-        let elements = shape.num_elements();
-        let part = packed.clone().narrow(0, begin, elements);
-        begin += elements;
+    let tensors = shapes.iter().zip(places(shapes)).map(|(shape, begin)| {
+        let part = packed.clone().narrow(0, begin, shape.num_elements());
         B::float_reshape(part.into_primitive().tensor(), shape.clone())
     });
     tensors.collect()
+}
+
+/// See [`CollectiveOps::glm_places`](super::CollectiveOps::glm_places).
+pub fn places(shapes: &[Shape]) -> Vec<usize> {
+    let ends = shapes.iter().scan(0, |end, shape| {
+        let begin = *end;
+        *end += shape.num_elements();
+        Some(begin)
+    });
+    ends.collect()
 }
 
 fn row<B: Backend>(tensor: FloatTensor<B>) -> Tensor<B, 1> {

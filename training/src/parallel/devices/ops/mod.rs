@@ -44,6 +44,11 @@ pub trait CollectiveOps: GlmBackend {
         default::unpack::<Self>(packed, shapes)
     }
 
+    /// Where each of the tensors begins in such a row.
+    fn glm_places(_packed: &FloatTensor<Self>, shapes: &[Shape]) -> Vec<usize> {
+        default::places(shapes)
+    }
+
     /// Begins to sum rows of equal length, one on each of some devices, and gives the places of the sums, the same to
     /// the bit on every device. Until [`glm_await_sums`](Self::glm_await_sums) nobody may read them or let go of them.
     ///
