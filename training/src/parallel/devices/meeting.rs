@@ -183,11 +183,10 @@ impl<B: TrainingBackend> Meeting<B> {
             let threads = row.packed.into_iter().enumerate().map(|(index, packed)| {
                 let begin = (index * part).min(elements);
                 let length = part.min(elements - begin);
-                let packed = float::<B, 1>(packed).narrow(0, begin, length);
-                spawn(scope, move || match length {
-                    0 => Ok(Vec::new()),
-                    _ => read(packed),
-                })
+                // A short row has no part for the last devices.
+                let values = float::<B, 1>(packed);
+                let part = (length > 0).then(|| values.narrow(0, begin, length));
+                spawn(scope, move || part.map_or_else(|| Ok(Vec::new()), read))
             });
             // All are started before the first is waited for.
             let threads: Vec<_> = threads.collect();
