@@ -33,7 +33,7 @@ pub fn train(golden: &GoldenRun, ranks: usize, output: &str, more: &[&str]) -> S
 pub fn command(golden: &GoldenRun, ranks: usize, output: &str, more: &[&str]) -> Command {
     let output = golden.folder.path().join(output);
     let more = [&["--backend", "flex"], more].concat();
-    let mut command = glmtune(ranks);
+    let mut command = glmtune(ranks, golden.folder.path());
     command.args(golden.arguments(&output, &more));
     command
 }

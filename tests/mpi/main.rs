@@ -58,7 +58,7 @@ impl Case {
 
     /// `glmtune train` in some processes.
     fn command(&self, ranks: usize, output: &str, more: &[&str]) -> Command {
-        let mut command = glmtune(ranks);
+        let mut command = glmtune(ranks, self.dir.path());
         command.args(["train", "--backend", "flex", "--no_cache"]);
         command.args(["--model_name_or_path", &self.path("model")]);
         command.args(["--train_path", &self.path("rows.jsonl")]);
@@ -95,8 +95,9 @@ impl Case {
     }
 }
 
-/// `glmtune` in some processes.
-fn glmtune(ranks: usize) -> Command {
+/// `glmtune` in some processes. `folder` is for Open MPI's files: several runs that begin and end at once in the folder
+/// that it takes by itself get in each other's way.
+fn glmtune(ranks: usize, folder: &Path) -> Command {
     let program = env!("CARGO_BIN_EXE_glmtune");
     if ranks == 1 {
         return Command::new(program);
@@ -104,6 +105,7 @@ fn glmtune(ranks: usize) -> Command {
     let mut mpirun = Command::new("mpirun");
     mpirun.args(["--oversubscribe", "-n", &ranks.to_string(), program]);
     // A container has no other user.
+    mpirun.env("OMPI_MCA_orte_tmpdir_base", folder);
     mpirun.env("OMPI_ALLOW_RUN_AS_ROOT", "1");
     mpirun.env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
     mpirun
