@@ -156,7 +156,7 @@ impl Passes {
         };
         let mut head = segments.head(has_graph_below(count));
         if shares.head.learned() > 0 {
-            // Its gradient, the largest there, has room of its own.
+            // Its gradient, the largest there, is allocated apart from the pools, as the weight of its size is.
             head.largest = 0;
         }
         Self {

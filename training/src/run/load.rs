@@ -4,12 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::backend::Autodiff;
-use burn::tensor::{DType, Shape};
-use glmtune_model::parameters::ParameterInfo;
+use glmtune_model::GlmBackend;
 use glmtune_model::pretrained::{Placement, Pretrained};
-use glmtune_model::resident::make_room;
-use glmtune_model::segment::SegmentPaths;
-use glmtune_model::{GlmBackend, Segment};
 
 use crate::error::Result;
 use crate::method::{Masters, Prepared, prepare};
@@ -60,23 +56,5 @@ pub fn load<B: GlmBackend>(
         // What masters have replaced leaves the device; visitors' room stays.
         B::memory_cleanup(device);
     }
-    let segments = prepared.model.segments();
-    make_room_for_gradients::<B>(segments, &prepared.trainable, device)?;
     Ok(prepared)
-}
-
-/// The gradient of the output layer is added up in float32, chunk by chunk of the logits, whatever its own type: the
-/// largest tensor of a training by far.
-pub(super) fn make_room_for_gradients<B: GlmBackend>(
-    segments: &SegmentPaths,
-    trainable: &[ParameterInfo],
-    device: &B::Device,
-) -> Result<()> {
-    for info in trainable {
-        let is_of_head = segments.of(&info.path)? == Segment::Head;
-        if let ([rows, columns], true) = (info.shape.as_slice(), is_of_head) {
-            make_room::<B, 2>(Shape::new([*rows, *columns]), device, DType::F32);
-        }
-    }
-    Ok(())
 }

@@ -8,11 +8,10 @@ use glmtune_model::checkpoint::Fingerprint;
 use glmtune_model::device_health::settle;
 use glmtune_model::digest::file_digest;
 use glmtune_model::host_weights::HostWeights;
-use glmtune_model::parameters::ParameterInfo;
 use glmtune_model::{CausalLm, ModelConfig};
 
 use super::labels::labels;
-use super::load::{load, make_room_for_gradients};
+use super::load::load;
 use super::{Preparation, Trainer, Training, TrainingRequest};
 use crate::checkpoint::{Checkpoints, Extent, Identity, Resume, Saved, TrainingProgress};
 use crate::data::count_sequences;
@@ -89,13 +88,7 @@ impl<B: TrainingBackend> Training<B> {
             model = stages.place(model, &host)?;
         }
         let mut replicas = match stages {
-            None => replicas(
-                &request,
-                &model,
-                &host,
-                optimizer.as_ref(),
-                &prepared.trainable,
-            )?,
+            None => replicas(&request, &model, &host, optimizer.as_ref()),
             Some(_) => Replicas::default(),
         };
         if let Some(saved) = &saved {
@@ -263,14 +256,9 @@ fn replicas<B: TrainingBackend>(
     model: &CausalLm<Autodiff<B>>,
     host: &HostWeights,
     optimizer: &dyn Optimizer<B>,
-    trainable: &[ParameterInfo],
-) -> Result<Replicas<B>> {
+) -> Replicas<B> {
     let (devices, dtype) = (&request.devices, request.settings.dtype);
-    let replicas = Replicas::of(model, devices, host, optimizer, dtype);
-    for device in replicas.others() {
-        make_room_for_gradients::<B>(model.segments(), trainable, device)?;
-    }
-    Ok(replicas)
+    Replicas::of(model, devices, host, optimizer, dtype)
 }
 
 /// The stages of a pipeline, if one was asked for: one per device, or all on one.
