@@ -7,6 +7,16 @@ use serde_json::Value;
 use super::fixtures::{Fixtures, prefix_directory};
 use super::golden;
 
+/// What is trained in the golden runs of each family.
+pub const RUNS: [&str; 6] = [
+    "all",
+    "freeze",
+    "lora",
+    "lora_all",
+    "prefix",
+    "prefix_projection",
+];
+
 /// Micro-batches of a golden run.
 const MICRO_BATCHES: usize = 24;
 

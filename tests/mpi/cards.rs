@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::common::golden_run::GoldenRun;
+use crate::common::golden_run::{GoldenRun, RUNS};
 use crate::common::software_cuda::{capability, libraries, put_on};
-use crate::golden_runs::{RUNS, assert_equal, command, train};
+use crate::golden_runs::{assert_equal, command, train};
 use crate::sharded::stage3;
 use crate::{Case, METHODS, run};
 

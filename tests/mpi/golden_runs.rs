@@ -8,18 +8,9 @@ use std::process::Command;
 use safetensors::SafeTensors;
 
 use crate::common::FAMILIES;
-use crate::common::golden_run::{GoldenRun, column};
+use crate::common::golden_run::{GoldenRun, RUNS, column};
 use crate::sharded::stage3;
 use crate::{bytes_sent, glmtune, run};
-
-pub const RUNS: [&str; 6] = [
-    "all",
-    "freeze",
-    "lora",
-    "lora_all",
-    "prefix",
-    "prefix_projection",
-];
 
 /// Largest `max|a-b| / max|b|` of a trajectory.
 const TOLERANCE: f64 = 1e-4;

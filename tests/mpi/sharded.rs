@@ -7,8 +7,8 @@ use std::path::Path;
 use safetensors::SafeTensors;
 
 use crate::common::golden;
-use crate::common::golden_run::{GoldenRun, column};
-use crate::golden_runs::{RUNS, assert_equal, kept, train, trained};
+use crate::common::golden_run::{GoldenRun, RUNS, column};
+use crate::golden_runs::{assert_equal, kept, train, trained};
 use crate::{Case, METHODS, STEPS, bytes_sent, run};
 
 const TOLERANCE: f64 = 1e-4;

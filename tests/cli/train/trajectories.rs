@@ -1,15 +1,7 @@
 //! Twelve steps of every method and family against those of the published PyTorch code.
 
 use super::{GoldenRun, column};
-
-const RUNS: [&str; 6] = [
-    "all",
-    "freeze",
-    "lora",
-    "lora_all",
-    "prefix",
-    "prefix_projection",
-];
+use crate::common::golden_run::RUNS;
 
 /// Largest `max|a-b| / max|b|` of a trajectory.
 const FLEX: f64 = 1e-4;

@@ -6,7 +6,7 @@ use glmtune_model::{CausalLm, GlmBackend};
 
 use super::Trainer;
 use super::faults::no_gradient;
-use crate::backward::{loss_and_gradients, walk_along};
+use crate::backward::walk_along;
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::optim::ops::TrainingBackend;
@@ -58,33 +58,17 @@ impl<B: TrainingBackend> Trainer<B> {
 /// The last micro-batch, after whose turn in a segment the segment's gradients are complete and leave.
 fn add_last<B: GlmBackend>(
     model: &CausalLm<Autodiff<B>>,
-    WindowItem { batch, dropout }: &WindowItem,
+    last: &WindowItem,
     pass: GradientPass,
     sum: WindowSum<B>,
     reduction: &mut Reduction<'_>,
 ) -> Result<Vec<Tensor<B, 1>>> {
     let WindowSum {
         mut losses,
-        gradients,
+        mut gradients,
     } = sum;
-    let mut earlier = gradients.into_paths();
-    let mut sink = |found: Gradients<B>| {
-        let mut sum = Gradients::default();
-        for (path, _) in found.iter() {
-            if let Some(gradient) = earlier.remove(path) {
-                sum.insert(path.to_string(), gradient);
-            }
-        }
-        sum.add(found.into_host()?)?;
-        reduction.take(sum)
-    };
-    losses.push(loss_and_gradients(
-        model,
-        batch,
-        Some(*dropout),
-        pass.activations,
-        pass.scale,
-        &mut sink,
-    )?);
+    let mut sink =
+        |found: Gradients<B>| reduction.take(gradients.completed_by(found.into_host()?)?);
+    losses.push(pass.one(model, last, &mut sink)?);
     Ok(losses)
 }

@@ -71,7 +71,8 @@ impl GradientPass {
         Ok(losses)
     }
 
-    fn one<B: GlmBackend>(
+    /// A micro-batch on a device; gives its loss.
+    pub(crate) fn one<B: GlmBackend>(
         &self,
         model: &CausalLm<Autodiff<B>>,
         item: &WindowItem,

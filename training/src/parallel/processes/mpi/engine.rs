@@ -181,28 +181,12 @@ fn begin(lane: &SimpleCommunicator, job: Job) -> Result<(ffi::MPI_Request, Bytes
     let request = unsafe {
         let byte = ffi::RSMPI_UINT8_T;
         let mut request = ffi::RSMPI_REQUEST_NULL;
-        match is_exchange {
-            true => ffi::MPI_Ialltoall(
-                from,
-                count,
-                byte,
-                to,
-                count,
-                byte,
-                lane.as_raw(),
-                &mut request,
-            ),
-            false => ffi::MPI_Iallgather(
-                from,
-                count,
-                byte,
-                to,
-                count,
-                byte,
-                lane.as_raw(),
-                &mut request,
-            ),
+        let start = match is_exchange {
+            true => ffi::MPI_Ialltoall,
+            false => ffi::MPI_Iallgather,
         };
+        let world = lane.as_raw();
+        start(from, count, byte, to, count, byte, world, &mut request);
         request
     };
     Ok((request, sent, received))
