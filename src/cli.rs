@@ -4,17 +4,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use glmtune_model::presets::Preset;
 use glmtune_model::tokenizer::Mode;
-use serde::Serialize;
-
-use crate::backend::BackendChoice;
 
 mod bench;
 mod compare;
 mod eval;
 mod method;
+mod model;
 mod parse_bool;
 mod plan;
 mod predict;
@@ -28,6 +26,7 @@ pub use bench::{BenchArgs, ProfileName, Subject};
 pub use compare::CompareArgs;
 pub use eval::{EvalArgs, TaskChoice};
 pub use method::{MethodArgs, TrainType};
+pub use model::{ComputeArgs, ModelArgs, Precision};
 pub use plan::PlanArgs;
 pub use predict::PredictArgs;
 pub use rows::{LayoutArgs, PromptArgs};
@@ -102,6 +101,10 @@ pub enum Command {
     /// A model directory with random weights, in the published layout.
     Init(InitArgs),
     /// Measured speed and memory: training, prompts, answers, products, updates, loading.
+    #[command(mut_arg("dtype", |arg| arg.help(
+        "Type of weights and activations; by default f32, and for a published half-precision model bf16, then f16, \
+         whichever the device has"
+    )))]
     Bench(Box<BenchArgs>),
     /// What this machine and this build offer, and what a run would use.
     Doctor(DoctorArgs),
@@ -124,58 +127,6 @@ impl Command {
             _ => None,
         }
     }
-}
-
-/// A model and where it runs.
-#[derive(Debug, Clone, Args, Serialize)]
-pub struct ModelArgs {
-    /// Model directory, as published: config.json, tokenizer files, weights.
-    #[arg(long, alias = "model-dir", value_name = "DIR")]
-    pub model_name_or_path: PathBuf,
-    /// Adapter directory (LoRA or P-Tuning v2); several LoRA adapters add up.
-    #[arg(long, value_name = "DIR")]
-    pub adapter: Vec<PathBuf>,
-    /// Prompt and row format; by default the tokenizer tells.
-    #[arg(long, value_parser = parse_mode, value_name = "glm|glm2|glm3|glm4")]
-    #[serde(
-        serialize_with = "mode_as_text",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub mode: Option<Mode>,
-    /// Where to compute.
-    #[arg(long, default_value_t)]
-    pub backend: BackendChoice,
-    /// Indexes of the devices to use, separated by commas; by default the first, and for a training on CUDA all
-    /// that CUDA_VISIBLE_DEVICES shows.
-    #[arg(long, value_delimiter = ',', value_name = "N,N")]
-    pub devices: Vec<usize>,
-    /// Type of weights and activations; by default the config's torch_dtype, or f16, then f32 if the
-    /// device lacks it.
-    #[arg(long, value_name = "TYPE")]
-    pub dtype: Option<Precision>,
-    /// On a GPU, compute with Burn's operations in place of glmtune's kernels (slow; to look for a fault).
-    #[arg(long)]
-    #[serde(skip)]
-    pub no_fused: bool,
-    /// Use an adapter on other weights than those that it was trained on.
-    #[arg(long)]
-    #[serde(skip)]
-    pub force: bool,
-}
-
-/// A compute type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32-bit floats.
-    #[value(alias = "float32")]
-    F32,
-    /// bfloat16.
-    #[value(alias = "bfloat16")]
-    Bf16,
-    /// Half precision.
-    #[value(alias = "float16")]
-    F16,
 }
 
 /// How continuations are drawn.
@@ -407,16 +358,6 @@ fn parse_preset() -> impl TypedValueParser<Value = Preset> {
     let named = Preset::ALL.map(|preset| PossibleValue::new(preset.name()).help(preset.title()));
     PossibleValuesParser::new(named)
         .try_map(|name| Preset::of_name(&name).ok_or("not one of the presets"))
-}
-
-fn mode_as_text<S: serde::Serializer>(
-    mode: &Option<Mode>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match mode {
-        Some(mode) => serializer.collect_str(mode),
-        None => serializer.serialize_none(),
-    }
 }
 
 fn parse_mode(text: &str) -> Result<Mode, String> {

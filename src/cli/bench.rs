@@ -6,8 +6,7 @@ use clap::{Args, ValueEnum};
 use glmtune_model::presets::Preset;
 use glmtune_model::tokenizer::Mode;
 
-use super::{Precision, TrainType, parse_mode, parse_preset};
-use crate::backend::BackendChoice;
+use super::{ComputeArgs, TrainType, parse_mode, parse_preset};
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -56,18 +55,8 @@ pub struct BenchArgs {
     #[arg(long, value_parser = parse_mode, value_name = "glm|glm2|glm3|glm4")]
     pub mode: Option<Mode>,
     /// Where to compute.
-    #[arg(long, default_value_t)]
-    pub backend: BackendChoice,
-    /// Indexes of the devices to use, separated by commas; by default the first.
-    #[arg(long, value_delimiter = ',', value_name = "N,N")]
-    pub devices: Vec<usize>,
-    /// Type of weights and activations; by default the model's, and for a published half-precision type bf16, then
-    /// f16, then f32, whichever the device has.
-    #[arg(long, value_name = "TYPE")]
-    pub dtype: Option<Precision>,
-    /// On a GPU, compute with Burn's operations in place of glmtune's kernels.
-    #[arg(long)]
-    pub no_fused: bool,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
 
     /// train: the methods [default: lora,freeze,ptuning,all].
     #[arg(

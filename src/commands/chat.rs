@@ -39,7 +39,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
     let options = chat_options(args, &info);
     options.validate()?;
     let conversation = Conversation::start(args)?;
-    let selected = select(args.model.backend, &args.model.devices)?;
+    let selected = select(args.model.compute.backend, &args.model.compute.devices)?;
     on_backend!(&selected, |device: B| {
         let session = Session::<B>::load(&info, &args.model, &selected, &device)?;
         greet(args, &info, &selected, &session);

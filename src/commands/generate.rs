@@ -29,7 +29,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     if let Some(warning) = beyond_training(prompt.len(), &info) {
         note(warning);
     }
-    let selected = select(args.model.backend, &args.model.devices)?;
+    let selected = select(args.model.compute.backend, &args.model.compute.devices)?;
     on_backend!(&selected, |device: B| continue_prompt::<B>(
         args, &info, &selected, &device, prompt, &options
     ))

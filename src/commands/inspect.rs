@@ -202,7 +202,7 @@ fn serving(args: &PlanArgs, config: &ModelConfig) -> Result<Report> {
 
 /// As `train` chooses it where the device has every type.
 fn dtype(args: &PlanArgs, config: &ModelConfig, file: Option<&DeepSpeedConfig>) -> FloatType {
-    if let Some(precision) = args.train.model.dtype {
+    if let Some(precision) = args.train.model.compute.dtype {
         return precision.into();
     }
     let is_half = config.common().torch_dtype.is_some_and(FloatType::is_half);
@@ -213,7 +213,7 @@ fn dtype(args: &PlanArgs, config: &ModelConfig, file: Option<&DeepSpeedConfig>) 
 }
 
 fn dtypes(args: &PlanArgs) -> Vec<DType> {
-    match args.train.model.dtype {
+    match args.train.model.compute.dtype {
         Some(precision) => vec![precision.into()],
         None => vec![DType::BF16, DType::F32],
     }

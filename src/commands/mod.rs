@@ -51,7 +51,7 @@ pub fn run(command: Command) -> Result<()> {
 
 fn start(command: Command) -> Result<()> {
     if let Some(model) = command.model() {
-        backend::set_fused(!model.no_fused);
+        backend::set_fused(!model.compute.no_fused);
     }
     match command {
         Command::Train(args) => train::run(&args),

@@ -37,7 +37,7 @@ struct Score {
 pub fn run(args: &ScoreArgs) -> Result<()> {
     let info = session::open(&args.model)?;
     let rows = training_rows(args, &info)?;
-    let selected = select(args.model.backend, &args.model.devices)?;
+    let selected = select(args.model.compute.backend, &args.model.compute.devices)?;
     on_backend!(&selected, |device: B| score::<B>(
         args, &info, &selected, &device, &rows
     ))

@@ -57,7 +57,7 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     let defaults = Defaults::read(info.dir())?;
     // Before the weights are read, which may take minutes.
     let listener = bind(args)?;
-    let selected = select(base.backend, &base.devices)?;
+    let selected = select(base.compute.backend, &base.compute.devices)?;
     let engine = on_backend!(&selected, |device: B| start_engine::<B>(
         &info, &base, &selected, &device, &options
     ))?;

@@ -114,7 +114,11 @@ pub fn compute_type<B: GlmBackend>(
     device: &B::Device,
 ) -> Result<DType> {
     let (selected, devices) = (std::slice::from_ref(selected), std::slice::from_ref(device));
-    choose_dtype::<B>(args.dtype, &info.config, &Devices { selected, devices })
+    choose_dtype::<B>(
+        args.compute.dtype,
+        &info.config,
+        &Devices { selected, devices },
+    )
 }
 
 /// The flag decides and must be possible; else the published type, or float16 and then float32 where the

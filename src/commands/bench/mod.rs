@@ -47,7 +47,7 @@ use crate::cli::{BenchArgs, Subject};
 
 /// Runs the command.
 pub fn run(args: &BenchArgs) -> Result<()> {
-    set_fused(!args.no_fused);
+    set_fused(!args.compute.no_fused);
     if let Some(work) = &args.measure {
         return one::run(args, work);
     }
@@ -147,8 +147,8 @@ fn key(args: &BenchArgs, device: &str, case: &Case) -> Key {
         model: case.model.name(),
         mode: args.mode.map(|mode| mode.to_string()),
         device: device.to_string(),
-        asked_dtype: args.dtype.map(runner::type_flag),
-        fused: !args.no_fused,
+        asked_dtype: args.compute.dtype.map(runner::type_flag),
+        fused: !args.compute.no_fused,
         settings: case.work.clone(),
     }
 }

@@ -53,7 +53,7 @@ impl<'a> Models<'a> {
         Self {
             folder,
             mode: args.mode,
-            dtype: args.dtype,
+            dtype: args.compute.dtype,
         }
     }
 

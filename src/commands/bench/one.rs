@@ -58,8 +58,8 @@ pub fn run(args: &BenchArgs, work: &str) -> Result<()> {
 /// # Errors
 /// If there is none.
 pub fn devices(args: &BenchArgs) -> Result<Vec<Selected>> {
-    let mut selected = select_all(args.backend, &args.devices, None)?;
-    if args.devices.is_empty() {
+    let mut selected = select_all(args.compute.backend, &args.compute.devices, None)?;
+    if args.compute.devices.is_empty() {
         selected.truncate(1);
     }
     Ok(selected)
@@ -73,7 +73,7 @@ fn choose_type<B: GlmBackend>(
     devices: &[B::Device],
 ) -> Result<DType> {
     let devices = Devices::<B> { selected, devices };
-    if let Some(precision) = args.dtype {
+    if let Some(precision) = args.compute.dtype {
         return Ok(devices.require(precision.into())?);
     }
     let published = info.config.common().torch_dtype;

@@ -119,18 +119,18 @@ impl Runner<'_> {
         add("--model-name-or-path", model.into());
         add("--work-dir", files.path().into());
         add("--seconds", seconds.to_string().into());
-        add("--backend", args.backend.to_string().into());
-        if !args.devices.is_empty() {
-            let devices: Vec<String> = args.devices.iter().map(usize::to_string).collect();
+        add("--backend", args.compute.backend.to_string().into());
+        if !args.compute.devices.is_empty() {
+            let devices: Vec<String> = args.compute.devices.iter().map(usize::to_string).collect();
             add("--devices", devices.join(",").into());
         }
         if let Some(mode) = args.mode {
             add("--mode", mode.to_string().into());
         }
-        if let Some(dtype) = args.dtype {
+        if let Some(dtype) = args.compute.dtype {
             add("--dtype", type_flag(dtype).into());
         }
-        if args.no_fused {
+        if args.compute.no_fused {
             words.push("--no-fused".into());
         }
         words

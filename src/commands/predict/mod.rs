@@ -45,7 +45,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     options.validate()?;
     let questions = Questions::read(args, &info)?;
     let output = Output::open(args, &questions)?;
-    let selected = select(args.model.backend, &args.model.devices)?;
+    let selected = select(args.model.compute.backend, &args.model.compute.devices)?;
     on_backend!(&selected, |device: B| predict::<B>(
         args, &info, &selected, &device, &questions, &options, output
     ))

@@ -40,6 +40,6 @@ pub fn check(args: &TrainArgs, group: &ProcessGroup) -> Result<()> {
     validation_settings::check(args)?;
     Ok(check_stages(
         args.pipeline_stages,
-        args.model.devices.len(),
+        args.model.compute.devices.len(),
     )?)
 }

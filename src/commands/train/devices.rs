@@ -17,9 +17,9 @@ use crate::commands::ranks::host_place;
 /// # Errors
 /// If there is no such device.
 pub fn select(args: &TrainArgs, group: &ProcessGroup) -> Result<Vec<Selected>> {
-    let (stages, named) = (args.pipeline_stages, &args.model.devices);
+    let (stages, named) = (args.pipeline_stages, &args.model.compute.devices);
     let place = host_place(args.local_rank, group);
-    let mut selected = select_all(args.model.backend, named, place)?;
+    let mut selected = select_all(args.model.compute.backend, named, place)?;
     if named.is_empty() && (stages > 1 || args.quick_start) {
         let count = if selected.len() < stages { 1 } else { stages };
         selected.truncate(count);
@@ -29,7 +29,7 @@ pub fn select(args: &TrainArgs, group: &ProcessGroup) -> Result<Vec<Selected>> {
 
 /// The devices and the type; where nobody named several, why they are several.
 pub fn line(args: &TrainArgs, selected: &[Selected], dtype: FloatType) -> String {
-    let why = match args.model.devices.is_empty() && selected.len() > 1 {
+    let why = match args.model.compute.devices.is_empty() && selected.len() > 1 {
         true => ", all that are visible (--devices or CUDA_VISIBLE_DEVICES chooses)",
         false => "",
     };

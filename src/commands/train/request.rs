@@ -61,7 +61,7 @@ impl<B: GlmBackend> Request<'_, B> {
             selected: self.selected,
             devices: self.devices,
         };
-        if let Some(precision) = self.args.model.dtype {
+        if let Some(precision) = self.args.model.compute.dtype {
             devices.require(precision.into())?;
             return Ok(precision.into());
         }

@@ -92,7 +92,7 @@ pub fn planned(
 ) -> Result<TrainSettings> {
     // Processes take one of the devices each.
     let devices = match processes {
-        1 => args.model.devices.len().max(1),
+        1 => args.model.compute.devices.len().max(1),
         _ => 1,
     };
     Ok(settings(args, file, mode, dtype)?.resolved(devices, processes))
