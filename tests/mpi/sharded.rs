@@ -227,6 +227,24 @@ fn a_resumed_run_is_the_uninterrupted_one_to_the_bit() {
     }
 }
 
+/// Packed sequences are dealt out as micro-batches are, whether weights are shared out or not.
+#[test]
+fn packed_rows_are_shared_out() {
+    let case = Case::new();
+    let file = stage3(case.dir.path());
+    let packed = ["--packing", "--per_device_train_batch_size", "1"];
+    for (index, method) in METHODS.into_iter().enumerate() {
+        let (one, method) = (format!("one-{index}"), [method, &packed].concat());
+        run(&mut case.command(1, &one, &method));
+        assert!(case.column(&one, "loss").len() > 1);
+        for (name, more) in [("plain", &[][..]), ("sharded", &["--ds_file", &file])] {
+            let several = format!("{name}-{index}");
+            run(&mut case.command(2, &several, &[&method[..], more].concat()));
+            case.assert_close(&several, &one);
+        }
+    }
+}
+
 /// A model that answers has all its weights for as long.
 #[test]
 fn answers_are_scored_with_shared_weights() {
