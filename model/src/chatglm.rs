@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::layers::rotary::{RotaryPrecision, Rounding, inverse_frequencies};
 use crate::layers::{
     AttentionScale, DropoutSite, Embedding, GlmBackend, LayerNorm, LayerStore, Projection,
-    RotaryPairs, RotaryTable, attention, gelu_tanh, parts,
+    RotaryPairs, RotaryTable, attention, gelu_tanh, parts, residual_sum,
 };
 use crate::segment::SegmentPaths;
 
@@ -272,10 +272,10 @@ impl<B: GlmBackend> Block<B> {
         let attended = self
             .attention
             .forward(index, normalized.clone(), shared, cache);
-        let hidden = normalized.mul_scalar(alpha) + attended;
+        let hidden = residual_sum(normalized.mul_scalar(alpha), attended);
         let normalized = self.post_attention_layernorm.forward(hidden);
         let output = self.mlp.forward(index, normalized.clone(), shared);
-        normalized.mul_scalar(alpha) + output
+        residual_sum(normalized.mul_scalar(alpha), output)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::layers::rotary::{RotaryPrecision, inverse_frequencies};
 use crate::layers::{
     AttentionScale, DropoutSite, Embedding, GlmBackend, LayerStore, Projection, RmsNorm,
-    RotaryPairs, RotaryTable, attention, parts, swiglu,
+    RotaryPairs, RotaryTable, attention, parts, residual_sum, swiglu,
 };
 use crate::rope_ratio::RopeSettings;
 use crate::segment::SegmentPaths;
@@ -286,13 +286,13 @@ impl<B: GlmBackend> Block<B> {
     ) -> Tensor<B, 3> {
         let normalized = self.input_layernorm.forward(hidden.clone());
         let residual = self.residual(hidden, &normalized);
-        let hidden = residual
-            + self
-                .self_attention
-                .forward(index, normalized, shared, cache);
+        let attended = self
+            .self_attention
+            .forward(index, normalized, shared, cache);
+        let hidden = residual_sum(residual, attended);
         let normalized = self.post_attention_layernorm.forward(hidden.clone());
         let residual = self.residual(hidden, &normalized);
-        residual + self.mlp.forward(index, normalized, shared)
+        residual_sum(residual, self.mlp.forward(index, normalized, shared))
     }
 
     fn residual(&self, hidden: Tensor<B, 3>, normalized: &Tensor<B, 3>) -> Tensor<B, 3> {

@@ -22,6 +22,7 @@ use glmtune::model::layers::ops::linear::LinearOps;
 use glmtune::model::layers::ops::lora::{LoraLayer, LoraOps};
 use glmtune::model::layers::ops::norm::NormOps;
 use glmtune::model::layers::ops::parts::PartsOps;
+use glmtune::model::layers::ops::residual::ResidualOps;
 use glmtune::model::layers::ops::rotary::{Direction, RotaryOps, RotaryPairs};
 use glmtune::model::layers::{AttentionMask, MaskSpec};
 use glmtune::model::memory::{Compute, Kernels, Trace, Traced};
@@ -355,6 +356,40 @@ fn norms() -> Vec<Case> {
     ]
 }
 
+fn residuals() -> Vec<Case> {
+    let x = [1501, 509];
+    let two = [tracked(&x), tracked(&x)];
+    vec![
+        case(
+            ("glm_residual_sum", ""),
+            &two,
+            |inputs| {
+                let [x, y] = take(inputs);
+                Graph::glm_residual_sum(x, y)
+            },
+            |trace, inputs| {
+                let [x, y] = take(inputs);
+                memory::residual_sum(trace, x, y)
+            },
+        ),
+        case(
+            ("glm_residual_sum", "of what others hold"),
+            &two,
+            |inputs| {
+                let [x, y] = take(inputs);
+                let sum = Graph::glm_residual_sum(x.clone(), y.clone());
+                Graph::glm_residual_sum(x, Graph::glm_residual_sum(y, sum))
+            },
+            |trace, inputs| {
+                let [x, y] = take(inputs);
+                let sum = memory::residual_sum(trace, x.clone(), y.clone());
+                let sum = memory::residual_sum(trace, y, sum);
+                memory::residual_sum(trace, x, sum)
+            },
+        ),
+    ]
+}
+
 fn elementwise() -> Vec<Case> {
     let rotated = |x: Float| {
         let table = || Graph::float_zeros(Shape::from([1, 301, 16]), &FlexDevice, FloatDType::F32);
@@ -627,6 +662,7 @@ pub fn operations_hold_what_they_declare() {
         linears(),
         loras(),
         norms(),
+        residuals(),
         elementwise(),
         attentions(),
         heads(),

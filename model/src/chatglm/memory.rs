@@ -2,8 +2,8 @@
 
 use crate::architecture::memory::TracedPass;
 use crate::config::ChatGlmConfig;
-use crate::layers::memory::{attention, gelu_tanh, parts, rotary};
-use crate::memory::{Trace, Traced, add, mul_scalar};
+use crate::layers::memory::{attention, gelu_tanh, parts, residual_sum, rotary};
+use crate::memory::{Trace, Traced, mul_scalar};
 
 /// The output layer's path.
 pub(crate) const OUTPUT_LAYER: &str = "lm_head";
@@ -28,11 +28,11 @@ pub(crate) fn block(
     let heads = config.common.num_attention_heads;
     let context = attention(trace, pass.attention(heads, heads), [query, key, value]);
     let attended = linear("attention.dense", context);
-    let hidden = add(trace, mul_scalar(trace, normalized), attended);
+    let hidden = residual_sum(trace, mul_scalar(trace, normalized), attended);
     let normalized = norm("post_attention_layernorm", hidden);
     let inner = linear("mlp.dense_h_to_4h", normalized.clone());
     let output = linear("mlp.dense_4h_to_h", gelu_tanh(trace, inner));
-    add(trace, mul_scalar(trace, normalized), output)
+    residual_sum(trace, mul_scalar(trace, normalized), output)
 }
 
 /// As `final_norm`.

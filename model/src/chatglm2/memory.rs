@@ -2,8 +2,8 @@
 
 use crate::architecture::memory::TracedPass;
 use crate::config::ChatGlm2Config;
-use crate::layers::memory::{attention, parts, rotary, swiglu};
-use crate::memory::{Trace, Traced, add};
+use crate::layers::memory::{attention, parts, residual_sum, rotary, swiglu};
+use crate::memory::{Trace, Traced};
 
 /// The output layer's path.
 pub(crate) const OUTPUT_LAYER: &str = "transformer.output_layer";
@@ -33,11 +33,11 @@ pub(crate) fn block(
     let (key, value) = pass.extend(trace, key, value);
     let sizes = pass.attention(config.common.num_attention_heads, config.kv_heads());
     let context = attention(trace, sizes, [query, key, value]);
-    let hidden = add(trace, kept, linear("self_attention.dense", context));
+    let hidden = residual_sum(trace, kept, linear("self_attention.dense", context));
     let normalized = norm("post_attention_layernorm", hidden.clone());
     let kept = residual(hidden, &normalized);
     let inner = linear("mlp.dense_h_to_4h", normalized);
-    add(
+    residual_sum(
         trace,
         kept,
         linear("mlp.dense_4h_to_h", swiglu(trace, inner)),

@@ -11,6 +11,7 @@ pub use super::ops::head_loss::memory::{HeadTerm, head_loss};
 pub use super::ops::lora::memory::TracedLora;
 pub use super::ops::norm::memory::{layer_norm, rms_norm};
 pub use super::ops::parts::memory::parts;
+pub use super::ops::residual::memory::residual_sum;
 pub use super::ops::rotary::memory::rotary;
 
 /// As [`layers::linear`](crate::layers::linear()), for an input of some rows.

@@ -16,6 +16,7 @@ pub mod norm;
 pub mod ops;
 pub mod parts;
 pub mod projection;
+pub mod residual;
 pub mod rotary;
 
 pub use activation::{gelu_tanh, swiglu};
@@ -36,6 +37,7 @@ pub(crate) use ops::primitive::to_type;
 pub use ops::rotary::RotaryPairs;
 pub use parts::parts;
 pub use projection::{LinearContext, Projection};
+pub use residual::residual_sum;
 pub use rotary::RotaryTable;
 
 use burn::module::Param;

@@ -25,6 +25,7 @@ pub mod lora;
 pub mod norm;
 pub mod parts;
 pub(crate) mod primitive;
+pub mod residual;
 pub mod rotary;
 pub mod threads;
 
@@ -39,6 +40,7 @@ use linear::LinearOps;
 use lora::LoraOps;
 use norm::NormOps;
 use parts::PartsOps;
+use residual::ResidualOps;
 use rotary::RotaryOps;
 use threads::ThreadsOps;
 
@@ -50,6 +52,7 @@ pub trait GlmBackend:
     + LoraOps
     + NormOps
     + PartsOps
+    + ResidualOps
     + RotaryOps
     + ActivationOps
     + AttentionOps
@@ -65,6 +68,7 @@ impl<B> GlmBackend for B where
         + LoraOps
         + NormOps
         + PartsOps
+        + ResidualOps
         + RotaryOps
         + ActivationOps
         + AttentionOps

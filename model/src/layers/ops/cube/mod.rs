@@ -21,6 +21,7 @@ use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElemen
 
 use super::cache::CacheOps;
 use super::parts::PartsOps;
+use super::residual::ResidualOps;
 use super::threads::ThreadsOps;
 
 macro_rules! default_on_gpus {
@@ -38,7 +39,7 @@ macro_rules! default_on_gpus {
     };
 }
 
-default_on_gpus!(CacheOps, PartsOps, ThreadsOps);
+default_on_gpus!(CacheOps, PartsOps, ResidualOps, ThreadsOps);
 
 /// Whether kernels are used. The operations are functions of a backend's type and of tensors, which carry no
 /// settings of ours, so that a switch for all of them can only be the process's own; a program sets it once,

@@ -1,6 +1,8 @@
 //! Products of a few rows with lines of numbers in any of the types that tensors store, each of which is read once, as
 //! it lies.
 
+use std::mem::MaybeUninit;
+
 pub(in crate::layers::ops) use super::vector::Number;
 use super::vector::{self, Lines, Registers};
 
@@ -190,6 +192,50 @@ pub(in crate::layers::ops) fn widen<N: Number>(numbers: &[N], out: &mut [f32]) {
     let registers = Registers::of_this_cpu();
     // SAFETY: both slices are as long; the registers are this processor's.
     unsafe { vector::widen(registers, numbers.as_ptr(), out.as_mut_ptr(), out.len()) };
+}
+
+/// Writes float32 numbers in another type, rounded to the nearest.
+///
+/// # Panics
+/// If there is not room for exactly as many.
+pub(in crate::layers::ops) fn narrow<N: Number>(numbers: &[f32], out: &mut [MaybeUninit<N>]) {
+    assert!(numbers.len() == out.len());
+    let registers = Registers::of_this_cpu();
+    // SAFETY: both slices are as long; the registers are this processor's.
+    unsafe {
+        vector::narrow(
+            registers,
+            numbers.as_ptr(),
+            out.as_mut_ptr().cast::<N>(),
+            out.len(),
+        )
+    };
+}
+
+/// `out = a + b`, number by number, in float32 and rounded to the nearest.
+///
+/// # Panics
+/// If they are not as many.
+pub(in crate::layers::ops) fn sums<N: Number>(a: &[N], b: &[N], out: &mut [MaybeUninit<N>]) {
+    assert!(a.len() == out.len() && b.len() == out.len());
+    let registers = Registers::of_this_cpu();
+    // SAFETY: all slices are as long; the registers are this processor's.
+    unsafe {
+        let to = out.as_mut_ptr().cast::<N>();
+        vector::add(registers, a.as_ptr(), b.as_ptr(), to, out.len());
+    }
+}
+
+/// `out += a`, as in [`sums`].
+///
+/// # Panics
+/// If they are not as many.
+pub(in crate::layers::ops) fn add_to<N: Number>(out: &mut [N], a: &[N]) {
+    assert!(a.len() == out.len());
+    let registers = Registers::of_this_cpu();
+    let to = out.as_mut_ptr();
+    // SAFETY: both slices are as long; the registers are this processor's.
+    unsafe { vector::add(registers, to, a.as_ptr(), to, out.len()) };
 }
 
 #[cfg(test)]

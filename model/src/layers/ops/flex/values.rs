@@ -5,13 +5,11 @@ use std::ops::Deref;
 
 use burn::tensor::{Bytes, DType, Shape, TensorMetadata};
 use burn_flex::{FlexTensor, Layout};
-use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::Float;
-use super::products;
-use super::simd::simd;
+use super::products::{self, Number};
 
 /// Elements that one task converts.
 const CHUNK: usize = 1 << 15;
@@ -133,44 +131,22 @@ pub unsafe fn assume_written<T: Copy>(numbers: &mut [MaybeUninit<T>]) -> &mut [T
 /// A tensor of these elements in the given float type.
 pub fn from_vec(values: Vec<f32>, shape: Shape, dtype: DType) -> FlexTensor {
     let bytes = match dtype {
-        DType::F16 => narrow::<f16>(&values, |values, out| out.convert_from_f32_slice(values)),
-        DType::BF16 => narrow::<bf16>(&values, narrow_to_bf16),
+        DType::F16 => narrow::<f16>(&values),
+        DType::BF16 => narrow::<bf16>(&values),
         DType::F64 => Bytes::from_elems(values.into_iter().map(f64::from).collect()),
         _ => Bytes::from_elems(values),
     };
     FlexTensor::new(bytes, Layout::contiguous(shape), dtype)
 }
 
-fn narrow<T: Copy + Send + Sync + bytemuck::Pod>(
-    values: &[f32],
-    convert: impl Fn(&[f32], &mut [T]) + Sync + Send,
-) -> Bytes {
-    // SAFETY: a conversion writes all of a chunk and reads none of it.
+fn narrow<N: Number + bytemuck::Pod>(values: &[f32]) -> Bytes {
+    // SAFETY: a conversion writes all of a chunk.
     let out = unsafe {
-        filled(
-            values.len(),
-            CHUNK,
-            |index, chunk: &mut [MaybeUninit<T>]| {
-                let values = &values[index * CHUNK..][..chunk.len()];
-                convert(values, assume_written(chunk));
-            },
-        )
+        filled(values.len(), CHUNK, |index, chunk| {
+            products::narrow::<N>(&values[index * CHUNK..][..chunk.len()], chunk);
+        })
     };
     Bytes::from_elems(out)
-}
-
-simd! {
-/// To the nearest, ties to even; what is no number stays none.
-fn narrow_to_bf16(values: &[f32], out: &mut [bf16]) {
-    for (value, out) in values.iter().zip(out) {
-        let bits = value.to_bits();
-        let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-        // A quiet one, of the same sign.
-        let none = (bits >> 16) | 0x40;
-        let is_none = bits & 0x7fff_ffff > 0x7f80_0000;
-        *out = bf16::from_bits((if is_none { none } else { rounded }) as u16);
-    }
-}
 }
 
 /// A pointer that tasks share, each writing elements that no other touches.

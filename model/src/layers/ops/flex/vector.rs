@@ -30,8 +30,14 @@ pub(in crate::layers::ops) trait Vector: Copy {
     unsafe fn times_plus(self, factor: Self, term: Self) -> Self;
     /// The sum of all numbers.
     unsafe fn sum(self) -> f32;
+    /// `self + term`.
+    unsafe fn plus(self, term: Self) -> Self;
     /// Writes the numbers.
     unsafe fn store(self, to: *mut f32);
+    /// Writes them in half precision, to the nearest.
+    unsafe fn store_f16(self, to: *mut f16);
+    /// Writes them as bfloat16, to the nearest.
+    unsafe fn store_bf16(self, to: *mut bf16);
 }
 
 /// A number as tensors store it.
@@ -41,8 +47,15 @@ pub(in crate::layers::ops) trait Number: Copy + Send + Sync {
     /// # Safety
     /// As for [`Vector`].
     unsafe fn load<V: Vector>(from: *const Self) -> V;
+    /// Writes some numbers, rounded to the nearest.
+    ///
+    /// # Safety
+    /// As for [`Vector`].
+    unsafe fn store<V: Vector>(numbers: V, to: *mut Self);
     /// The number.
     fn value(self) -> f32;
+    /// The nearest to a number.
+    fn nearest(value: f32) -> Self;
 }
 
 impl Number for f32 {
@@ -53,8 +66,19 @@ impl Number for f32 {
     }
 
     #[inline(always)]
+    unsafe fn store<V: Vector>(numbers: V, to: *mut Self) {
+        // SAFETY: the caller's promise.
+        unsafe { numbers.store(to) }
+    }
+
+    #[inline(always)]
     fn value(self) -> f32 {
         self
+    }
+
+    #[inline(always)]
+    fn nearest(value: f32) -> Self {
+        value
     }
 }
 
@@ -66,8 +90,19 @@ impl Number for f16 {
     }
 
     #[inline(always)]
+    unsafe fn store<V: Vector>(numbers: V, to: *mut Self) {
+        // SAFETY: the caller's promise.
+        unsafe { numbers.store_f16(to) }
+    }
+
+    #[inline(always)]
     fn value(self) -> f32 {
         self.to_f32()
+    }
+
+    #[inline(always)]
+    fn nearest(value: f32) -> Self {
+        f16::from_f32(value)
     }
 }
 
@@ -79,8 +114,19 @@ impl Number for bf16 {
     }
 
     #[inline(always)]
+    unsafe fn store<V: Vector>(numbers: V, to: *mut Self) {
+        // SAFETY: the caller's promise.
+        unsafe { numbers.store_bf16(to) }
+    }
+
+    #[inline(always)]
     fn value(self) -> f32 {
         self.to_f32()
+    }
+
+    #[inline(always)]
+    fn nearest(value: f32) -> Self {
+        bf16::from_f32(value)
     }
 }
 
@@ -123,9 +169,26 @@ impl Vector for [f32; 8] {
     }
 
     #[inline(always)]
+    unsafe fn plus(self, term: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] + term[lane])
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: as above.
         unsafe { *to.cast::<[f32; 8]>() = self }
+    }
+
+    #[inline(always)]
+    unsafe fn store_f16(self, to: *mut f16) {
+        // SAFETY: as above.
+        unsafe { *to.cast::<[f16; 8]>() = self.map(f16::from_f32) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut bf16) {
+        // SAFETY: as above.
+        unsafe { *to.cast::<[bf16; 8]>() = self.map(bf16::from_f32) }
     }
 }
 
@@ -181,9 +244,41 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn plus(self, term: Self) -> Self {
+            // SAFETY: see `all`.
+            unsafe { _mm512_add_ps(self, term) }
+        }
+
+        #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
             // SAFETY: see `all`.
             unsafe { _mm512_storeu_ps(to, self) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_f16(self, to: *mut f16) {
+            // SAFETY: see `all`.
+            unsafe {
+                let numbers = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self);
+                _mm256_storeu_si256(to.cast(), numbers);
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn store_bf16(self, to: *mut bf16) {
+            // SAFETY: see `all`.
+            unsafe {
+                let bits = _mm512_castps_si512(self);
+                let high = _mm512_srli_epi32::<16>(bits);
+                let odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+                let up = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+                let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, up));
+                // What is no number stays none.
+                let quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+                let is_none = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self, self);
+                let found = _mm512_mask_blend_epi32(is_none, rounded, quiet);
+                _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(found));
+            }
         }
     }
 
@@ -235,9 +330,44 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn plus(self, term: Self) -> Self {
+            // SAFETY: see `all`.
+            unsafe { _mm256_add_ps(self, term) }
+        }
+
+        #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
             // SAFETY: see `all`.
             unsafe { _mm256_storeu_ps(to, self) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_f16(self, to: *mut f16) {
+            // SAFETY: see `all`.
+            unsafe {
+                let numbers = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self);
+                _mm_storeu_si128(to.cast(), numbers);
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn store_bf16(self, to: *mut bf16) {
+            // SAFETY: see `all`.
+            unsafe {
+                let bits = _mm256_castps_si256(self);
+                let high = _mm256_srli_epi32::<16>(bits);
+                let odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
+                let up = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+                let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, up));
+                // What is no number stays none.
+                let quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+                let is_none = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(self, self));
+                let found = _mm256_blendv_epi8(rounded, quiet, is_none);
+                // Packs within each half of the register.
+                let packed = _mm256_packus_epi32(found, found);
+                let packed = _mm256_permute4x64_epi64::<0b1000>(packed);
+                _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(packed));
+            }
         }
     }
 }
@@ -490,6 +620,55 @@ in_registers! {
     fn widen<N>(from: *const N, to: *mut f32, count: usize) = widen_in
 }
 
+#[inline(always)]
+unsafe fn narrow_in<V: Vector, N: Number>(from: *const f32, to: *mut N, count: usize) {
+    // SAFETY: the caller promises so many numbers, and room.
+    unsafe {
+        let whole = count / V::LANES * V::LANES;
+        let mut at = 0;
+        while at < whole {
+            N::store(V::of_f32(from.add(at)), to.add(at));
+            at += V::LANES;
+        }
+        for at in whole..count {
+            *to.add(at) = N::nearest(*from.add(at));
+        }
+    }
+}
+
+in_registers! {
+    /// Writes float32 numbers in another type, rounded to the nearest.
+    ///
+    /// # Safety
+    /// As for [`widen`].
+    fn narrow<N>(from: *const f32, to: *mut N, count: usize) = narrow_in
+}
+
+#[inline(always)]
+unsafe fn add_in<V: Vector, N: Number>(a: *const N, b: *const N, to: *mut N, count: usize) {
+    // SAFETY: the caller promises so many numbers, and room.
+    unsafe {
+        let whole = count / V::LANES * V::LANES;
+        let mut at = 0;
+        while at < whole {
+            let sum = N::load::<V>(a.add(at)).plus(N::load::<V>(b.add(at)));
+            N::store(sum, to.add(at));
+            at += V::LANES;
+        }
+        for at in whole..count {
+            *to.add(at) = N::nearest((*a.add(at)).value() + (*b.add(at)).value());
+        }
+    }
+}
+
+in_registers! {
+    /// Writes the sums of two numbers each; they may be written where either lies.
+    ///
+    /// # Safety
+    /// There must be so many numbers of both, and room for their sums, and the processor must have the registers.
+    fn add<N>(a: *const N, b: *const N, to: *mut N, count: usize) = add_in
+}
+
 /// Registers of a line that are summed at a time, as long as there are so many.
 const BESIDE: usize = 4;
 
@@ -659,6 +838,37 @@ mod tests {
         check(|number| number);
         check(f16::from_f32);
         check(bf16::from_f32);
+    }
+
+    /// What each kind of registers rounds is what is rounded number by number.
+    fn check_nearest<N: Number + PartialEq + std::fmt::Debug>(bits: impl Fn(N) -> u16) {
+        let special = [
+            0.0,
+            -0.0,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            -f32::NAN,
+        ];
+        let numbers = (0..5_000).map(|i| {
+            let sign = if i % 2 == 0 { 1.0 } else { -1.0 };
+            sign * (1.0 + (i * 7919 % 4096) as f32 / 4096.0) * 2.0f32.powi(i % 48 - 28)
+        });
+        let numbers: Vec<f32> = special.into_iter().chain(numbers).collect();
+        let expected: Vec<u16> = numbers.iter().map(|&n| bits(N::nearest(n))).collect();
+        for registers in Registers::all() {
+            let mut found = vec![N::nearest(0.5); numbers.len()];
+            // SAFETY: both are as long; the processor has the registers.
+            unsafe { narrow(registers, numbers.as_ptr(), found.as_mut_ptr(), found.len()) };
+            let found: Vec<u16> = found.into_iter().map(&bits).collect();
+            assert_eq!(found, expected, "{registers:?}");
+        }
+    }
+
+    #[test]
+    fn each_kind_of_registers_rounds_alike() {
+        check_nearest::<f16>(f16::to_bits);
+        check_nearest::<bf16>(bf16::to_bits);
     }
 
     #[test]
