@@ -86,24 +86,29 @@ fn command(args: &[&str]) -> Command {
 
 /// Runs `glmtune` on a CUDA device in software.
 #[cfg(feature = "cuda")]
-pub fn glmtune_on_software_cuda(libraries: &Path, devices: &str, args: &[&str]) -> Run {
-    let mut command = on_software_cuda(libraries, devices, args);
+pub fn glmtune_on_software_cuda(
+    libraries: &Path,
+    capability: &str,
+    devices: &str,
+    args: &[&str],
+) -> Run {
+    let mut command = on_software_cuda(libraries, capability, devices, args);
     Run::of(command.stdin(Stdio::null()).output().unwrap())
 }
 
 /// The same, with the device's counts in a file.
 #[cfg(all(feature = "cuda", unix))]
 pub fn glmtune_on_traced_cuda(libraries: &Path, devices: &str, trace: &Path, args: &[&str]) -> Run {
-    let mut command = on_software_cuda(libraries, devices, args);
+    let without_tf32 = common::software_cuda::capability::WITHOUT_TF32;
+    let mut command = on_software_cuda(libraries, without_tf32, devices, args);
     command.env("SOFTWARE_CUDA_TRACE", trace);
     Run::of(command.stdin(Stdio::null()).output().unwrap())
 }
 
 #[cfg(feature = "cuda")]
-fn on_software_cuda(libraries: &Path, devices: &str, args: &[&str]) -> Command {
-    use common::software_cuda::{capability, put_on};
+fn on_software_cuda(libraries: &Path, capability: &str, devices: &str, args: &[&str]) -> Command {
     let mut command = command(args);
-    put_on(&mut command, libraries, capability::WITHOUT_TF32);
+    common::software_cuda::put_on(&mut command, libraries, capability);
     command.env("SOFTWARE_CUDA_DEVICES", devices);
     command
 }

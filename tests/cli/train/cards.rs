@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{GoldenRun, column, metrics};
-use crate::common::software_cuda::libraries;
+use crate::common::software_cuda::{capability, libraries};
 use crate::{Run, glmtune_on_software_cuda, glmtune_on_traced_cuda};
 
 /// Largest `max|a-b| / max|b|` of a trajectory.
@@ -18,7 +18,7 @@ const LEFT_OVER: [&str; 2] = ["--per_device_train_batch_size", "8"];
 fn on_cards(golden: &GoldenRun, name: &str, cards: usize, more: &[&str]) -> Option<PathBuf> {
     let libraries = libraries()?;
     train(golden, name, cards, more, &|cards, args| {
-        glmtune_on_software_cuda(libraries, cards, args)
+        glmtune_on_software_cuda(libraries, capability::WITHOUT_TF32, cards, args)
     })
     .success();
     Some(golden.folder.path().join(name))
@@ -176,7 +176,7 @@ fn without_nccl() {
         }
     }
     let run = train(&golden, "two", 2, &[], &|cards, args| {
-        glmtune_on_software_cuda(&without, cards, args)
+        glmtune_on_software_cuda(&without, capability::WITHOUT_TF32, cards, args)
     });
     let said = [run.stdout.as_str(), run.stderr.as_str()].concat();
     assert_eq!(said.matches("NCCL").count(), 1, "{said}");

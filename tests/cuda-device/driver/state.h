@@ -161,6 +161,7 @@ struct State {
     }
 
     void mark(const char *kind) {
+        if (order && (!strcmp(kind, "event") || !strcmp(kind, "stream"))) fprintf(order, "wait\t%s\t0\n", kind);
         if (timeline)
             fprintf(timeline, "%.3f\t%s\t%lu\t%lu\t%lu\t%lu\t%lu\t%lu\t%lu\t%lu\t%lu\t%lu\t%lu\n", seconds(), kind,
                     launches, stream_syncs + event_syncs + context_syncs, h2d.count, h2d.bytes, d2h.count, d2h.bytes,
@@ -294,6 +295,7 @@ struct State {
     void count_h2d(uint64_t to, uint64_t bytes) {
         if (trial && bytes >= trial) end_trial();
         h2d.add(bytes), owner(to, 1)->h2d.add(bytes);
+        if (order) fprintf(order, "upload\t%lu\t0\n", bytes);
     }
 
     void forget(uint64_t at, uint64_t bytes) {
