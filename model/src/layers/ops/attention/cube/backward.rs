@@ -10,8 +10,10 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::cubecl;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
+use cubecl::std::tensor::layout::linear::LinearView;
 
 use super::core_backward;
+use super::heads::{HeadView, head_view};
 use super::launch::Launch;
 use super::tile::{
     Extent, Tile, add_weighted_keys, add_weighted_rows, any_visible, head_and_query,
@@ -67,9 +69,9 @@ fn along<R: CubeRuntime>(
             count,
             dim,
             tile.lanes,
-            output.into_tensor_arg(),
-            grad.into_tensor_arg(),
-            out.clone().into_tensor_arg(),
+            head_view(output, tile.lanes),
+            head_view(grad, tile.lanes),
+            out.clone().into_array_arg(),
             sizes.heads,
             sizes.queries,
             tile.width,
@@ -112,15 +114,15 @@ fn keys_and_values<R: CubeRuntime>(
             launch.cubes(key_tiles, splits),
             CubeDim::new_1d(tile.units() as u32),
             tile.lanes,
-            query.into_tensor_arg(),
-            key.into_tensor_arg(),
-            value.into_tensor_arg(),
-            grad.into_tensor_arg(),
-            log_sum_exp.into_tensor_arg(),
-            along.into_tensor_arg(),
-            launch.intervals.clone().into_tensor_arg(),
-            grad_key.clone().into_tensor_arg(),
-            grad_value.clone().into_tensor_arg(),
+            head_view(query, tile.lanes),
+            head_view(key, tile.lanes),
+            head_view(value, tile.lanes),
+            head_view(grad, tile.lanes),
+            log_sum_exp.into_linear_view(),
+            along.into_array_arg(),
+            launch.intervals.clone().into_array_arg(),
+            grad_key.clone().into_array_arg(),
+            grad_value.clone().into_array_arg(),
             launch.extent(tiles.div_ceil(splits)),
             launch.scale,
             launch.masked,
@@ -155,8 +157,8 @@ fn add_parts<R: CubeRuntime>(
             count,
             dim,
             vector,
-            parts.into_tensor_arg(),
-            out.clone().into_tensor_arg(),
+            parts.into_array_arg(),
+            out.clone().into_array_arg(),
             splits,
             dtype.into(),
         );
@@ -184,14 +186,14 @@ fn queries<R: CubeRuntime>(
             launch.cubes(tiles, 1),
             CubeDim::new_1d(tile.units() as u32),
             tile.lanes,
-            query.into_tensor_arg(),
-            key.into_tensor_arg(),
-            value.into_tensor_arg(),
-            grad.into_tensor_arg(),
-            log_sum_exp.into_tensor_arg(),
-            along.into_tensor_arg(),
-            launch.intervals.clone().into_tensor_arg(),
-            grad_query.clone().into_tensor_arg(),
+            head_view(query, tile.lanes),
+            head_view(key, tile.lanes),
+            head_view(value, tile.lanes),
+            head_view(grad, tile.lanes),
+            log_sum_exp.into_linear_view(),
+            along.into_array_arg(),
+            launch.intervals.clone().into_array_arg(),
+            grad_query.clone().into_array_arg(),
             launch.extent(sizes.keys.div_ceil(tile.keys())),
             launch.scale,
             launch.masked,
@@ -205,9 +207,9 @@ fn queries<R: CubeRuntime>(
 /// A unit has a row. `width`: vectors of a head.
 #[cube(launch_unchecked)]
 fn along_kernel<F: Float, N: Size>(
-    output: &Tensor<Vector<F, N>>,
-    grad: &Tensor<Vector<F, N>>,
-    out: &mut Tensor<f32>,
+    output: &HeadView<Vector<F, N>>,
+    grad: &HeadView<Vector<F, N>>,
+    out: &mut Array<f32>,
     heads: usize,
     queries: usize,
     width: usize,
@@ -218,12 +220,10 @@ fn along_kernel<F: Float, N: Size>(
     }
     let (query, line) = (ABSOLUTE_POS % queries, ABSOLUTE_POS / queries);
     let (head, batch) = (line % heads, line / heads);
-    let result = batch * output.stride(0) + query * output.stride(1) + head * output.stride(2);
-    let other = batch * grad.stride(0) + query * grad.stride(1) + head * grad.stride(2);
     let mut sum = f32::new(0.0);
     for column in 0..width {
-        let a = output[result / N::value() + column * output.stride(3)];
-        let b = grad[other / N::value() + column * grad.stride(3)];
+        let a = output[(batch, query, head, column)];
+        let b = grad[(batch, query, head, column)];
         let product = Vector::<f32, N>::cast_from(a) * Vector::<f32, N>::cast_from(b);
         #[unroll]
         for lane in 0..N::value() {
@@ -235,8 +235,8 @@ fn along_kernel<F: Float, N: Size>(
 
 #[cube(launch_unchecked)]
 fn add_kernel<F: Float, N: Size>(
-    parts: &Tensor<Vector<f32, N>>,
-    out: &mut Tensor<Vector<F, N>>,
+    parts: &Array<Vector<f32, N>>,
+    out: &mut Array<Vector<F, N>>,
     splits: usize,
     #[define(F)] _dtype: StorageType,
 ) {
@@ -303,15 +303,15 @@ fn store_scores(scores: &Array<f32>, shared: &mut SharedMemory<f32>, #[comptime]
 
 #[cube(launch_unchecked)]
 fn keys_kernel<F: Float, O: Float, N: Size>(
-    query: &Tensor<Vector<F, N>>,
-    key: &Tensor<Vector<F, N>>,
-    value: &Tensor<Vector<F, N>>,
-    grad: &Tensor<Vector<F, N>>,
-    log_sum_exp: &Tensor<f32>,
-    along: &Tensor<f32>,
-    intervals: &Tensor<i32>,
-    grad_key: &mut Tensor<Vector<O, N>>,
-    grad_value: &mut Tensor<Vector<O, N>>,
+    query: &HeadView<Vector<F, N>>,
+    key: &HeadView<Vector<F, N>>,
+    value: &HeadView<Vector<F, N>>,
+    grad: &HeadView<Vector<F, N>>,
+    log_sum_exp: &LinearView<f32>,
+    along: &Array<f32>,
+    intervals: &Array<i32>,
+    grad_key: &mut Array<Vector<O, N>>,
+    grad_value: &mut Array<Vector<O, N>>,
     extent: Extent,
     scale: f32,
     #[comptime] masked: bool,
@@ -402,14 +402,14 @@ fn keys_kernel<F: Float, O: Float, N: Size>(
 
 #[cube(launch_unchecked)]
 fn queries_kernel<F: Float, N: Size>(
-    query: &Tensor<Vector<F, N>>,
-    key: &Tensor<Vector<F, N>>,
-    value: &Tensor<Vector<F, N>>,
-    grad: &Tensor<Vector<F, N>>,
-    log_sum_exp: &Tensor<f32>,
-    along: &Tensor<f32>,
-    intervals: &Tensor<i32>,
-    grad_query: &mut Tensor<Vector<F, N>>,
+    query: &HeadView<Vector<F, N>>,
+    key: &HeadView<Vector<F, N>>,
+    value: &HeadView<Vector<F, N>>,
+    grad: &HeadView<Vector<F, N>>,
+    log_sum_exp: &LinearView<f32>,
+    along: &Array<f32>,
+    intervals: &Array<i32>,
+    grad_query: &mut Array<Vector<F, N>>,
     extent: Extent,
     scale: f32,
     #[comptime] masked: bool,

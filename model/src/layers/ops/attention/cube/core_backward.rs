@@ -5,8 +5,10 @@
 
 use burn_cubecl::cubecl;
 use cubecl::prelude::*;
+use cubecl::std::tensor::layout::linear::LinearView;
 
 use super::fragments::{add_fragment_products, fragment_products, write_fragments, zero_fragments};
+use super::heads::HeadView;
 use super::tile::{
     Extent, Tile, any_visible, head_and_query, load_intervals, load_keys, load_rows, load_sums,
     place, result_index, sees, unit, visible_range,
@@ -57,15 +59,15 @@ fn score_gradients<F: Float, N: Size>(
 
 #[cube(launch_unchecked)]
 pub fn keys_kernel<F: Float, O: Float, N: Size>(
-    query: &Tensor<Vector<F, N>>,
-    key: &Tensor<Vector<F, N>>,
-    value: &Tensor<Vector<F, N>>,
-    grad: &Tensor<Vector<F, N>>,
-    log_sum_exp: &Tensor<f32>,
-    along: &Tensor<f32>,
-    intervals: &Tensor<i32>,
-    grad_key: &mut Tensor<Vector<O, N>>,
-    grad_value: &mut Tensor<Vector<O, N>>,
+    query: &HeadView<Vector<F, N>>,
+    key: &HeadView<Vector<F, N>>,
+    value: &HeadView<Vector<F, N>>,
+    grad: &HeadView<Vector<F, N>>,
+    log_sum_exp: &LinearView<f32>,
+    along: &Array<f32>,
+    intervals: &Array<i32>,
+    grad_key: &mut Array<Vector<O, N>>,
+    grad_value: &mut Array<Vector<O, N>>,
     extent: Extent,
     scale: f32,
     #[comptime] masked: bool,
@@ -160,14 +162,14 @@ pub fn keys_kernel<F: Float, O: Float, N: Size>(
 
 #[cube(launch_unchecked)]
 pub fn queries_kernel<F: Float, N: Size>(
-    query: &Tensor<Vector<F, N>>,
-    key: &Tensor<Vector<F, N>>,
-    value: &Tensor<Vector<F, N>>,
-    grad: &Tensor<Vector<F, N>>,
-    log_sum_exp: &Tensor<f32>,
-    along: &Tensor<f32>,
-    intervals: &Tensor<i32>,
-    grad_query: &mut Tensor<Vector<F, N>>,
+    query: &HeadView<Vector<F, N>>,
+    key: &HeadView<Vector<F, N>>,
+    value: &HeadView<Vector<F, N>>,
+    grad: &HeadView<Vector<F, N>>,
+    log_sum_exp: &LinearView<f32>,
+    along: &Array<f32>,
+    intervals: &Array<i32>,
+    grad_query: &mut Array<Vector<F, N>>,
     extent: Extent,
     scale: f32,
     #[comptime] masked: bool,

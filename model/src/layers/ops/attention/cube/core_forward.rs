@@ -13,6 +13,7 @@ use super::fragments::{
     add_fragment_products, first_own_row, fragment_products, scale_fragments, write_fragments,
     zero_fragments,
 };
+use super::heads::HeadView;
 use super::tile::{
     Extent, SIDE, Tile, any_visible, head_and_query, load_intervals, load_keys, load_rows, place,
     result_index, sees, sum_index, unit, visible_range,
@@ -23,12 +24,12 @@ const SLACK: f32 = 8.0;
 
 #[cube(launch_unchecked)]
 pub fn forward_kernel<F: Float, O: Float, N: Size>(
-    query: &Tensor<Vector<F, N>>,
-    key: &Tensor<Vector<F, N>>,
-    value: &Tensor<Vector<F, N>>,
-    intervals: &Tensor<i32>,
-    out: &mut Tensor<Vector<O, N>>,
-    sums: &mut Tensor<f32>,
+    query: &HeadView<Vector<F, N>>,
+    key: &HeadView<Vector<F, N>>,
+    value: &HeadView<Vector<F, N>>,
+    intervals: &Array<i32>,
+    out: &mut Array<Vector<O, N>>,
+    sums: &mut Array<f32>,
     extent: Extent,
     scale: f32,
     #[comptime] masked: bool,

@@ -13,6 +13,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::core_forward;
+use super::heads::{HeadView, head_view};
 use super::launch::Launch;
 use super::tile::{
     Extent, Tile, add_weighted_keys, any_visible, head_and_query, load_intervals, load_keys,
@@ -65,12 +66,12 @@ pub fn forward<R: CubeRuntime>(
             launch.cubes(row_tiles, splits),
             CubeDim::new_1d(tile.units() as u32),
             tile.lanes,
-            query.into_tensor_arg(),
-            key.into_tensor_arg(),
-            value.into_tensor_arg(),
-            launch.intervals.clone().into_tensor_arg(),
-            out.clone().into_tensor_arg(),
-            sums.clone().into_tensor_arg(),
+            head_view(query, tile.lanes),
+            head_view(key, tile.lanes),
+            head_view(value, tile.lanes),
+            launch.intervals.clone().into_array_arg(),
+            out.clone().into_array_arg(),
+            sums.clone().into_array_arg(),
             launch.extent(tiles.div_ceil(splits)),
             launch.scale,
             launch.masked,
@@ -105,10 +106,10 @@ fn merge<R: CubeRuntime>(
             count,
             dim,
             tile.lanes,
-            parts.into_tensor_arg(),
-            part_sums.into_tensor_arg(),
-            out.clone().into_tensor_arg(),
-            sums.clone().into_tensor_arg(),
+            parts.into_array_arg(),
+            part_sums.into_array_arg(),
+            out.clone().into_array_arg(),
+            sums.clone().into_array_arg(),
             splits,
             sizes.heads,
             sizes.queries,
@@ -121,12 +122,12 @@ fn merge<R: CubeRuntime>(
 
 #[cube(launch_unchecked)]
 fn forward_kernel<F: Float, O: Float, N: Size>(
-    query: &Tensor<Vector<F, N>>,
-    key: &Tensor<Vector<F, N>>,
-    value: &Tensor<Vector<F, N>>,
-    intervals: &Tensor<i32>,
-    out: &mut Tensor<Vector<O, N>>,
-    sums: &mut Tensor<f32>,
+    query: &HeadView<Vector<F, N>>,
+    key: &HeadView<Vector<F, N>>,
+    value: &HeadView<Vector<F, N>>,
+    intervals: &Array<i32>,
+    out: &mut Array<Vector<O, N>>,
+    sums: &mut Array<f32>,
     extent: Extent,
     scale: f32,
     #[comptime] masked: bool,
@@ -266,10 +267,10 @@ fn forward_kernel<F: Float, O: Float, N: Size>(
 /// `width`: vectors of a head.
 #[cube(launch_unchecked)]
 fn merge_kernel<F: Float, N: Size>(
-    parts: &Tensor<Vector<f32, N>>,
-    part_sums: &Tensor<f32>,
-    out: &mut Tensor<Vector<F, N>>,
-    sums: &mut Tensor<f32>,
+    parts: &Array<Vector<f32, N>>,
+    part_sums: &Array<f32>,
+    out: &mut Array<Vector<F, N>>,
+    sums: &mut Array<f32>,
     splits: usize,
     heads: usize,
     queries: usize,

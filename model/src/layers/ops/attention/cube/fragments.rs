@@ -172,7 +172,7 @@ pub fn scale_fragments(
 #[cube]
 pub fn write_fragments<O: Float, N: Size>(
     sums: &Sequence<Matrix<f32>>,
-    out: &mut Tensor<Vector<O, N>>,
+    out: &mut Array<Vector<O, N>>,
     start: usize,
     factor: f32,
     exists: bool,

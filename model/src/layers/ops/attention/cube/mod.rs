@@ -6,6 +6,7 @@ mod core_backward;
 mod core_forward;
 mod forward;
 mod fragments;
+mod heads;
 mod launch;
 mod tile;
 

@@ -9,6 +9,9 @@
 use burn_cubecl::cubecl;
 use cubecl::ir::HardwareProperties;
 use cubecl::prelude::*;
+use cubecl::std::tensor::layout::linear::LinearView;
+
+use super::heads::HeadView;
 
 /// Rows and columns of a fragment of tensor cores.
 pub const SIDE: usize = 16;
@@ -222,7 +225,7 @@ pub fn result_index(
 /// Reads the rows from `first` on to shared memory; what lies beyond the last row is zero.
 #[cube]
 pub fn load_rows<F: Float, S: Float, N: Size>(
-    x: &Tensor<Vector<F, N>>,
+    x: &HeadView<Vector<F, N>>,
     lines: &mut SharedMemory<Vector<S, N>>,
     first: usize,
     extent: &Extent,
@@ -238,8 +241,7 @@ pub fn load_rows<F: Float, S: Float, N: Size>(
         let mut vector = Vector::<S, N>::new(S::new(0.0));
         if row < extent.rows {
             let (head, query) = head_and_query(row, group, extent);
-            let start = batch * x.stride(0) + query * x.stride(1) + head * x.stride(2);
-            vector = Vector::cast_from(x[start / N::value() + column * x.stride(3)]);
+            vector = Vector::cast_from(x[(batch, query, head, column)]);
         }
         lines[line * comptime!(tile.pitch()) + column] = vector;
         index += comptime!(tile.units());
@@ -249,14 +251,13 @@ pub fn load_rows<F: Float, S: Float, N: Size>(
 /// Reads the keys or values from `first` on to shared memory; what lies beyond the last one is zero.
 #[cube]
 pub fn load_keys<F: Float, S: Float, N: Size>(
-    x: &Tensor<Vector<F, N>>,
+    x: &HeadView<Vector<F, N>>,
     lines: &mut SharedMemory<Vector<S, N>>,
     first: usize,
     extent: &Extent,
     #[comptime] tile: Tile,
 ) {
     let (batch, group) = place(extent);
-    let start = batch * x.stride(0) + group * x.stride(2);
     let count = comptime!(tile.keys() * tile.width);
     let mut index = UNIT_POS as usize;
     while index < count {
@@ -265,8 +266,7 @@ pub fn load_keys<F: Float, S: Float, N: Size>(
         let key = first + line;
         let mut vector = Vector::<S, N>::new(S::new(0.0));
         if key < extent.keys {
-            let place = (start + key * x.stride(1)) / N::value();
-            vector = Vector::cast_from(x[place + column * x.stride(3)]);
+            vector = Vector::cast_from(x[(batch, key, group, column)]);
         }
         lines[line * comptime!(tile.pitch()) + column] = vector;
         index += comptime!(tile.units());
@@ -276,8 +276,8 @@ pub fn load_keys<F: Float, S: Float, N: Size>(
 /// Reads what is kept of the rows from `first` on: logarithms of their sums, then `rowsum(dO ∘ O)`.
 #[cube]
 pub fn load_sums(
-    log_sum_exp: &Tensor<f32>,
-    along: &Tensor<f32>,
+    log_sum_exp: &LinearView<f32>,
+    along: &Array<f32>,
     sums: &mut SharedMemory<f32>,
     first: usize,
     extent: &Extent,
@@ -290,11 +290,7 @@ pub fn load_sums(
         let row = min(first + line, extent.rows - 1);
         let (head, query) = head_and_query(row, group, extent);
         let index = sum_index(batch, head, query, extent);
-        // The logarithms may have been made by other operations, and lie as these left them.
-        let kept = batch * log_sum_exp.stride(0)
-            + head * log_sum_exp.stride(1)
-            + query * log_sum_exp.stride(2);
-        sums[line] = log_sum_exp[kept];
+        sums[line] = log_sum_exp[index];
         sums[count + line] = along[index];
         line += comptime!(tile.units());
     }
@@ -304,7 +300,7 @@ pub fn load_sums(
 /// begins beyond the keys.
 #[cube]
 pub fn load_intervals(
-    intervals: &Tensor<i32>,
+    intervals: &Array<i32>,
     bounds: &mut SharedMemory<u32>,
     first: usize,
     extent: &Extent,
