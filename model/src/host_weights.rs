@@ -1,11 +1,13 @@
-//! Weights that live in the host's memory and visit the device.
+//! Weights that live off the device that computes with them, and visit it: in the host's memory, or in parts on several
+//! devices.
 //!
 //! Such a weight is a parameter that has not been initialised: reading it brings it to the device. A pass
 //! reads it on a copy of the model, whose parameters are initialised for themselves; when the copy is
 //! dropped, the weight leaves the device. On the CPU nothing is copied, the tensor shares the memory.
 //!
 //! Where several processes share out the weights, each keeps a part of every such weight, and reading it brings the
-//! parts of all together ([`Sharding`]).
+//! parts of all together ([`Sharding`]). Where several devices of one process do, the parts are on the devices
+//! ([`PartKeeper`]), and reading it joins them on the one that asks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -16,6 +18,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{AllocationProperty, Bytes, DType, Shape, Tensor, TensorData};
 
 use crate::device_health;
+use crate::device_parts::{DeviceParts, PartKeeper, joined};
 use crate::error::Result;
 use crate::parameters::{PathMapper, PathVisitor, map_by_path, visit_by_path};
 
@@ -32,15 +35,33 @@ pub trait Sharding: Debug + Send + Sync {
     fn parts(&self, own: TensorData) -> Result<Bytes>;
 }
 
-/// The elements of a tensor in the host's memory, or this process's part of them; copies share them.
+/// Who keeps weights in parts.
+#[derive(Debug, Clone)]
+pub enum Holders {
+    /// Several processes, each in its host's memory.
+    Processes(Arc<dyn Sharding>),
+    /// Several devices of this process.
+    Devices(Arc<dyn PartKeeper>),
+}
+
+/// The elements of a tensor that visits devices; copies share them.
 #[derive(Debug, Clone)]
 pub struct HostTensor {
-    bytes: bytes::Bytes,
+    place: Place,
     /// Of the whole tensor.
     shape: Shape,
     dtype: DType,
-    /// Whose part it is, where it is one.
-    sharding: Option<Arc<dyn Sharding>>,
+}
+
+/// Where the elements are.
+#[derive(Debug, Clone)]
+enum Place {
+    /// In the host's memory.
+    Host(bytes::Bytes),
+    /// In the memories of several processes' hosts, this process's part here.
+    Processes(bytes::Bytes, Arc<dyn Sharding>),
+    /// On several devices.
+    Devices(Arc<dyn DeviceParts>),
 }
 
 /// Burn's bytes as the owner of shared ones: they are aligned for every type.
@@ -52,54 +73,92 @@ impl AsRef<[u8]> for Owner {
     }
 }
 
+fn shared(bytes: Bytes) -> bytes::Bytes {
+    bytes::Bytes::from_owner(Owner(bytes))
+}
+
 impl HostTensor {
     /// Takes over elements.
     pub fn new(data: TensorData) -> Self {
         Self {
             shape: data.shape,
             dtype: data.dtype,
-            bytes: bytes::Bytes::from_owner(Owner(data.bytes)),
-            sharding: None,
+            place: Place::Host(shared(data.bytes)),
         }
     }
 
-    /// The elements. Nothing is copied where they are here; else all processes bring them together.
+    /// The elements in the host's memory. Nothing is copied where they are there; else all parts are brought together,
+    /// those of several processes by all of them.
     ///
     /// # Errors
-    /// If the others cannot be reached.
+    /// If the others, or a device, cannot be reached.
     pub fn data(&self) -> Result<TensorData> {
-        let (Some(sharding), Some(part)) = (&self.sharding, self.part()) else {
-            return Ok(self.held(self.shape.clone()));
-        };
-        let whole = Self {
-            bytes: bytes::Bytes::from_owner(Owner(sharding.parts(part)?)),
-            sharding: None,
-            ..self.clone()
-        };
-        Ok(whole.held(self.shape.clone()))
+        match &self.place {
+            Place::Host(bytes) => Ok(self.held(bytes, self.shape.clone())),
+            Place::Processes(bytes, sharding) => {
+                let parts = shared(sharding.parts(self.flat(bytes))?);
+                Ok(self.held(&parts, self.shape.clone()))
+            }
+            Place::Devices(parts) => parts.data(),
+        }
     }
 
-    /// This process's part of the elements, flat, where it has only a part.
+    /// This process's part of the elements, flat, where several processes have a part each.
     pub fn part(&self) -> Option<TensorData> {
-        let elements = self.bytes.len() / self.dtype.size();
-        self.sharding.as_ref()?;
-        Some(self.held(Shape::new([elements])))
+        match &self.place {
+            Place::Processes(bytes, _) => Some(self.flat(bytes)),
+            Place::Host(_) | Place::Devices(_) => None,
+        }
+    }
+
+    /// The parts, where they are on several devices.
+    pub fn device_parts(&self) -> Option<&dyn DeviceParts> {
+        match &self.place {
+            Place::Devices(parts) => Some(parts.as_ref()),
+            Place::Host(_) | Place::Processes(..) => None,
+        }
     }
 
     /// The same tensor with another part of this process.
     #[must_use]
     pub fn with_part(&self, part: TensorData) -> Self {
+        match &self.place {
+            Place::Processes(_, sharding) => Self {
+                place: Place::Processes(shared(part.bytes), Arc::clone(sharding)),
+                ..self.clone()
+            },
+            Place::Host(_) | Place::Devices(_) => self.clone(),
+        }
+    }
+
+    /// The same tensor with other elements, in the same place. Parts on devices change wherever they are known.
+    #[must_use]
+    pub fn with_data(&self, data: TensorData) -> Self {
+        let place = match &self.place {
+            Place::Host(_) => Place::Host(shared(data.bytes)),
+            Place::Processes(_, sharding) => {
+                Place::Processes(shared(sharding.part(data).bytes), Arc::clone(sharding))
+            }
+            Place::Devices(parts) => {
+                parts.replace(data);
+                Place::Devices(Arc::clone(parts))
+            }
+        };
         Self {
-            bytes: bytes::Bytes::from_owner(Owner(part.bytes)),
+            place,
             ..self.clone()
         }
     }
 
+    fn flat(&self, bytes: &bytes::Bytes) -> TensorData {
+        self.held(bytes, Shape::new([bytes.len() / self.dtype.size()]))
+    }
+
     /// What is here.
-    fn held(&self, shape: Shape) -> TensorData {
+    fn held(&self, bytes: &bytes::Bytes, shape: Shape) -> TensorData {
         // Parts may have zeros at their end.
-        let bytes = shape.num_elements() * self.dtype.size();
-        let bytes = self.bytes.slice(..bytes.min(self.bytes.len()));
+        let end = shape.num_elements() * self.dtype.size();
+        let bytes = bytes.slice(..end.min(bytes.len()));
         TensorData {
             // CubeCL 0.10 copies what it uploads, into memory that is not pinned, whatever it is (`do_create` in
             // its `client.rs`); marked as a file's, it would be copied twice.
@@ -130,26 +189,37 @@ impl HostTensor {
         Param::uninitialized(
             id,
             move |device, require_grad| {
-                let data = this.data().unwrap_or_else(|error| {
+                let tensor = this.visiting(device).unwrap_or_else(|error| {
                     // Whoever reads a parameter cannot be told; the pass that reads it ends in this failure.
                     device_health::report(&error.to_string());
-                    TensorData::zeros::<f32, _>(this.shape.clone())
+                    let zeros = TensorData::zeros::<f32, _>(this.shape.clone());
+                    Tensor::from_data(zeros, (device, this.dtype))
                 });
-                Tensor::from_data(data, (device, this.dtype)).set_require_grad(require_grad)
+                tensor.set_require_grad(require_grad)
             },
             device,
             require_grad,
             self.shape.clone(),
         )
     }
+
+    /// The elements on a device.
+    fn visiting<B: Backend, const D: usize>(&self, device: &B::Device) -> Result<Tensor<B, D>> {
+        match &self.place {
+            Place::Devices(parts) => joined(parts.as_ref(), device),
+            Place::Host(_) | Place::Processes(..) => {
+                Ok(Tensor::from_data(self.data()?, (device, self.dtype)))
+            }
+        }
+    }
 }
 
-/// Whether a parameter lives in the host's memory.
+/// Whether a parameter lives off the device, and visits it.
 pub fn is_offloaded<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> bool {
     !param.is_initialized()
 }
 
-/// The value of a parameter, which does not stay on the device if it lives in the host's memory.
+/// The value of a parameter, which does not stay on the device if it only visits it.
 pub fn value<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> Tensor<B, D> {
     match is_offloaded(param) {
         true => param.clone().val(),
@@ -157,28 +227,28 @@ pub fn value<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> Tensor<
     }
 }
 
-/// The weights of a model that live in the host's memory, by their paths.
+/// The weights of a model that visit devices, by their paths.
 #[derive(Debug, Clone, Default)]
 pub struct HostWeights {
     by_path: BTreeMap<String, HostTensor>,
     /// A parameter does not tell whether it is trained unless it is read.
     trained: BTreeSet<String>,
-    /// How processes share them out, where they do.
-    sharding: Option<Arc<dyn Sharding>>,
+    /// Who keeps them in parts, where that is so.
+    holders: Option<Holders>,
 }
 
 impl HostWeights {
-    /// No weights yet; of those to come each process keeps its part.
-    pub fn sharded(sharding: Arc<dyn Sharding>) -> Self {
+    /// No weights yet; those to come are kept in parts.
+    pub fn shared_out(holders: Holders) -> Self {
         Self {
-            sharding: Some(sharding),
+            holders: Some(holders),
             ..Self::default()
         }
     }
 
     /// Whether processes share them out.
     pub fn is_sharded(&self) -> bool {
-        self.sharding.is_some()
+        matches!(self.holders, Some(Holders::Processes(_)))
     }
 
     /// The paths of those of which each process keeps a part.
@@ -189,18 +259,22 @@ impl HostWeights {
 
     /// A weight as it is kept here.
     pub fn hold(&self, data: TensorData) -> HostTensor {
-        let Some(sharding) = &self.sharding else {
-            return HostTensor::new(data);
+        let (shape, dtype) = (data.shape.clone(), data.dtype);
+        let place = match &self.holders {
+            None => Place::Host(shared(data.bytes)),
+            Some(Holders::Processes(sharding)) => {
+                Place::Processes(shared(sharding.part(data).bytes), Arc::clone(sharding))
+            }
+            Some(Holders::Devices(keeper)) => Place::Devices(keeper.keep(data)),
         };
-        let shape = data.shape.clone();
         HostTensor {
+            place,
             shape,
-            sharding: Some(Arc::clone(sharding)),
-            ..HostTensor::new(sharding.part(data))
+            dtype,
         }
     }
 
-    /// The weight of a parameter, if it lives in the host's memory.
+    /// The weight of a parameter, if it visits devices.
     pub fn get(&self, path: &str) -> Option<&HostTensor> {
         self.by_path.get(path)
     }

@@ -15,6 +15,7 @@ pub mod chatglm2;
 pub mod checkpoint;
 pub mod config;
 pub mod device_health;
+pub mod device_parts;
 pub mod digest;
 pub mod engine;
 pub mod error;

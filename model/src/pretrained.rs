@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
@@ -18,7 +17,7 @@ use crate::checkpoint::{Checkpoint, RawTensor, TensorInfo, natural_order};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result, WeightFault};
 use crate::float_type::FloatType;
-use crate::host_weights::{HostWeights, Sharding};
+use crate::host_weights::{Holders, HostWeights};
 use crate::layers::rotary::{RotaryPrecision, Rounding};
 use crate::parameters::{ParameterInfo, PathMapper, map_by_path, parameters};
 use crate::resident::{make_room, upload};
@@ -36,7 +35,7 @@ pub struct Pretrained<B: Backend> {
     pub config: ModelConfig,
     /// The model with its weights.
     pub model: CausalLm<B>,
-    /// Those weights that live in the host's memory.
+    /// Those weights that visit the device.
     pub host: HostWeights,
 }
 
@@ -47,9 +46,9 @@ pub enum Placement {
     Device,
     /// In the host's memory, where they [may](may_leave); they visit the device.
     Host,
-    /// Those that [may](may_leave) leave the device are shared out to the hosts' memory of several processes, each of
-    /// which reads the files and keeps its part; they visit the device.
-    Shards(Arc<dyn Sharding>),
+    /// Those that [may](may_leave) leave the device are kept in parts, and visit the device. Of several processes each
+    /// reads the files and keeps its part.
+    Parts(Holders),
 }
 
 /// Whether a parameter of the published model may leave the device: matrices do; vectors are too small
@@ -317,7 +316,7 @@ fn fill<B: Backend, M: Module<B>>(
         leaves: !matches!(placement, Placement::Device),
         host: match placement {
             Placement::Device | Placement::Host => HostWeights::default(),
-            Placement::Shards(sharding) => HostWeights::sharded(sharding),
+            Placement::Parts(holders) => HostWeights::shared_out(holders),
         },
         dtype,
         loaded: 0,
@@ -408,8 +407,11 @@ impl<B: Backend> PathMapper<B> for Loader<'_> {
         };
         let (id, device) = (param.id, param.lazy_device());
         if self.leaves && may_leave(path, &data.shape) {
-            make_room::<B, D>(data.shape.clone(), &device, self.dtype);
+            let shape = data.shape.clone();
             let tensor = self.host.hold(data);
+            if tensor.device_parts().is_none() {
+                make_room::<B, D>(shape, &device, self.dtype);
+            }
             self.host.insert(path.to_string(), tensor.clone());
             return tensor.parameter(id, device, false);
         }

@@ -35,6 +35,13 @@ pub fn column(output: &Path, name: &str) -> Vec<f64> {
         .collect()
 }
 
+/// A DeepSpeed file that asks for weights to be shared out, in a folder.
+pub fn stage3(folder: &Path) -> String {
+    let path = folder.join("stage3.json");
+    std::fs::write(&path, r#"{"zero_optimization": {"stage": 3}}"#).unwrap();
+    path.to_str().unwrap().to_string()
+}
+
 /// A golden run: its folder, and the arguments of `glmtune train` that repeat it.
 pub struct GoldenRun {
     pub folder: tempfile::TempDir,

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::common::golden_run::stage3;
 use crate::common::golden_run::{GoldenRun, RUNS};
 use crate::common::software_cuda::{capability, libraries, put_on};
 use crate::golden_runs::{assert_equal, command, train};
-use crate::sharded::stage3;
 use crate::{Case, METHODS, run};
 
 /// Largest `max|a-b| / max|b|` of a trajectory.

@@ -8,8 +8,8 @@ use std::process::Command;
 use safetensors::SafeTensors;
 
 use crate::common::FAMILIES;
+use crate::common::golden_run::stage3;
 use crate::common::golden_run::{GoldenRun, RUNS, column};
-use crate::sharded::stage3;
 use crate::{bytes_sent, glmtune, run};
 
 /// Largest `max|a-b| / max|b|` of a trajectory.

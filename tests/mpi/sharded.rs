@@ -2,23 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
 use safetensors::SafeTensors;
 
 use crate::common::golden;
-use crate::common::golden_run::{GoldenRun, RUNS, column};
+use crate::common::golden_run::{GoldenRun, RUNS, column, stage3};
 use crate::golden_runs::{assert_equal, kept, train, trained};
 use crate::{Case, METHODS, STEPS, bytes_sent, run};
 
 const TOLERANCE: f64 = 1e-4;
-
-/// A DeepSpeed file of the stage.
-pub fn stage3(folder: &Path) -> String {
-    let path = folder.join("stage3.json");
-    fs::write(&path, r#"{"zero_optimization": {"stage": 3}}"#).unwrap();
-    path.to_str().unwrap().to_string()
-}
 
 /// The matrices of a golden model, by their paths, and their elements.
 fn matrices(family: &str) -> BTreeMap<String, usize> {

@@ -184,8 +184,8 @@ pub struct TrainSettings {
     pub offload_optimizer: bool,
     /// Whether the base model's matrices are in the host's memory and visit the device.
     pub offload_param: bool,
-    /// Whether several processes share out the base model's matrices, each keeping a part in its host's memory: a
-    /// segment's come to the device in its turn.
+    /// Whether the base model's matrices are shared out, each of several processes keeping a part in its host's memory,
+    /// or each of several devices of one process a part of its own: a segment's come to the device in its turn.
     pub shard_param: bool,
     /// Whether blocks run again in the backward pass instead of keeping their activations.
     pub gradient_checkpointing: bool,
@@ -278,7 +278,8 @@ impl TrainSettings {
             1 => processes * devices,
             _ => processes,
         };
-        self.shard_param &= processes > 1;
+        // The devices of one process have only one copy in the host's memory as it is.
+        self.shard_param &= processes > 1 || (devices > 1 && !self.offload_param);
         let trains_offloaded = self.weights_visit() && !self.method.is_adapter();
         // Several processes share out the state that is in their hosts' memory, and weights that live there
         // are updated there.
@@ -369,7 +370,7 @@ impl TrainSettings {
         self.gradient_checkpointing || self.weights_visit()
     }
 
-    /// Whether the base model's matrices are in the hosts' memory and visit the device.
+    /// Whether the base model's matrices are elsewhere, and visit the device.
     pub fn weights_visit(&self) -> bool {
         self.offload_param || self.shard_param
     }
@@ -412,22 +413,25 @@ fn is_off(flag: &bool) -> bool {
     !flag
 }
 
-/// Checks that processes that share out weights have one device each: threads of one process would bring them together
-/// in an order of their own.
+/// Checks that each of several processes that share out weights has one device, whose threads would bring them together
+/// in an order of their own, and that no pipeline is to deal the blocks out.
 ///
 /// # Errors
-/// If they have several devices, or stages.
-pub fn check_shards(settings: &TrainSettings, devices: usize) -> Result<()> {
-    let obstacle = match () {
+/// If it has several devices, or stages.
+pub fn check_shards(settings: &TrainSettings, devices: usize, processes: usize) -> Result<()> {
+    let fault = match () {
         () if !settings.shard_param => return Ok(()),
-        () if settings.pipeline_stages > 1 => "--pipeline_stages deals the blocks out".to_string(),
-        () if devices > 1 => format!("this one has {devices} devices"),
+        () if settings.pipeline_stages > 1 => {
+            "shares each weight out, and --pipeline_stages deals whole blocks out: leave one of them out, or use stage 2"
+                .to_string()
+        }
+        () if processes > 1 && devices > 1 => format!(
+            "shares the weights out to processes with one device each, and this one has {devices}: start a process for \
+             each card, or one for all of them, or use stage 2"
+        ),
         () => return Ok(()),
     };
-    Err(Error::Request(format!(
-        "zero_optimization.stage 3 shares the weights out to processes with one device each, and {obstacle}: start a \
-         process for each card, or use stage 2"
-    )))
+    Err(Error::Request(format!("zero_optimization.stage 3 {fault}")))
 }
 
 fn as_text<S: serde::Serializer>(
@@ -489,12 +493,33 @@ mod tests {
             shard_param: true,
             ..lora.clone()
         };
-        assert!(!sharded.clone().resolved(4, 1).shard_param);
+        assert!(!sharded.clone().resolved(1, 1).shard_param);
+        let on_cards = sharded.clone().resolved(4, 1);
+        assert!(on_cards.shard_param && on_cards.recomputes() && !on_cards.offload_optimizer);
+        let in_host = TrainSettings {
+            offload_param: true,
+            ..sharded.clone()
+        };
+        assert!(!in_host.resolved(4, 1).shard_param);
         let sharded = sharded.resolved(1, 4);
         assert!(sharded.shard_param && sharded.recomputes() && !sharded.offload_param);
         // Once more changes nothing.
         assert_eq!(sharded.clone().resolved(1, 4), sharded);
         assert_eq!(all.clone().resolved(1, 1), all);
+    }
+
+    #[test]
+    fn what_shares_weights_out_is_checked() {
+        let settings = |pipeline_stages| TrainSettings {
+            shard_param: true,
+            pipeline_stages,
+            ..TrainSettings::new(Mode::Glm2, Method::lora(8))
+        };
+        for (devices, processes, holds) in [(4, 1, true), (1, 4, true), (2, 2, false)] {
+            let found = check_shards(&settings(1), devices, processes);
+            assert_eq!(found.is_ok(), holds);
+            assert!(check_shards(&settings(2), devices, processes).is_err());
+        }
     }
 
     #[test]

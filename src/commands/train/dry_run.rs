@@ -10,6 +10,7 @@ use glmtune_model::rows::IGNORED;
 use glmtune_model::tokenizer::{SpecialToken, Tokenizer};
 use glmtune_model::{BuildOptions, CausalLm, GlmBackend};
 use glmtune_training::data::{Dataset, Fullness};
+use glmtune_training::optim::ops::TrainingBackend;
 use glmtune_training::run::load;
 use glmtune_training::settings::TrainSettings;
 
@@ -28,7 +29,7 @@ const TRIAL_ROWS: usize = 512;
 const TRIALS: usize = 3;
 
 /// Shows what the training would do.
-pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
+pub fn run<B: TrainingBackend>(request: &Request<'_, B>) -> Result<()> {
     let (places, info) = (&request.args.model, request.info);
     let device = &request.devices[0];
     let settings = request.settings()?;
@@ -63,7 +64,7 @@ pub fn run<B: GlmBackend>(request: &Request<'_, B>) -> Result<()> {
         &places.model_name_or_path,
         places.adapter.first().map(PathBuf::as_path),
         &settings,
-        (device, request.group),
+        (request.devices, request.group),
         &mut preparation::loading(),
     )?;
     request.say(preparation::trained(&prepared.trainable, prepared.total));

@@ -118,13 +118,6 @@ pub fn unmet(
         ),
     );
     say(
-        file.zero.stage == 3 && devices > 1 && processes <= 1,
-        format!(
-            "zero_optimization.stage 3: processes share the weights out (mpirun -n {devices}), and this is one; \
-             each of its {devices} devices holds all of them"
-        ),
-    );
-    say(
         file.fp16.is_some() && dtype != FloatType::F16,
         format!(
             "fp16.enabled: computing in {dtype}, which needs no loss scale; --dtype f16 asks for it"

@@ -13,6 +13,7 @@ mod output_layer;
 mod packing;
 mod reference;
 mod resume;
+mod shards;
 mod state;
 mod trajectories;
 mod validation;

@@ -109,10 +109,9 @@ fn updated_in_host<B: GlmBackend>(
         let (places, group) = next_group(&mut parameters)?;
         let weights = optimizer.update(group, update)?;
         for ((path, device), weight) in places.into_iter().zip(weights) {
-            let Weight::Host(data) = weight else {
+            let Weight::Host(weight) = weight else {
                 return Err(misplaced(&path));
             };
-            let weight = HostTensor::new(data);
             tell(&path, &weight)?;
             updated.insert(path, B::float_from_data(weight.data()?, &device));
         }
@@ -212,13 +211,13 @@ impl<B: GlmBackend> Taker<'_, B> {
             path: path.to_string(),
             weight: match before.part() {
                 Some(part) => Weight::Part(part, before.shape().clone()),
-                None => Weight::Host(before.data()?),
+                None => Weight::Host(before.clone()),
             },
             grad,
         };
         let weights = self.optimizer.update(vec![parameter], self.update)?;
         match weights.into_iter().next() {
-            Some(Weight::Host(data)) => Ok(HostTensor::new(data)),
+            Some(Weight::Host(after)) => Ok(before.with_data(after.data()?)),
             Some(Weight::Part(part, _)) => Ok(before.with_part(part)),
             _ => Err(misplaced(path)),
         }

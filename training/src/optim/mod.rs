@@ -20,6 +20,7 @@ use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Shape, TensorData};
 use glmtune_model::GlmBackend;
 use glmtune_model::checkpoint::{self, RawTensor, TensorInfo};
+use glmtune_model::host_weights::HostTensor;
 
 use crate::error::{Error, Result};
 use crate::gradients::Gradient;
@@ -40,8 +41,8 @@ pub struct Update {
 pub enum Weight<B: GlmBackend> {
     /// On the device.
     Device(FloatTensor<B>),
-    /// In the host's memory.
-    Host(TensorData),
+    /// In the host's memory, or in parts that are brought there when it is read.
+    Host(HostTensor),
     /// This process's part of it, flat, where several processes share it out, and the shape of the whole.
     Part(TensorData, Shape),
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use burn::tensor::{Shape, TensorData, TensorMetadata};
 use glmtune_model::checkpoint::RawTensor;
+use glmtune_model::host_weights::HostTensor;
 use glmtune_model::{FloatType, GlmBackend};
 
 use super::adamw::{FIRST, SECOND};
@@ -58,7 +59,7 @@ impl HostState {
                 weight.shape().to_vec(),
                 Gradient::<B>::Device(weight).into_host()?,
             ),
-            Weight::Host(data) => (data.shape.to_vec(), widen(&data)?),
+            Weight::Host(tensor) => (tensor.shape().to_vec(), widen(&tensor.data()?)?),
             Weight::Part(data, shape) => return Ok(Self::new(shape.to_vec(), widen(&data)?)),
         };
         Ok(Self::new(shape, group.part(values)))
@@ -172,7 +173,7 @@ impl<B: GlmBackend> Updated<B> {
 
     fn put(&mut self, data: TensorData) {
         if let Some(index) = self.expected.pop_front() {
-            self.all[index] = Some(Weight::Host(data));
+            self.all[index] = Some(Weight::Host(HostTensor::new(data)));
         }
     }
 }
@@ -180,7 +181,8 @@ impl<B: GlmBackend> Updated<B> {
 fn float_type<B: GlmBackend>(weight: &Weight<B>) -> Result<FloatType> {
     let dtype = match weight {
         Weight::Device(weight) => weight.dtype(),
-        Weight::Host(data) | Weight::Part(data, _) => data.dtype,
+        Weight::Host(tensor) => tensor.dtype(),
+        Weight::Part(data, _) => data.dtype,
     };
     Ok(FloatType::try_from(dtype)?)
 }
@@ -200,7 +202,8 @@ impl<B: GlmBackend> Optimizer<B> for OffloadedAdamW {
             let dtype = float_type(&parameter.weight)?;
             let state = self.step(parameter, update)?;
             let shape = Shape::from(state.shape.clone());
-            Ok(Weight::Host(narrow(&state.master, shape, dtype)))
+            let data = narrow(&state.master, shape, dtype);
+            Ok(Weight::Host(HostTensor::new(data)))
         });
         weights.collect()
     }

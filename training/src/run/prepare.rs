@@ -42,7 +42,7 @@ impl<B: TrainingBackend> Training<B> {
         request.settings.validate()?;
         settle_validation(&mut request)?;
         check_stages(request.settings.pipeline_stages, devices)?;
-        check_shards(&request.settings, devices)?;
+        check_shards(&request.settings, devices, processes)?;
         let device = request.devices.first().cloned();
         let device = device.ok_or_else(|| Error::Request("no device was given".to_string()))?;
         let run = RunId::new();
@@ -58,7 +58,7 @@ impl<B: TrainingBackend> Training<B> {
             &request.base,
             request.adapter.as_deref(),
             &request.settings,
-            (&device, &request.group),
+            (&request.devices, &request.group),
             &mut |index, count| show(Preparation::Loading(index, count)),
         )?;
         settle::<B>(&request.devices)?;

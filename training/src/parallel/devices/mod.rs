@@ -3,4 +3,5 @@
 pub mod data;
 mod meeting;
 pub mod ops;
+pub(crate) mod parts;
 pub mod replicas;

@@ -37,7 +37,7 @@ impl Sharding for RankSharding {
 mod tests {
     use std::thread;
 
-    use glmtune_model::host_weights::HostWeights;
+    use glmtune_model::host_weights::{Holders, HostWeights};
 
     use super::*;
     use crate::parallel::processes::threads_as_ranks::ThreadRanks;
@@ -53,7 +53,8 @@ mod tests {
                 for ranks in ranks {
                     let whole = &whole;
                     scope.spawn(move || {
-                        let host = HostWeights::sharded(Arc::new(RankSharding(Arc::new(ranks))));
+                        let sharding = Arc::new(RankSharding(Arc::new(ranks)));
+                        let host = HostWeights::shared_out(Holders::Processes(sharding));
                         let held = host.hold(whole.clone());
                         let part = held.part().unwrap();
                         assert_eq!(part.shape[0], part_len(shape[0] * shape[1], size));

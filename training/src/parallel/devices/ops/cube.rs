@@ -2,9 +2,11 @@
 //!
 //! NCCL sums on a stream of its own, so that the device goes on with the backward pass meanwhile.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensorOps;
-use burn::tensor::{DType, FloatDType, Shape, StreamId, TensorMetadata};
+use burn::tensor::{DType, FloatDType, Shape, StreamId, Tensor, TensorMetadata, TensorPrimitive};
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::client::ComputeClient;
 use burn_cubecl::cubecl::device::{Device, DeviceId};
@@ -75,6 +77,14 @@ where
         }
     }
 
+    fn glm_join(parts: Vec<CubeTensor<R>>, shape: Shape, device: &Self::Device) -> CubeTensor<R> {
+        let is_elsewhere = |part: &CubeTensor<R>| part.device != *device;
+        match parts.iter().any(is_elsewhere) && Self::glm_collectives() == Collectives::There {
+            true => joined::<Self, R>(parts, shape, device),
+            false => default::join::<Self>(parts, shape, device),
+        }
+    }
+
     fn glm_begin_sums(
         packed: Vec<CubeTensor<R>>,
     ) -> Result<Vec<CubeTensor<R>>, Vec<CubeTensor<R>>> {
@@ -83,6 +93,7 @@ where
         }
         let mut devices: Vec<DeviceId> = packed.iter().map(|row| row.device.to_id()).collect();
         devices.sort();
+        let _order = order();
         let sums = packed.into_iter().map(|row| {
             let sum = own(row);
             let (mut client, handle) = (sum.client.clone(), sum.handle.clone());
@@ -105,15 +116,88 @@ where
     }
 }
 
+/// What is asked of NCCL is asked of all devices that take part before anything else is: each takes it up in the order in
+/// which it was asked, and two that had it in different orders would wait for each other for ever.
+fn order() -> MutexGuard<'static, ()> {
+    static ORDER: Mutex<()> = Mutex::new(());
+    ORDER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Parts of a tensor on the device that asks for them.
+///
+/// Each part is summed with as much of a row of negative zeros, which change nothing. CubeCL 0.10 has sends and receives
+/// too, but a receive takes memory that the device may still be computing with, since it does not wait for that; sums
+/// do, and lie where they are wanted. They send the zeros the other way, at the same time.
+fn joined<B, R>(parts: Vec<CubeTensor<R>>, shape: Shape, device: &R::Device) -> CubeTensor<R>
+where
+    B: Backend<FloatTensorPrimitive = CubeTensor<R>, Device = R::Device>,
+    R: CubeRuntime,
+{
+    let (length, dtype) = (parts[0].shape().num_elements(), parts[0].dtype);
+    let mut row = Tensor::<B, 1>::full([length * parts.len()], -0.0, (device, dtype));
+    let begins = (0..parts.len()).map(|index| index * length);
+    let parts: Vec<(usize, CubeTensor<R>)> = begins.zip(parts).collect();
+    for (begin, part) in parts.iter().filter(|(_, part)| part.device == *device) {
+        let own = Tensor::from_primitive(TensorPrimitive::Float(part.clone()));
+        row = row.slice_assign([*begin..*begin + length], own);
+    }
+    let row = own(row.into_primitive().tensor());
+    let order = order();
+    for (begin, part) in parts.iter().filter(|(_, part)| part.device != *device) {
+        copy(part, &row, *begin);
+    }
+    drop(order);
+    // Flushes, too.
+    row.client.sync_collective();
+    let (client, device) = (row.client.clone(), row.device.clone());
+    let bytes = (shape.num_elements() * dtype.size()) as u64;
+    let rest = row.handle.size_in_used() - bytes;
+    CubeTensor::new_contiguous(client, device, shape, row.handle.offset_end(rest), dtype)
+}
+
+/// Copies a part to its place in a row of another device, beside what the part's device computes; the part is written
+/// too, with what it is.
+fn copy<R: CubeRuntime>(part: &CubeTensor<R>, row: &CubeTensor<R>, begin: usize) {
+    let size = row.dtype.size() as u64;
+    let (begin, length) = (
+        begin as u64 * size,
+        part.shape().num_elements() as u64 * size,
+    );
+    let end = row.handle.size_in_used();
+    let place = row.handle.clone();
+    let place = place.offset_start(begin).offset_end(end - begin - length);
+    let mut devices = vec![part.device.to_id(), row.device.to_id()];
+    devices.sort();
+    let dtype = row.dtype.into();
+    let from = part.handle.clone();
+    let (mut lender, mut asker) = (part.client.clone(), row.client.clone());
+    idle_stream().executes(|| {
+        lender.all_reduce(
+            from.clone(),
+            from,
+            dtype,
+            devices.clone(),
+            ReduceOperation::Sum,
+        );
+    });
+    asker.all_reduce(place.clone(), place, dtype, devices, ReduceOperation::Sum);
+    send_off(&lender);
+    send_off(&asker);
+}
+
+/// A stream on which nothing is computed.
+fn idle_stream() -> StreamId {
+    StreamId {
+        value: StreamId::current().value ^ 1,
+    }
+}
+
 /// Lets the thread of a device begin a sum now. What it is asked waits until there is more of it, and the threads of the
 /// other devices would wait for it in NCCL meanwhile: for ever, if they keep who asks from asking for more.
 ///
-/// CubeCL 0.10 sends off alone what waits for sums; here that is a stream on which nothing is computed.
+/// CubeCL 0.10 sends off alone what waits for sums.
 fn send_off<R: CubeRuntime>(client: &ComputeClient<R>) {
-    let idle = StreamId {
-        value: StreamId::current().value ^ 1,
-    };
-    idle.executes(|| client.sync_collective());
+    idle_stream().executes(|| client.sync_collective());
 }
 
 /// Whether CubeCL has a way between devices of a runtime.

@@ -34,6 +34,27 @@ pub fn places(shapes: &[Shape]) -> Vec<usize> {
     ends.collect()
 }
 
+/// See [`CollectiveOps::glm_join`](super::CollectiveOps::glm_join). Parts of other devices go through the host's memory.
+pub fn join<B: Backend>(
+    parts: Vec<FloatTensor<B>>,
+    shape: Shape,
+    device: &B::Device,
+) -> FloatTensor<B> {
+    let parts = parts.into_iter().map(|part| {
+        let part = row::<B>(part);
+        match part.device() == *device {
+            true => part,
+            false => {
+                let dtype = part.dtype();
+                Tensor::from_data(part.into_data(), (device, dtype))
+            }
+        }
+    });
+    let whole = Tensor::cat(parts.collect(), 0);
+    let whole = whole.narrow(0, 0, shape.num_elements());
+    B::float_reshape(whole.into_primitive().tensor(), shape)
+}
+
 fn row<B: Backend>(tensor: FloatTensor<B>) -> Tensor<B, 1> {
     Tensor::from_primitive(TensorPrimitive::Float(tensor))
 }

@@ -49,6 +49,19 @@ pub trait CollectiveOps: GlmBackend {
         default::places(shapes)
     }
 
+    /// A tensor on a device, of its parts, which lie on some devices one after the other: flat, of one type and equally
+    /// long, with something of no meaning at the end of the last. Nobody needs to do anything on the other devices.
+    ///
+    /// # Shapes
+    /// - `parts`: `[elements]` each; result: `shape`
+    fn glm_join(
+        parts: Vec<FloatTensor<Self>>,
+        shape: Shape,
+        device: &Self::Device,
+    ) -> FloatTensor<Self> {
+        default::join::<Self>(parts, shape, device)
+    }
+
     /// Begins to sum rows of equal length, one on each of some devices, and gives the places of the sums, the same to
     /// the bit on every device. Until [`glm_await_sums`](Self::glm_await_sums) nobody may read them or let go of them.
     ///

@@ -1,0 +1,166 @@
+//! Weights in parts on the devices of one process (ZeRO-3, Rajbhandari et al. 2020): each keeps an equal part of every
+//! weight that may leave a device, and the one whose turn comes copies the others' parts from them.
+//!
+//! A device asks when it needs a weight, and the others only lend: nobody waits for a replica that has nothing to do, or
+//! that has failed.
+
+use std::any::{Any, TypeId};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use burn::backend::Autodiff;
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Bytes, DType, Shape, TensorData};
+use glmtune_model::device_parts::{DeviceParts, PartKeeper};
+use glmtune_model::resident::{make_room, upload};
+
+use crate::gradients::float;
+use crate::optim::ops::TrainingBackend;
+
+/// Elements that a part is a multiple of: two parts of any type begin where a tensor of its own may.
+const PART: usize = 256;
+
+/// Elements of each of some parts of a weight; zeros fill up the last ones.
+pub(crate) fn part_len(elements: usize, parts: usize) -> usize {
+    elements.div_ceil(parts).next_multiple_of(PART)
+}
+
+/// The devices that keep a part each, in their order.
+#[derive(Debug)]
+pub(crate) struct Devices<B: TrainingBackend>(pub Vec<B::Device>);
+
+impl<B: TrainingBackend> PartKeeper for Devices<B> {
+    fn keep(&self, whole: TensorData) -> Arc<dyn DeviceParts> {
+        let (shape, dtype) = (whole.shape.clone(), whole.dtype);
+        let elements = part_len(shape.num_elements(), self.0.len()) * self.0.len();
+        for (index, device) in self.0.iter().enumerate() {
+            if !self.0[..index].contains(device) {
+                make_room::<B, 1>(Shape::new([elements]), device, dtype);
+            }
+        }
+        Arc::new(Parts::<B> {
+            parts: Mutex::new(parts::<B>(&whole, self.0.iter())),
+            devices: self.0.clone(),
+            shape,
+            dtype,
+        })
+    }
+}
+
+/// The parts of a weight on their devices.
+fn parts<'a, B: TrainingBackend>(
+    whole: &TensorData,
+    devices: impl ExactSizeIterator<Item = &'a B::Device>,
+) -> Vec<FloatTensor<B>> {
+    let elements = part_len(whole.shape.num_elements(), devices.len());
+    let bytes = elements * whole.dtype.size();
+    let parts = devices.enumerate().map(|(index, device)| {
+        let begin = (index * bytes).min(whole.bytes.len());
+        let end = (begin + bytes).min(whole.bytes.len());
+        let mut part = whole.bytes[begin..end].to_vec();
+        part.resize(bytes, 0);
+        let part = TensorData {
+            bytes: Bytes::from_bytes_vec(part),
+            shape: Shape::new([elements]),
+            dtype: whole.dtype,
+        };
+        let part = upload::<B, 1>(part, device, whole.dtype);
+        part.into_primitive().tensor()
+    });
+    parts.collect()
+}
+
+/// A weight in parts.
+#[derive(Debug)]
+pub(crate) struct Parts<B: TrainingBackend> {
+    /// Flat and equally long, in the order of the devices.
+    parts: Mutex<Vec<FloatTensor<B>>>,
+    devices: Vec<B::Device>,
+    /// Of the whole weight.
+    shape: Shape,
+    dtype: DType,
+}
+
+impl<B: TrainingBackend> Parts<B> {
+    fn lock(&self) -> MutexGuard<'_, Vec<FloatTensor<B>>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<B: TrainingBackend> DeviceParts for Parts<B> {
+    fn join(&self, device: &dyn Any, form: TypeId) -> Option<Box<dyn Any>> {
+        let device = device.downcast_ref::<B::Device>()?;
+        let join = || {
+            let parts = self.lock().clone();
+            B::glm_join(parts, self.shape.clone(), device)
+        };
+        if form == TypeId::of::<FloatTensor<B>>() {
+            return Some(Box::new(join()));
+        }
+        let is_tracked = form == TypeId::of::<FloatTensor<Autodiff<B>>>();
+        is_tracked.then(|| Box::new(<Autodiff<B> as AutodiffBackend>::from_inner(join())) as _)
+    }
+
+    fn data(&self) -> glmtune_model::Result<TensorData> {
+        let parts = self.lock().clone().into_iter();
+        let mut bytes = Vec::with_capacity(self.shape.num_elements() * self.dtype.size());
+        for part in parts {
+            let part = float::<B, 1>(part).try_into_data();
+            let part = part.map_err(|error| glmtune_model::Error::Compute(error.to_string()))?;
+            bytes.extend_from_slice(&part.bytes);
+        }
+        bytes.truncate(self.shape.num_elements() * self.dtype.size());
+        Ok(TensorData {
+            bytes: Bytes::from_bytes_vec(bytes),
+            shape: self.shape.clone(),
+            dtype: self.dtype,
+        })
+    }
+
+    fn replace(&self, whole: TensorData) {
+        let mut held = self.lock();
+        // What was there goes first, so that no device has both.
+        held.clear();
+        *held = parts::<B>(&whole, self.devices.iter());
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use burn::module::ParamId;
+    use burn::tensor::bf16;
+    use burn_flex::{Flex, FlexDevice};
+    use glmtune_model::host_weights::{Holders, HostWeights};
+
+    use super::*;
+
+    /// Whatever the numbers of elements and devices, a device gets the weight back, in its own type, tracked or not.
+    #[test]
+    fn parts_make_the_whole() {
+        for (devices, shape) in [(2, [32, 16]), (3, [5, 2]), (4, [1, 3]), (1, [70, 9])] {
+            let values: Vec<f32> = (0..shape[0] * shape[1]).map(|at| at as f32).collect();
+            let whole = TensorData::new(values, shape).convert::<bf16>();
+            let keeper = Arc::new(Devices::<Flex>(vec![FlexDevice; devices]));
+            let mut host = HostWeights::shared_out(Holders::Devices(keeper));
+            let held = host.hold(whole.clone());
+            assert_eq!(held.data().unwrap(), whole);
+            let plain = held.parameter::<Flex, 2>(ParamId::new(), FlexDevice, false);
+            assert_eq!(plain.val().into_data(), whole);
+            let tracked = held.parameter::<Autodiff<Flex>, 2>(ParamId::new(), FlexDevice, true);
+            assert!(tracked.val().is_require_grad());
+            assert_eq!(tracked.val().into_data(), whole);
+
+            // A new weight is known to whoever knows the old one.
+            let other = TensorData::ones::<bf16, _>(shape);
+            host.insert("w".to_string(), held.with_data(other.clone()));
+            let read = held.parameter::<Flex, 2>(ParamId::new(), FlexDevice, false);
+            assert_eq!(read.val().into_data(), other);
+            assert_eq!(host.get("w").unwrap().data().unwrap(), other);
+        }
+    }
+}
