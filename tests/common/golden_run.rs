@@ -1,7 +1,9 @@
 //! The golden runs: twelve steps of a method, as the published PyTorch code took them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use safetensors::SafeTensors;
 use serde_json::Value;
 
 use super::fixtures::{Fixtures, prefix_directory};
@@ -40,6 +42,31 @@ pub fn stage3(folder: &Path) -> String {
     let path = folder.join("stage3.json");
     std::fs::write(&path, r#"{"zero_optimization": {"stage": 3}}"#).unwrap();
     path.to_str().unwrap().to_string()
+}
+
+/// The matrices of a golden model, by their paths, and their elements.
+pub fn matrices(family: &str) -> BTreeMap<String, usize> {
+    let bytes = std::fs::read(golden(family).join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let all = tensors
+        .iter()
+        .filter(|(_, tensor)| tensor.shape().len() > 1);
+    all.map(|(name, tensor)| (name.to_string(), tensor.shape().iter().product()))
+        .collect()
+}
+
+/// How often a pass needs a matrix, of whose model the lowest block with something to train is known, and whether the
+/// embeddings are trained.
+pub fn visits(path: &str, lowest: usize, embeddings: bool) -> usize {
+    if path.contains("embedding") {
+        return 1 + usize::from(embeddings);
+    }
+    let block = path.split_once("layers.").map(|(_, rest)| rest);
+    let block = block.and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+    match block {
+        Some(block) => 1 + usize::from(block >= lowest),
+        None => 1,
+    }
 }
 
 /// A golden run: its folder, and the arguments of `glmtune train` that repeat it.

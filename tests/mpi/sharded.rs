@@ -6,36 +6,11 @@ use std::fs;
 use safetensors::SafeTensors;
 
 use crate::common::golden;
-use crate::common::golden_run::{GoldenRun, RUNS, column, stage3};
+use crate::common::golden_run::{GoldenRun, RUNS, column, matrices, stage3, visits};
 use crate::golden_runs::{assert_equal, kept, train, trained};
 use crate::{Case, METHODS, STEPS, bytes_sent, run};
 
 const TOLERANCE: f64 = 1e-4;
-
-/// The matrices of a golden model, by their paths, and their elements.
-fn matrices(family: &str) -> BTreeMap<String, usize> {
-    let bytes = fs::read(golden(family).join("model.safetensors")).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let all = tensors
-        .iter()
-        .filter(|(_, tensor)| tensor.shape().len() > 1);
-    all.map(|(name, tensor)| (name.to_string(), tensor.shape().iter().product()))
-        .collect()
-}
-
-/// How often a pass needs a matrix, of whose model the lowest block with something to train is known, and whether the
-/// embeddings are trained.
-fn visits(path: &str, lowest: usize, embeddings: bool) -> usize {
-    if path.contains("embedding") {
-        return 1 + usize::from(embeddings);
-    }
-    let block = path.split_once("layers.").map(|(_, rest)| rest);
-    let block = block.and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-    match block {
-        Some(block) => 1 + usize::from(block >= lowest),
-        None => 1,
-    }
-}
 
 /// Each rank's part of a matrix is sent when its segment's turn comes, forward and backward; gradients are sent once,
 /// and the weights that they change are not sent after the step.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{GoldenRun, column, metrics};
+use crate::common::golden_run::{matrices, stage3, visits};
 use crate::common::software_cuda::{capability, libraries};
 use crate::{Run, glmtune_on_software_cuda, glmtune_on_traced_cuda};
 
@@ -74,8 +75,41 @@ fn four_cards(run: &str, more: &[&str], steps: usize) {
     }
 }
 
+/// The same with weights in parts on the cards.
+fn shared_by_two(family: &str, run: &str, more: &[&str]) {
+    let golden = GoldenRun::new(family, run);
+    let file = stage3(golden.folder.path());
+    let more = [&["--ds_file", &file], more].concat();
+    if let Some(output) = on_cards(&golden, "two", 2, &more) {
+        golden.assert_trajectory(run, &output, TOLERANCE);
+    }
+}
+
+fn shared_by_four(run: &str, more: &[&str], steps: usize) {
+    let golden = GoldenRun::new("chatglm2", run);
+    let file = stage3(golden.folder.path());
+    let four = [&["--ds_file", &file], more].concat();
+    if let Some(output) = on_cards(&golden, "four", 4, &four) {
+        assert_same(run, &output, &on_one_device(&golden, 4, more), steps);
+    }
+}
+
 macro_rules! runs {
     ($($run:ident)*) => {
+        mod two_share {
+            $(#[test]
+            fn $run() {
+                super::shared_by_two("chatglm2", stringify!($run), &[]);
+            })*
+        }
+
+        mod four_share {
+            $(#[test]
+            fn $run() {
+                super::shared_by_four(stringify!($run), &[], 6);
+            })*
+        }
+
         mod two {
             $(#[test]
             fn $run() {
@@ -113,6 +147,16 @@ fn offloaded() {
         "lora",
         &["--offload_param", "--offload_optimizer"],
     );
+}
+
+/// The other architecture, one update in the host's memory for all parts, cards without a micro-batch, and parts in one
+/// memory of the host's.
+#[test]
+fn shared_otherwise() {
+    shared_by_two("chatglm", "all", &[]);
+    shared_by_two("chatglm2", "all", &["--offload_optimizer"]);
+    shared_by_two("chatglm2", "lora", &["--offload_param"]);
+    shared_by_four("freeze", &LEFT_OVER, 2);
 }
 
 /// Cards that have no micro-batch in a step get the sum of the others.
@@ -175,13 +219,16 @@ fn without_nccl() {
             symlink(&path, without.join(name)).unwrap();
         }
     }
-    let run = train(&golden, "two", 2, &[], &|cards, args| {
-        glmtune_on_software_cuda(&without, capability::WITHOUT_TF32, cards, args)
-    });
-    let said = [run.stdout.as_str(), run.stderr.as_str()].concat();
-    assert_eq!(said.matches("NCCL").count(), 1, "{said}");
-    run.success();
-    golden.assert_trajectory("lora", &golden.folder.path().join("two"), TOLERANCE);
+    let file = stage3(golden.folder.path());
+    for (name, more) in [("two", &[][..]), ("shared", &["--ds_file", &file])] {
+        let run = train(&golden, name, 2, more, &|cards, args| {
+            glmtune_on_software_cuda(&without, capability::WITHOUT_TF32, cards, args)
+        });
+        let said = [run.stdout.as_str(), run.stderr.as_str()].concat();
+        assert_eq!(said.matches("NCCL").count(), 1, "{said}");
+        run.success();
+        golden.assert_trajectory("lora", &golden.folder.path().join(name), TOLERANCE);
+    }
 }
 
 /// What a step moves, in bytes: to all cards, from all cards, between two of them by copies, and by NCCL.
@@ -253,6 +300,34 @@ fn a_step_moves_gradients_alone() {
             // Tensors share rows, in which each begins at a multiple of a kilobyte.
             let expected = count * bytes..=count * (bytes + 1024 * tensors);
             assert!(expected.contains(&step.summed), "{what}");
+        }
+    }
+}
+
+/// Parts of weights are copied when their segment's turn comes, forward and backward, to each card from each other one,
+/// and as many zeros the other way: nothing else but gradients moves between cards.
+#[test]
+fn a_step_gathers_each_segment_in_its_turn() {
+    let Some(libraries) = libraries() else { return };
+    for (run, embeddings) in [("lora", false), ("all", true)] {
+        let golden = GoldenRun::new("chatglm2", run);
+        let file = stage3(golden.folder.path());
+        for cards in [2, 4] {
+            let whole = moved(&golden, libraries, cards, &["--gradient_checkpointing"]);
+            let step = moved(&golden, libraries, cards, &["--ds_file", &file]);
+            let what = format!("{run} on {cards}: {step:?}, without shards {whole:?}");
+            println!("{what}");
+            let others = cards - 1;
+            // A part is a multiple of 256 elements; each copy counts on both sides.
+            let gathers = matrices("chatglm2").into_iter().map(|(path, elements)| {
+                let part = elements.div_ceil(cards).next_multiple_of(256);
+                visits(&path, 0, embeddings) * cards * others * 2 * part
+            });
+            let gathered = 4 * gathers.sum::<usize>() as u64;
+            assert_eq!(step.summed, whole.summed + gathered, "{what}");
+            assert_eq!(step.copied, 0, "{what}");
+            assert!(step.uploaded <= whole.uploaded * 5 / 4, "{what}");
+            assert!(step.downloaded <= whole.downloaded, "{what}");
         }
     }
 }
