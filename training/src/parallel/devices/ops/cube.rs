@@ -139,7 +139,8 @@ where
     let parts: Vec<(usize, CubeTensor<R>)> = begins.zip(parts).collect();
     for (begin, part) in parts.iter().filter(|(_, part)| part.device == *device) {
         let own = Tensor::from_primitive(TensorPrimitive::Float(part.clone()));
-        row = row.slice_assign([*begin..*begin + length], own);
+        let place = *begin..*begin + length;
+        row = row.slice_assign([place], own);
     }
     let row = own(row.into_primitive().tensor());
     let order = order();
