@@ -5,7 +5,6 @@ use std::fs;
 
 use safetensors::SafeTensors;
 
-use crate::common::golden;
 use crate::common::golden_run::{GoldenRun, RUNS, column, matrices, stage3, visits};
 use crate::golden_runs::{assert_equal, kept, train, trained};
 use crate::{Case, METHODS, STEPS, bytes_sent, run};
