@@ -161,6 +161,14 @@ impl<B: GlmBackend> Gradients<B> {
         Ok(Self { by_path })
     }
 
+    /// Takes the gradients of some parameters out.
+    pub(crate) fn split_off(&mut self, is_taken: &dyn Fn(&str) -> bool) -> Self {
+        let all = std::mem::take(&mut self.by_path).into_iter();
+        let (taken, left) = all.partition(|(path, _)| is_taken(path));
+        self.by_path = left;
+        Self { by_path: taken }
+    }
+
     /// Puts the gradient of a parameter in.
     pub(crate) fn insert(&mut self, path: String, grad: Gradient<B>) {
         self.by_path.insert(path, grad);

@@ -280,7 +280,7 @@ impl TrainSettings {
         };
         // The devices of one process have only one copy in the host's memory as it is.
         self.shard_param &= processes > 1 || (devices > 1 && !self.offload_param);
-        let trains_offloaded = self.weights_visit() && !self.method.is_adapter();
+        let trains_offloaded = self.offload_param && !self.method.is_adapter();
         // Several processes share out the state that is in their hosts' memory, and weights that live there
         // are updated there.
         self.offload_optimizer |= processes > 1 || trains_offloaded;

@@ -7,7 +7,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Bytes, DType, Shape, Tensor, TensorData, TensorPrimitive, bf16, f16};
 use glmtune_model::checkpoint::{self, Checkpoint, RawTensor};
-use glmtune_model::host_weights::{HostTensor, HostWeights, value};
+use glmtune_model::host_weights::{HostWeights, value};
 use glmtune_model::parameters::{PathMapper, PathVisitor, map_by_path, visit_by_path};
 use glmtune_model::resident::upload;
 use glmtune_model::{FloatType, GlmBackend};
@@ -192,8 +192,8 @@ impl<B: Backend> PathMapper<B> for Restorer<'_> {
             }
         };
         let (id, device) = (param.id, param.lazy_device());
-        if let Some(dtype) = self.host.get(path).map(HostTensor::dtype) {
-            let tensor = self.host.hold(data.convert_dtype(dtype));
+        if let Some(before) = self.host.get(path) {
+            let tensor = before.with_data(data.convert_dtype(before.dtype()));
             self.host.insert(path.to_string(), tensor.clone());
             return tensor.parameter(id, device, true);
         }

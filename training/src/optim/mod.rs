@@ -7,12 +7,14 @@ mod adamw;
 mod apply;
 mod offload;
 pub mod ops;
+mod shared_out;
 
 pub use adamw::{AdamW, AdamWSettings};
 pub(crate) use adamw::{FIRST, SECOND};
 pub use apply::apply;
 pub(crate) use apply::{apply_and_tell, put_back, taken_out};
 pub use offload::OffloadedAdamW;
+pub use shared_out::SharedAdamW;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +26,7 @@ use glmtune_model::host_weights::HostTensor;
 
 use crate::error::{Error, Result};
 use crate::gradients::Gradient;
+use crate::parallel::devices::parts::Parts;
 
 /// What all parameters share in one update.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,6 +95,22 @@ pub trait Optimizer<B: GlmBackend>: Send {
         parameters: Vec<ParameterUpdate<B>>,
         update: Update,
     ) -> Result<Vec<Weight<B>>>;
+
+    /// Updates a weight in parts on several devices, each of which has its part of the gradient.
+    ///
+    /// # Errors
+    /// If this optimizer does not update such weights.
+    fn update_parts(
+        &mut self,
+        path: &str,
+        _weight: &Parts<B>,
+        _grads: Vec<FloatTensor<B>>,
+        _update: Update,
+    ) -> Result<()> {
+        Err(Error::Request(format!(
+            "`{path}` is in parts on several devices, where this optimizer does not update"
+        )))
+    }
 
     /// Takes over the float32 values of a trained parameter, which the model holds in its compute type, as
     /// its master; an optimizer that updates the model's own float32 weights keeps none.

@@ -1,5 +1,6 @@
 //! From a request to a training that can take its first step.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use burn::backend::Autodiff;
@@ -16,9 +17,9 @@ use super::{Preparation, Trainer, Training, TrainingRequest};
 use crate::checkpoint::{Checkpoints, Extent, Identity, Resume, Saved, TrainingProgress};
 use crate::data::count_sequences;
 use crate::error::{Error, Result};
-use crate::method::OutputKind;
+use crate::method::{OutputKind, Prepared};
 use crate::optim::ops::TrainingBackend;
-use crate::optim::{AdamW, OffloadedAdamW, Optimizer};
+use crate::optim::{AdamW, OffloadedAdamW, Optimizer, SharedAdamW};
 use crate::parallel::devices::replicas::Replicas;
 use crate::parallel::pipeline::Stages;
 use crate::saving::{Outputs, RunId, output_dir};
@@ -66,7 +67,7 @@ impl<B: TrainingBackend> Training<B> {
             trainable: &prepared.trainable,
             total: prepared.total,
         });
-        let mut optimizer = optimizer(&request);
+        let mut optimizer = optimizer(&request, &prepared);
         for (path, values) in prepared.masters {
             optimizer.set_master(&path, values);
         }
@@ -242,11 +243,25 @@ fn make_ready<B: TrainingBackend>(
     Ok(())
 }
 
-fn optimizer<B: TrainingBackend>(request: &TrainingRequest<B>) -> Box<dyn Optimizer<B>> {
+fn optimizer<B: TrainingBackend>(
+    request: &TrainingRequest<B>,
+    prepared: &Prepared<B>,
+) -> Box<dyn Optimizer<B>> {
     let settings = request.settings.optimizer;
-    match request.settings.offload_optimizer {
-        true => Box::new(OffloadedAdamW::new(settings, request.group.clone())),
-        false => Box::new(AdamW::new(settings)),
+    if request.settings.offload_optimizer {
+        return Box::new(OffloadedAdamW::new(settings, request.group.clone()));
+    }
+    let trained = prepared.trainable.iter().map(|info| &info.path);
+    let shared: BTreeSet<String> = trained
+        .filter(|path| prepared.host.get(path).is_some())
+        .cloned()
+        .collect();
+    match shared.is_empty() {
+        true => Box::new(AdamW::new(settings)),
+        false => {
+            let (devices, dtype) = (request.devices.clone(), request.settings.dtype.into());
+            Box::new(SharedAdamW::new(settings, shared, devices, dtype))
+        }
     }
 }
 

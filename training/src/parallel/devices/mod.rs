@@ -3,5 +3,6 @@
 pub mod data;
 mod meeting;
 pub mod ops;
-pub(crate) mod parts;
+pub mod parts;
 pub mod replicas;
+mod shared_update;

@@ -4,7 +4,7 @@
 //! Each device updates its own weights by its own optimizer. The gradients are the same on all of them to the bit, so
 //! that the weights stay the same too, and no weight is ever sent. The price is the moments, which every device keeps;
 //! but cards of one machine are alike, and the first must have room for them anyway. An optimizer in the host's memory
-//! updates once, and its weights go to every device from there.
+//! updates once, and its weights go to every device from there. Of weights in parts on the devices each updates its part.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +18,7 @@ use glmtune_model::resident::upload;
 use glmtune_model::{CausalLm, FloatType, GlmBackend};
 
 use super::ops::Collectives;
+use super::shared_update::update_shared;
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::optim::ops::TrainingBackend;
@@ -147,14 +148,19 @@ impl<B: TrainingBackend> Replicas<B> {
     pub fn update(
         &mut self,
         model: CausalLm<Autodiff<B>>,
-        (gradients, others): (Gradients<B>, Vec<Gradients<B>>),
+        (mut gradients, mut others): (Gradients<B>, Vec<Gradients<B>>),
         host: &mut HostWeights,
         optimizer: &mut dyn Optimizer<B>,
         update: Update,
     ) -> Result<CausalLm<Autodiff<B>>> {
-        if optimizer.wants_host_gradients() && !self.others.is_empty() {
-            return self.update_from_host(model, gradients, host, optimizer, update);
+        if optimizer.wants_host_gradients() {
+            return match self.others.is_empty() {
+                true => apply(gradients, model, host, optimizer, update),
+                false => self.update_from_host(model, gradients, host, optimizer, update),
+            };
         }
+        let on_devices = [&mut gradients].into_iter().chain(&mut others);
+        update_shared(on_devices, host, optimizer, update)?;
         let mut others = others.into_iter();
         let replicas = std::mem::take(&mut self.others).into_iter();
         let replicas = replicas.map(|mut replica| {
