@@ -2,7 +2,10 @@
 //!
 //! NCCL sums on a stream of its own, so that the device goes on with the backward pass meanwhile.
 
+use std::collections::BTreeMap;
+use std::sync::mpsc::{SendError, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensorOps;
@@ -103,7 +106,9 @@ where
             sum
         });
         let sums: Vec<CubeTensor<R>> = sums.collect();
-        sums.iter().for_each(|sum| send_off(&sum.client));
+        for sum in &sums {
+            send_off(&sum.client, sum.device.to_id());
+        }
         Ok(sums)
     }
 
@@ -182,8 +187,8 @@ fn copy<R: CubeRuntime>(part: &CubeTensor<R>, row: &CubeTensor<R>, begin: usize)
         );
     });
     asker.all_reduce(place.clone(), place, dtype, devices, ReduceOperation::Sum);
-    send_off(&lender);
-    send_off(&asker);
+    send_off(&lender, part.device.to_id());
+    send_off(&asker, row.device.to_id());
 }
 
 /// A stream on which nothing is computed.
@@ -196,9 +201,28 @@ fn idle_stream() -> StreamId {
 /// Lets the thread of a device begin a sum now. What it is asked waits until there is more of it, and the threads of the
 /// other devices would wait for it in NCCL meanwhile: for ever, if they keep who asks from asking for more.
 ///
-/// CubeCL 0.10 sends off alone what waits for sums.
-fn send_off<R: CubeRuntime>(client: &ComputeClient<R>) {
-    idle_stream().executes(|| client.sync_collective());
+/// CubeCL 0.10 sends off alone what waits for sums, and lets who asks wait where a device has been asked for much: since
+/// that may be the device that waits for the others, a thread of its own sends off each one's.
+fn send_off<R: CubeRuntime>(client: &ComputeClient<R>, device: DeviceId) {
+    static COURIERS: Mutex<BTreeMap<DeviceId, Sender<Errand>>> = Mutex::new(BTreeMap::new());
+    let (client, idle) = (client.clone(), idle_stream());
+    let errand: Errand = Box::new(move || idle.executes(|| client.sync_collective()));
+    let mut couriers = COURIERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let courier = couriers.entry(device).or_insert_with(courier);
+    if let Err(SendError(errand)) = courier.send(errand) {
+        // It broke down, and the device with it.
+        errand();
+    }
+}
+
+/// What a courier is to do.
+type Errand = Box<dyn FnOnce() + Send>;
+
+/// A thread that runs errands, one after the other.
+fn courier() -> Sender<Errand> {
+    let (sender, errands) = channel::<Errand>();
+    thread::spawn(move || errands.into_iter().for_each(|errand| errand()));
+    sender
 }
 
 /// Whether CubeCL has a way between devices of a runtime.
