@@ -10,13 +10,16 @@
 # three steps and one of one step; the peak is that of the longer run, loading included.
 #
 # GLMTUNE    the program                                      (target/release/glmtune)
-# METHODS    names of methods below                           (all but `full`)
+# METHODS    names of methods below                           (all but `full` and those that cards share out)
 # BLOCKS     blocks of the model                              (28)
 # VOCABULARY rows of its embeddings and of its output layer   (65024)
 # LENGTH     tokens of a row, the last third with targets     (1560)
 # CARD       GiB of each device's memory                      (24)
 # CARDS      devices, each with a row of every step           (1); all but the peaks is then for each of them
 # FLAGS      more flags of `glmtune train`, such as --no_fused
+#
+# `lora-shared` and `full-shared` share the weights out to the cards (ZeRO-3) and want several; what NCCL counts of a
+# copied part is the part, and as many zeros that go the other way.
 #
 # `full` holds float32 masters, moments and gradients of everything in the host's memory, 18 bytes a parameter: on a
 # small machine count one and two blocks of a small vocabulary, and add the difference for each further block.
@@ -166,3 +169,6 @@ measure freeze --train_type freeze --freeze_module_name "$last"
 measure freeze-checkpointed --train_type freeze --freeze_module_name "$last" --gradient_checkpointing
 measure ptuning --train_type ptuning --pre_seq_len 16
 measure full --train_type all --offload_optimizer --offload_param
+echo '{"zero_optimization": {"stage": 3}}' >"$work/stage3.json"
+measure lora-shared "${lora[@]}" --ds_file "$work/stage3.json"
+measure full-shared --train_type all --ds_file "$work/stage3.json"

@@ -150,6 +150,11 @@ fn with_trainings(
     };
     let case = Case {
         processes,
+        devices: match processes {
+            1 => args.train.model.devices.len().max(1),
+            // They take one of the devices each.
+            _ => 1,
+        },
         ..Case::of(&settings, limits.max_len, targets)
     };
     if args.plan {

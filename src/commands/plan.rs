@@ -39,14 +39,16 @@ pub struct Case {
     pub packing: bool,
     /// Processes that train together.
     pub processes: usize,
-    /// Whether a step has several micro-batches of a process.
+    /// Devices of a process.
+    pub devices: usize,
+    /// Whether a step has several micro-batches of a device.
     pub accumulates: bool,
     /// What saves memory.
     pub saving: Saving,
 }
 
 impl Case {
-    /// The training of some settings in one process, whose longest sequence has so many tokens and targets.
+    /// The training of some settings on one device, whose longest sequence has so many tokens and targets.
     pub fn of(settings: &TrainSettings, length: usize, targets: usize) -> Self {
         Self {
             method: settings.method.clone(),
@@ -56,6 +58,7 @@ impl Case {
             targets,
             packing: settings.packing,
             processes: 1,
+            devices: 1,
             accumulates: settings.gradient_accumulation_steps > 1,
             saving: Saving {
                 gradient_checkpointing: settings.gradient_checkpointing,
@@ -85,6 +88,7 @@ impl Planned<'_> {
             targets: case.targets,
             dtype: case.dtype,
             processes: case.processes,
+            devices: case.devices,
             accumulates: case.accumulates,
             on_cpu,
             saving: case.saving,
@@ -122,6 +126,9 @@ impl Planned<'_> {
                 false => "which share out masters and moments; what follows is of each",
             };
             report.add("processes", format!("{}, {each}", case.processes));
+        } else if case.devices > 1 && case.saving.shard_param {
+            let each = "which share out weights, masters and moments; what follows is of each";
+            report.add("devices", format!("{}, {each}", case.devices));
         }
         Ok(report
             .with("trained parameters", self.trained(case)?)

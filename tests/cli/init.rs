@@ -91,6 +91,19 @@ fn a_plan_names_what_lowers_it() {
         visiting.abs_diff(host(&offloaded) / 8 * 7) < 1_100_000_000,
         "{sharded}"
     );
+    // Eight cards of one process keep an eighth each, beside what visits them, and nothing is in the host's memory.
+    let stage3 = [file[0], file[1]];
+    let cards = |devices: &str| plan(&[&stage3[..], &["--devices", devices]].concat());
+    let eight = cards("0,1,2,3,4,5,6,7");
+    let parts = device(&eight) - device(&sharded);
+    let whole = host(&offloaded);
+    assert!(parts.abs_diff(whole / 8) < 300_000_000, "{eight}");
+    assert!(host(&eight) < 1_100_000_000, "{eight}");
+    let saved = device(&cards("0,1")) - device(&cards("0,1,2,3"));
+    assert!(saved.abs_diff(whole / 4) < 600_000_000, "{saved}");
+    // Where parts are in the host's memory, one process has them once.
+    let in_host = [&stage3[..], &["--devices", "0,1", "--offload_param"]].concat();
+    assert_eq!(device(&plan(&in_host)), device(&offloaded));
     // Without stage 3 the weights are on every device.
     let replicas = plan(&["--processes", "8"]);
     assert!(device(&replicas) > 12_500_000_000);

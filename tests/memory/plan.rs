@@ -58,6 +58,7 @@ impl Case {
             targets: self.targets,
             dtype: self.dtype,
             processes: 1,
+            devices: 1,
             accumulates: self.micro_batches > 1,
             on_cpu: true,
             saving: self.saving,

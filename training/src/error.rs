@@ -43,9 +43,7 @@ pub enum Error {
     Device(StoppedByDevice),
 
     /// Weights that were to visit the device have stayed there, so that offloading them saves nothing.
-    #[error(
-        "offload_param: these weights were to stay in the host's memory, and are on the device: {0}"
-    )]
+    #[error("these weights were to visit the device, and have stayed there: {0}")]
     NotOffloaded(String),
 
     /// Parameters that are to be trained have no influence on the loss.

@@ -53,6 +53,7 @@ pub fn run<B: TrainingBackend>(request: &Request<'_, B>) -> Result<()> {
     };
     let case = Case {
         processes: request.group.size(),
+        devices: request.devices.len(),
         ..Case::of(&settings, fullness.longest, fullness.most_targets)
     };
     let memory = Report::new().with(

@@ -8,7 +8,8 @@ use super::notes::NO_EFFECT;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Zero {
     /// `stage`: what several devices share out: nothing (0), the optimizer's state (1), gradients too (2),
-    /// weights too (3). Here processes share out the optimizer's state and gradients at every stage.
+    /// weights too (3). Here processes share out the optimizer's state and gradients at every stage, and the devices of one
+    /// process weights with their part of the state at stage 3 alone.
     pub stage: u8,
     /// `offload_param`: the weights are kept in the host's memory.
     pub offload_param: bool,

@@ -179,12 +179,14 @@ struct Planner<'a> {
     /// Weights that are trained in the host's memory: their gradients and state are there.
     on_host: bool,
     checkpointed: bool,
-    /// Whether the base model's matrices are in the hosts' memory and visit the device.
+    /// Whether the base model's matrices are elsewhere and visit the device.
     visits: bool,
     /// Processes that share out masters and moments.
     processes: u64,
-    /// Processes that share out the matrices that visit.
+    /// Processes, or devices, that share out the matrices that visit.
     holders: u64,
+    /// Whether these are devices, which keep their parts and update them.
+    on_devices: bool,
 }
 
 impl<'a> Planner<'a> {
@@ -192,12 +194,18 @@ impl<'a> Planner<'a> {
         let shares = Shares::new(workload.config, workload.parameters, workload.method)?;
         let saving = workload.saving;
         let processes = workload.processes.max(1) as u64;
-        let is_sharded = saving.shard_param && processes > 1;
-        let visits = saving.offload_param || is_sharded;
-        let on_host =
-            saving.offload_optimizer || processes > 1 || (visits && !workload.method.is_adapter());
+        let on_devices = saving.shard_param && processes == 1 && !saving.offload_param;
+        let holders = match (saving.shard_param, on_devices) {
+            (true, true) => workload.devices.max(1) as u64,
+            (true, false) => processes,
+            (false, _) => 1,
+        };
+        let on_devices = on_devices && holders > 1;
+        let visits = saving.offload_param || holders > 1;
+        let trains_in_host = saving.offload_param && !workload.method.is_adapter();
+        let on_host = saving.offload_optimizer || processes > 1 || trains_in_host;
         let checkpointed = saving.gradient_checkpointing || visits;
-        let segments = Segments::new(workload, on_host, checkpointed);
+        let segments = Segments::new(workload, on_host || on_devices, checkpointed);
         Ok(Self {
             total: shares.total(),
             passes: Passes::new(&segments, &shares),
@@ -207,7 +215,8 @@ impl<'a> Planner<'a> {
             checkpointed,
             visits,
             processes,
-            holders: if is_sharded { processes } else { 1 },
+            holders,
+            on_devices,
             workload,
         })
     }
@@ -263,15 +272,23 @@ impl<'a> Planner<'a> {
     fn standing(&self) -> Moment {
         let total = self.total;
         let learned = total.learned();
-        let kept = learned.div_ceil(self.processes);
+        // Of weights in parts on devices each has state of its part.
+        let in_parts = match self.on_devices && !self.on_host {
+            true => total.mobile_trained,
+            false => 0,
+        };
+        let part = |elements: u64| elements.div_ceil(self.parts());
+        let kept = (learned - in_parts).div_ceil(self.processes) + part(in_parts);
         let mut moment = Moment::default();
         // Trained weights are float32 where they are updated, else in the compute type.
         let trained_size = if self.on_host { self.size } else { 4 };
-        let base = total.frozen * self.size + total.trained * trained_size;
+        let whole = total.trained - in_parts;
+        let base = (total.frozen + in_parts) * self.size + whole * trained_size;
         let mobile = total.mobile * self.size;
-        (moment.device.weights, moment.host.weights) = match self.visits {
-            true => (base - mobile, mobile.div_ceil(self.holders)),
-            false => (base, 0),
+        (moment.device.weights, moment.host.weights) = match (self.visits, self.on_devices) {
+            (true, true) => (base - mobile + part(mobile), 0),
+            (true, false) => (base - mobile, mobile.div_ceil(self.holders)),
+            (false, _) => (base, 0),
         };
         moment.device.weights += total.adapters * trained_size;
         let state = match self.on_host {
@@ -282,14 +299,23 @@ impl<'a> Planner<'a> {
         if self.on_host {
             state.masters = 4 * kept;
         } else if self.size < 4 {
-            // Shown apart: they stand in the place of the weights.
-            state.masters = 4 * learned;
-            state.weights -= 4 * learned;
+            // Shown apart: they stand in the place of the weights, but for those of parts, which are beside them.
+            let whole = learned - in_parts;
+            state.masters = 4 * (whole + part(in_parts));
+            state.weights -= 4 * whole;
         }
         if self.workload.accumulates {
             state.gradients = 4 * learned;
         }
         moment
+    }
+
+    /// Parts of a weight that lie in different memories: the devices of a CPU are one.
+    fn parts(&self) -> u64 {
+        match self.workload.on_cpu {
+            true => 1,
+            false => self.holders,
+        }
     }
 
     fn is_tracked(&self, block: usize) -> bool {

@@ -20,6 +20,8 @@ pub(super) struct Elements {
     pub adapters: u64,
     /// Those of the base model that may leave the device.
     pub mobile: u64,
+    /// Those of them that are trained.
+    pub mobile_trained: u64,
     /// The largest trained parameter.
     pub largest_trained: u64,
 }
@@ -36,6 +38,7 @@ impl Elements {
             trained: self.trained + other.trained,
             adapters: self.adapters + other.adapters,
             mobile: self.mobile + other.mobile,
+            mobile_trained: self.mobile_trained + other.mobile_trained,
             largest_trained: self.largest_trained.max(other.largest_trained),
         }
     }
@@ -115,11 +118,13 @@ fn elements(info: &ParameterInfo, method: &Method) -> Elements {
     let if_so = |holds: bool| if holds { count } else { 0 };
     let is_trained = method.trains(&info.path);
     let is_adapter = is_trained && method.is_adapter();
+    let is_mobile = !is_adapter && may_leave(&info.path, &info.shape);
     Elements {
         frozen: if_so(!is_trained),
         trained: if_so(is_trained && !is_adapter),
         adapters: if_so(is_adapter),
-        mobile: if_so(!is_adapter && may_leave(&info.path, &info.shape)),
+        mobile: if_so(is_mobile),
+        mobile_trained: if_so(is_mobile && is_trained),
         largest_trained: if_so(is_trained),
     }
 }

@@ -23,9 +23,11 @@ pub struct Workload<'a> {
     pub targets: usize,
     /// Type of the frozen weights and of the activations.
     pub dtype: DType,
-    /// Processes that train together, with a device each.
+    /// Processes that train together.
     pub processes: usize,
-    /// Whether a step has several micro-batches of a process.
+    /// Devices of a process.
+    pub devices: usize,
+    /// Whether a step has several micro-batches of a device.
     pub accumulates: bool,
     /// Whether the device is the CPU, so that both memories are one.
     pub on_cpu: bool,
@@ -42,6 +44,7 @@ pub struct Saving {
     pub offload_optimizer: bool,
     /// `--offload_param`
     pub offload_param: bool,
-    /// Whether several processes share out the weights: `zero_optimization.stage` 3 in `--ds_file`.
+    /// Whether several processes, or the devices of one, share out the weights: `zero_optimization.stage` 3 in
+    /// `--ds_file`.
     pub shard_param: bool,
 }

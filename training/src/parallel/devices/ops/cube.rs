@@ -97,6 +97,7 @@ where
         let mut devices: Vec<DeviceId> = packed.iter().map(|row| row.device.to_id()).collect();
         devices.sort();
         let _order = order();
+        acquaint(packed.iter().map(|row| row.client.clone()), &devices);
         let sums = packed.into_iter().map(|row| {
             let sum = own(row);
             let (mut client, handle) = (sum.client.clone(), sum.handle.clone());
@@ -177,6 +178,7 @@ fn copy<R: CubeRuntime>(part: &CubeTensor<R>, row: &CubeTensor<R>, begin: usize)
     let dtype = row.dtype.into();
     let from = part.handle.clone();
     let (mut lender, mut asker) = (part.client.clone(), row.client.clone());
+    acquaint([lender.clone(), asker.clone()].into_iter(), &devices);
     idle_stream().executes(|| {
         lender.all_reduce(
             from.clone(),
@@ -196,6 +198,12 @@ fn idle_stream() -> StreamId {
     StreamId {
         value: StreamId::current().value ^ 1,
     }
+}
+
+/// Lets devices that have not met in NCCL yet meet: the thread of each waits for the others, and is asked nothing more
+/// before all have been asked.
+fn acquaint<R: CubeRuntime>(clients: impl Iterator<Item = ComputeClient<R>>, all: &[DeviceId]) {
+    clients.for_each(|mut client| client.ensure_init_collective(all.to_vec()));
 }
 
 /// Lets the thread of a device begin a sum now. What it is asked waits until there is more of it, and the threads of the
