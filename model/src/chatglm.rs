@@ -17,8 +17,8 @@ use crate::config::ChatGlmConfig;
 use crate::error::{Error, Result};
 use crate::layers::rotary::{RotaryPrecision, Rounding, inverse_frequencies};
 use crate::layers::{
-    AttentionScale, DropoutSite, Embedding, GlmBackend, LayerNorm, LayerStore, Projection,
-    RotaryPairs, RotaryTable, attention, gelu_tanh, parts, residual_sum,
+    AttentionScale, DropoutSite, Embedding, GlmBackend, HeadCut, LayerNorm, LayerStore, Projection,
+    RotaryPairs, RotaryTable, attention, gelu_tanh, residual_sum,
 };
 use crate::segment::SegmentPaths;
 
@@ -303,9 +303,7 @@ impl<B: GlmBackend> SelfAttention<B> {
         let mixed = self.query_key_value.forward_in(hidden, context);
         // [batch, tokens, heads, 3 · head_dim]
         let mixed = mixed.reshape([batch, tokens, self.heads, 3 * head_dim]);
-        let [query, key, value] = parts(mixed, 3, [head_dim; 3]);
-        let query = shared.rotary.apply(query);
-        let key = shared.rotary.apply(key);
+        let [query, key, value] = shared.rotary.heads(mixed, HeadCut::WithinHeads);
         let (key, value) = shared.extend(index, key, value, cache);
         let scale = AttentionScale::new(head_dim, (index + 1) as f64);
         let attended = attention(query, key, value, &shared.mask, scale);

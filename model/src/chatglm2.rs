@@ -18,8 +18,8 @@ use crate::config::ChatGlm2Config;
 use crate::error::Result;
 use crate::layers::rotary::{RotaryPrecision, inverse_frequencies};
 use crate::layers::{
-    AttentionScale, DropoutSite, Embedding, GlmBackend, LayerStore, Projection, RmsNorm,
-    RotaryPairs, RotaryTable, attention, parts, residual_sum, swiglu,
+    AttentionScale, DropoutSite, Embedding, GlmBackend, HeadCut, LayerStore, Projection, RmsNorm,
+    RotaryPairs, RotaryTable, attention, residual_sum, swiglu,
 };
 use crate::rope_ratio::RopeSettings;
 use crate::segment::SegmentPaths;
@@ -289,8 +289,9 @@ impl<B: GlmBackend> Block<B> {
         let attended = self
             .self_attention
             .forward(index, normalized, shared, cache);
-        let hidden = residual_sum(residual, attended);
-        let normalized = self.post_attention_layernorm.forward(hidden.clone());
+        let (hidden, normalized) = self
+            .post_attention_layernorm
+            .forward_sum(residual, attended);
         let residual = self.residual(hidden, &normalized);
         residual_sum(residual, self.mlp.forward(index, normalized, shared))
     }
@@ -352,9 +353,8 @@ impl<B: GlmBackend> SelfAttention<B> {
         cache: Option<&mut dyn LayerStore<B>>,
     ) -> Tensor<B, 3> {
         let context = shared.linear(index, DropoutSite::QueryKeyValue);
-        let [query, key, value] = self.split(self.query_key_value.forward_in(hidden, context));
-        let query = shared.rotary.apply(query);
-        let key = shared.rotary.apply(key);
+        let joint = self.query_key_value.forward_in(hidden, context);
+        let [query, key, value] = self.split(joint, &shared.rotary);
         let (key, value) = shared.extend(index, key, value, cache);
         let scale = AttentionScale::new(self.head_dim, 1.0);
         let attended = attention(query, key, value, &shared.mask, scale);
@@ -364,16 +364,17 @@ impl<B: GlmBackend> SelfAttention<B> {
 
     /// `[batch, tokens, joint width]` → queries, keys and values, each
     /// `[batch, tokens, heads or kv_heads, head_dim]`.
-    fn split(&self, mixed: Tensor<B, 3>) -> [Tensor<B, 4>; 3] {
-        let [batch, tokens, _] = mixed.dims();
+    fn split(&self, joint: Tensor<B, 3>, rotary: &RotaryTable<B>) -> [Tensor<B, 4>; 3] {
+        let [batch, tokens, _] = joint.dims();
         let d = self.head_dim;
         if self.split_per_head {
-            let mixed = mixed.reshape([batch, tokens, self.heads, 3 * d]);
-            return parts(mixed, 3, [d; 3]);
+            let heads = joint.reshape([batch, tokens, self.heads, 3 * d]);
+            return rotary.heads(heads, HeadCut::WithinHeads);
         }
         // All heads are d wide, so the flat parts are ranges of heads.
-        let heads = mixed.reshape([batch, tokens, self.heads + 2 * self.kv_heads, d]);
-        parts(heads, 2, [self.heads, self.kv_heads, self.kv_heads])
+        let heads = joint.reshape([batch, tokens, self.heads + 2 * self.kv_heads, d]);
+        let counts = [self.heads, self.kv_heads, self.kv_heads];
+        rotary.heads(heads, HeadCut::Joint(counts))
     }
 }
 

@@ -200,8 +200,14 @@ fn norms() {
             let found = Flex::glm_layer_norm(x.clone(), weight.clone(), bias.clone(), 1e-5);
             let expected = norm::default::layer_norm::<Flex>(x.clone(), weight.clone(), bias, 1e-5);
             assert_close::<2>("layer_norm", dtype, found, expected);
-            let found =
-                Flex::glm_rms_norm_backward(x.clone(), weight.clone(), 1e-5, grad.clone(), true);
+            let found = Flex::glm_rms_norm_backward(
+                x.clone(),
+                weight.clone(),
+                1e-5,
+                grad.clone(),
+                None,
+                true,
+            );
             let expected = norm::default::rms_norm_backward::<Flex>(x, weight, 1e-5, grad, true);
             assert_close::<2>("rms_norm backward", dtype, found.0, expected.0);
             assert_close::<1>(

@@ -18,6 +18,7 @@ use glmtune::model::layers::ops::cache::CacheOps;
 use glmtune::model::layers::ops::cache::memory::cache_write;
 use glmtune::model::layers::ops::dropout::{Dropout, DropoutOps};
 use glmtune::model::layers::ops::head_loss::{HeadAdapter, HeadGradients, HeadLossOps};
+use glmtune::model::layers::ops::heads::{HeadAngles, HeadCut, HeadsOps};
 use glmtune::model::layers::ops::linear::LinearOps;
 use glmtune::model::layers::ops::lora::{LoraLayer, LoraOps};
 use glmtune::model::layers::ops::norm::NormOps;
@@ -342,6 +343,21 @@ fn norms() -> Vec<Case> {
             },
         ),
         case(
+            ("glm_residual_rms_norm", ""),
+            &[tracked(&x), tracked(&x), tracked(&width)],
+            |inputs| {
+                let [x, y, weight] = take(inputs);
+                let (sum, normalized) = Graph::glm_residual_rms_norm(x, y, weight, 1e-5);
+                Graph::glm_residual_sum(sum, normalized)
+            },
+            |trace, inputs| {
+                let [x, y, weight] = take(inputs);
+                let sum = memory::residual_sum(trace, x, y);
+                let normalized = memory::rms_norm(trace, sum.clone(), weight);
+                memory::residual_sum(trace, sum, normalized)
+            },
+        ),
+        case(
             ("glm_layer_norm", ""),
             &[tracked(&x), tracked(&width), tracked(&width)],
             |inputs| {
@@ -530,6 +546,31 @@ fn heads() -> Vec<Case> {
         .collect()
 }
 
+/// Queries, keys and values of a joint projection, all of which are read.
+fn joint_heads() -> Vec<Case> {
+    let (counts, width) = ([5; 3], 64);
+    let call = move |inputs| {
+        let [joint] = take(inputs);
+        let table = || Graph::float_zeros(Shape::from([1, 301, 16]), &FlexDevice, FloatDType::F32);
+        let angles = HeadAngles::<Graph> {
+            cos: table(),
+            sin: table(),
+            pairs: RotaryPairs::Interleaved,
+        };
+        let [query, key, value] = Graph::glm_heads(joint, HeadCut::Joint(counts), angles);
+        Graph::float_add(Graph::float_add(query, key), value)
+    };
+    let declared = move |trace: &Trace, inputs| {
+        let [joint] = take(inputs);
+        let elements = counts.map(|count| (3 * 301 * count * width) as u64);
+        let [query, key, value] = memory::heads(trace, joint, elements);
+        let sum = add(trace, query, key);
+        add(trace, sum, value)
+    };
+    let joint = tracked(&[3, 301, 15, width]);
+    vec![case(("glm_heads", ""), &[joint], call, declared)]
+}
+
 fn parts() -> Vec<Case> {
     let (rows, sizes) = (1501, [170; 3]);
     let with = |what, reads: fn([Float; 3]) -> Float, adds: fn(&Trace, [Traced; 3]) -> Traced| {
@@ -666,6 +707,7 @@ pub fn operations_hold_what_they_declare() {
         elementwise(),
         attentions(),
         heads(),
+        joint_heads(),
         parts(),
         caches(),
         burns(),

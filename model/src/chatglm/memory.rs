@@ -2,7 +2,7 @@
 
 use crate::architecture::memory::TracedPass;
 use crate::config::ChatGlmConfig;
-use crate::layers::memory::{attention, gelu_tanh, parts, residual_sum, rotary};
+use crate::layers::memory::{attention, gelu_tanh, heads, residual_sum};
 use crate::memory::{Trace, Traced, mul_scalar};
 
 /// The output layer's path.
@@ -22,11 +22,10 @@ pub(crate) fn block(
     let normalized = norm("input_layernorm", hidden);
     let mixed = linear("attention.query_key_value", normalized.clone());
     let width = mixed.elements() / 3;
-    let [query, key, value] = parts(trace, mixed, [width; 3]);
-    let (query, key) = (rotary(trace, query), rotary(trace, key));
+    let [query, key, value] = heads(trace, mixed, [width; 3]);
     let (key, value) = pass.extend(trace, key, value);
-    let heads = config.common.num_attention_heads;
-    let context = attention(trace, pass.attention(heads, heads), [query, key, value]);
+    let count = config.common.num_attention_heads;
+    let context = attention(trace, pass.attention(count, count), [query, key, value]);
     let attended = linear("attention.dense", context);
     let hidden = residual_sum(trace, mul_scalar(trace, normalized), attended);
     let normalized = norm("post_attention_layernorm", hidden);

@@ -2,7 +2,7 @@
 
 use crate::architecture::memory::TracedPass;
 use crate::config::ChatGlm2Config;
-use crate::layers::memory::{attention, parts, residual_sum, rotary, swiglu};
+use crate::layers::memory::{attention, heads, residual_sum, swiglu};
 use crate::memory::{Trace, Traced};
 
 /// The output layer's path.
@@ -29,7 +29,6 @@ pub(crate) fn block(
     let kept = residual(hidden, &normalized);
     let mixed = linear("self_attention.query_key_value", normalized);
     let [query, key, value] = split(config, pass, trace, mixed);
-    let (query, key) = (rotary(trace, query), rotary(trace, key));
     let (key, value) = pass.extend(trace, key, value);
     let sizes = pass.attention(config.common.num_attention_heads, config.kv_heads());
     let context = attention(trace, sizes, [query, key, value]);
@@ -51,9 +50,9 @@ fn split(
     trace: &Trace,
     mixed: Traced,
 ) -> [Traced; 3] {
-    let (heads, groups) = (config.common.num_attention_heads, config.kv_heads());
+    let (queries, groups) = (config.common.num_attention_heads, config.kv_heads());
     let elements = |heads: usize| pass.tokens() * (heads * config.kv_channels) as u64;
-    parts(trace, mixed, [heads, groups, groups].map(elements))
+    heads(trace, mixed, [queries, groups, groups].map(elements))
 }
 
 /// As `final_norm`.

@@ -8,6 +8,7 @@ pub use super::ops::activation::memory::{gelu_tanh, swiglu};
 pub use super::ops::attention::memory::{AttentionSizes, attention};
 pub use super::ops::dropout::memory::dropout;
 pub use super::ops::head_loss::memory::{HeadTerm, head_loss};
+pub use super::ops::heads::memory::heads;
 pub use super::ops::lora::memory::TracedLora;
 pub use super::ops::norm::memory::{layer_norm, rms_norm};
 pub use super::ops::parts::memory::parts;

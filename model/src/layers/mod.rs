@@ -33,6 +33,7 @@ pub use norm::{LayerNorm, RmsNorm};
 pub use ops::GlmBackend;
 pub use ops::attention::AttentionScale;
 pub use ops::dropout::Dropout;
+pub use ops::heads::HeadCut;
 pub(crate) use ops::primitive::to_type;
 pub use ops::rotary::RotaryPairs;
 pub use parts::parts;

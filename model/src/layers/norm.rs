@@ -33,14 +33,18 @@ impl<B: GlmBackend> RmsNorm<B> {
     /// # Shapes
     /// - `x` and result: `[batch, tokens, width]`
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let shape = x.dims();
-        let rows = x.reshape([-1, shape[2] as i32]);
-        let output: Tensor<B, 2> = wrap(B::glm_rms_norm(
-            unwrap(rows),
-            unwrap(self.weight.val()),
-            self.epsilon,
-        ));
-        output.reshape(shape)
+        let weight = unwrap(self.weight.val());
+        wrap(B::glm_rms_norm(unwrap(x), weight, self.epsilon))
+    }
+
+    /// A residual stream with what a branch adds to it, `x + y`, and the same normalised.
+    ///
+    /// # Shapes
+    /// - `x`, `y` and results: `[batch, tokens, width]`
+    pub fn forward_sum(&self, x: Tensor<B, 3>, y: Tensor<B, 3>) -> (Tensor<B, 3>, Tensor<B, 3>) {
+        let weight = unwrap(self.weight.val());
+        let (sum, output) = B::glm_residual_rms_norm(unwrap(x), unwrap(y), weight, self.epsilon);
+        (wrap(sum), wrap(output))
     }
 }
 

@@ -6,8 +6,9 @@ use burn::tensor::{DType, Tensor, TensorData};
 use half::{bf16, f16};
 
 use super::ops::GlmBackend;
+use super::ops::heads::{HeadAngles, HeadCut};
 use super::ops::primitive::{unwrap, wrap};
-use super::ops::rotary::{Direction, RotaryPairs};
+use super::ops::rotary::RotaryPairs;
 use crate::float_type::FloatType;
 
 /// A type to whose precision values are rounded. The rounding is part of a published model.
@@ -112,18 +113,18 @@ impl<B: Backend> RotaryTable<B> {
 }
 
 impl<B: GlmBackend> RotaryTable<B> {
-    /// Turns every head.
+    /// Queries, keys and values of a joint projection, the first two turned.
     ///
     /// # Shapes
-    /// - `x` and result: `[batch, tokens, heads, head_dim]`
-    pub fn apply(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        wrap(B::glm_rotary(
-            unwrap(x),
-            unwrap(self.cos.clone()),
-            unwrap(self.sin.clone()),
-            self.pairs,
-            Direction::Forward,
-        ))
+    /// - `joint`: `[batch, tokens, heads, width]`
+    /// - results: `[batch, tokens, heads or groups, head_dim]`
+    pub fn heads(&self, joint: Tensor<B, 4>, cut: HeadCut) -> [Tensor<B, 4>; 3] {
+        let angles = HeadAngles {
+            cos: unwrap(self.cos.clone()),
+            sin: unwrap(self.sin.clone()),
+            pairs: self.pairs,
+        };
+        B::glm_heads(unwrap(joint), cut, angles).map(wrap)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
-use burn::tensor::{DType, Int, Tensor, TensorData, TensorPrimitive};
+use burn::tensor::{DType, Int, Shape, Tensor, TensorData, TensorPrimitive};
 use glmtune::model::layers::ops::activation;
 use glmtune::model::layers::ops::dropout::{self, Dropout};
 use glmtune::model::layers::ops::head_loss::{self, HeadAdapter, HeadGradients, HeadLossOps};
+use glmtune::model::layers::ops::heads::{self, HeadAngles, HeadCut};
 use glmtune::model::layers::ops::norm;
 use glmtune::model::layers::ops::rotary::{self, Direction, RotaryPairs};
 use glmtune::training::TrainingBackend;
@@ -15,10 +16,12 @@ use super::{Trial, assert_close, floats, kernel_tests, primitive};
 kernel_tests!(
     dropout,
     rms_norm,
+    residual_rms_norm,
     layer_norm,
     swiglu,
     gelu,
     rotary,
+    heads,
     head_loss,
     head_loss_backward,
     head_loss_by_parts
@@ -75,14 +78,23 @@ fn rms_norm<B: TrainingBackend>(mut trial: Trial<B>) {
             assert_close::<B, 2>(&what, dtype, found, expected);
 
             let (grad, weight) = (trial.random(size, dtype), weight.clone());
-            let (found, found_weight) =
-                B::glm_rms_norm_backward(x.clone(), weight.clone(), 1e-5, grad.clone(), true);
-            let (alone, none) =
-                B::glm_rms_norm_backward(x.clone(), weight.clone(), 1e-5, grad.clone(), false);
-            let (expected, expected_weight) =
-                norm::default::rms_norm_backward::<B>(x, weight, 1e-5, grad, true);
+            let backward = |residual, wants_weight| {
+                let (x, weight, grad) = (x.clone(), weight.clone(), grad.clone());
+                B::glm_rms_norm_backward(x, weight, 1e-5, grad, residual, wants_weight)
+            };
+            let (found, found_weight) = backward(None, true);
+            let (alone, none) = backward(None, false);
             assert!(none.is_none());
             assert_eq!(floats::<B, 2>(found.clone()), floats::<B, 2>(alone));
+            let residual = trial.random(size, dtype);
+            let (added, _) = backward(Some(residual.clone()), true);
+            // What nobody else holds is written in its place.
+            let (in_place, _) = backward(Some(copy::<B>(&residual)), true);
+            assert_eq!(floats::<B, 2>(added.clone()), floats::<B, 2>(in_place));
+            let (expected, expected_weight) =
+                norm::default::rms_norm_backward::<B>(x.clone(), weight, 1e-5, grad, true);
+            let sum = norm::default::onto::<B>(Some(residual), expected.clone());
+            assert_close::<B, 2>(&format!("{what}, backward onto"), dtype, added, sum);
             assert_close::<B, 2>(&format!("{what}, backward"), dtype, found, expected);
             assert_close::<B, 1>(
                 &format!("{what}, gradient of the weight"),
@@ -92,6 +104,40 @@ fn rms_norm<B: TrainingBackend>(mut trial: Trial<B>) {
             );
         }
     }
+}
+
+fn residual_rms_norm<B: TrainingBackend>(mut trial: Trial<B>) {
+    for (size, dtype) in cases(&trial) {
+        let weight = trial.random([size[1]], dtype);
+        for x in inputs(&mut trial, size, dtype) {
+            for y in inputs(&mut trial, size, dtype) {
+                let (x, weight) = (x.clone(), weight.clone());
+                let expected = norm::default::residual_rms_norm::<B>(
+                    x.clone(),
+                    y.clone(),
+                    weight.clone(),
+                    1e-5,
+                );
+                let kept = floats::<B, 2>(y.clone());
+                let found = B::glm_residual_rms_norm(x.clone(), y.clone(), weight.clone(), 1e-5);
+                assert_eq!(floats::<B, 2>(y.clone()), kept);
+                let what = format!("residual_rms_norm {size:?}");
+                assert_close::<B, 2>(&format!("{what}, sum"), dtype, found.0, expected.0.clone());
+                assert_close::<B, 2>(&what, dtype, found.1, expected.1);
+                let in_place = B::glm_residual_rms_norm(x, copy::<B>(&y), weight, 1e-5);
+                assert_close::<B, 2>(&what, dtype, in_place.0, expected.0);
+            }
+        }
+    }
+}
+
+/// The same values in memory that nobody else holds.
+fn copy<B: Backend>(x: &FloatTensor<B>) -> FloatTensor<B> {
+    let tensor = Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(x.clone()));
+    primitive(Tensor::<B, 2>::from_data(
+        tensor.clone().into_data(),
+        (&tensor.device(), tensor.dtype()),
+    ))
 }
 
 fn layer_norm<B: TrainingBackend>(mut trial: Trial<B>) {
@@ -181,6 +227,61 @@ fn rotary<B: TrainingBackend>(mut trial: Trial<B>) {
         }
     }
 }
+
+/// Queries, keys and values side by side and within each head, turned like any heads.
+fn heads<B: TrainingBackend>(mut trial: Trial<B>) {
+    for dtype in trial.types() {
+        for (pairs, head_dim, count) in [
+            (RotaryPairs::Interleaved, 16, 4),
+            (RotaryPairs::Interleaved, 7, 2),
+            (RotaryPairs::TwoHalves, 16, 8),
+            (RotaryPairs::TwoHalves, 12, 6),
+        ] {
+            for (cut, shape) in [
+                (HeadCut::Joint([5, 2, 2]), [9, head_dim]),
+                (HeadCut::Joint([1, 1, 1]), [3, head_dim]),
+                (HeadCut::WithinHeads, [3, 3 * head_dim]),
+            ] {
+                for (batch, table_rows) in [(1, 1), (3, 1), (3, 3)] {
+                    let tokens = 5;
+                    let shape = [batch, tokens, shape[0], shape[1]];
+                    let joint = trial.random(shape, dtype);
+                    let table = [table_rows, tokens, count];
+                    let [cos, sin] = [(); 2].map(|()| trial.random(table, DType::F32));
+                    let angles = HeadAngles::<B> { cos, sin, pairs };
+                    let what = format!("{pairs:?} {cut:?} {head_dim} {batch} {table_rows}");
+                    let found = B::glm_heads(joint.clone(), cut, angles.clone());
+                    let expected = heads::default::heads::<B>(joint, cut, angles.clone());
+                    for (found, expected) in found.into_iter().zip(expected) {
+                        assert_close::<B, 4>(&what, dtype, found, expected);
+                    }
+                    let (axis, sizes) = cut.along(shape[3]);
+                    // Parts of wider tensors, as what is cut off a prefix leaves them.
+                    let grads = sizes.map(|size| {
+                        let mut shape = shape;
+                        shape[axis] = size;
+                        shape[1] += 2;
+                        Some(primitive(trial.tensor(shape, dtype).narrow(1, 2, tokens)))
+                    });
+                    let [query, _, value] = grads.clone();
+                    for grads in [grads, [query, None, value]] {
+                        let backward = |of: BackwardOf<B>| {
+                            let shape = Shape::new(shape);
+                            of(grads.clone(), shape, cut, angles.clone()).unwrap()
+                        };
+                        let found = backward(B::glm_heads_backward);
+                        let expected = backward(heads::default::heads_backward::<B>);
+                        let what = format!("{what}, backward");
+                        assert_close::<B, 4>(&what, dtype, found, expected);
+                    }
+                }
+            }
+        }
+    }
+}
+
+type BackwardOf<B> =
+    fn([Option<FloatTensor<B>>; 3], Shape, HeadCut, HeadAngles<B>) -> Option<FloatTensor<B>>;
 
 fn head_loss<B: TrainingBackend>(mut trial: Trial<B>) {
     for dtype in trial.types() {

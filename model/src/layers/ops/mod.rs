@@ -20,6 +20,7 @@ pub mod dropout;
 #[cfg(feature = "flex")]
 pub mod flex;
 pub mod head_loss;
+pub mod heads;
 pub mod linear;
 pub mod lora;
 pub mod norm;
@@ -36,6 +37,7 @@ use attention::AttentionOps;
 use cache::CacheOps;
 use dropout::DropoutOps;
 use head_loss::HeadLossOps;
+use heads::HeadsOps;
 use linear::LinearOps;
 use lora::LoraOps;
 use norm::NormOps;
@@ -58,6 +60,7 @@ pub trait GlmBackend:
     + AttentionOps
     + CacheOps
     + HeadLossOps
+    + HeadsOps
     + DropoutOps
     + ThreadsOps
 {
@@ -74,6 +77,7 @@ impl<B> GlmBackend for B where
         + AttentionOps
         + CacheOps
         + HeadLossOps
+        + HeadsOps
         + DropoutOps
         + ThreadsOps
 {

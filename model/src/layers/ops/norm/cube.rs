@@ -12,7 +12,7 @@ use cubecl::std::tensor::layout::linear::LinearView;
 
 use super::{NormOps, default};
 use crate::layers::ops::cube::reduce::{cube_sum, lanes_sum};
-use crate::layers::ops::cube::{empty, fused, rows, units, vector_size};
+use crate::layers::ops::cube::{empty, fused, own, rows, units, vector_size};
 
 impl<R, F, I, BT> NormOps for CubeBackend<R, F, I, BT>
 where
@@ -28,17 +28,34 @@ where
         }
     }
 
+    fn glm_residual_rms_norm(
+        x: CubeTensor<R>,
+        y: CubeTensor<R>,
+        weight: CubeTensor<R>,
+        epsilon: f64,
+    ) -> (CubeTensor<R>, CubeTensor<R>) {
+        let are_alike = x.shape() == y.shape() && x.dtype == y.dtype;
+        match are_alike && fused(&[&x, &y, &weight]) {
+            true => residual_rms_norm(x, y, weight, epsilon),
+            false => default::residual_rms_norm::<Self>(x, y, weight, epsilon),
+        }
+    }
+
     fn glm_rms_norm_backward(
         x: CubeTensor<R>,
         weight: CubeTensor<R>,
         epsilon: f64,
         grad: CubeTensor<R>,
+        residual: Option<CubeTensor<R>>,
         wants_weight: bool,
     ) -> (CubeTensor<R>, Option<CubeTensor<R>>) {
-        if !fused(&[&x, &weight, &grad]) {
-            return default::rms_norm_backward::<Self>(x, weight, epsilon, grad, wants_weight);
+        let alike = |residual: &CubeTensor<R>| residual.dtype == x.dtype;
+        if !fused(&[&x, &weight, &grad]) || !residual.as_ref().is_none_or(alike) {
+            let (grad_x, grad_weight) =
+                default::rms_norm_backward::<Self>(x, weight, epsilon, grad, wants_weight);
+            return (default::onto::<Self>(residual, grad_x), grad_weight);
         }
-        let (grad_x, grads) = backward(x, weight, epsilon, grad, false, wants_weight);
+        let (grad_x, grads) = backward(x, weight, epsilon, grad, residual, false, wants_weight);
         (grad_x, grads.map(|[weight, _]| weight))
     }
 
@@ -64,7 +81,7 @@ where
         if !fused(&[&x, &weight, &grad]) {
             return default::layer_norm_backward::<Self>(x, weight, epsilon, grad, wants_weight);
         }
-        let (grad_x, grads) = backward(x, weight, epsilon, grad, true, wants_weight);
+        let (grad_x, grads) = backward(x, weight, epsilon, grad, None, true, wants_weight);
         (grad_x, grads.map(|[weight, bias]| (weight, bias)))
     }
 }
@@ -75,9 +92,10 @@ fn rms_norm<R: CubeRuntime>(
     epsilon: f64,
 ) -> CubeTensor<R> {
     let (client, shape) = (x.client.clone(), x.shape());
-    let out = empty(&x, shape.clone(), x.dtype);
-    let vector = vector_size(&[&x, &weight, &out], shape[1]);
-    let (count, dim) = rows(&client, shape[0], shape[1] / vector);
+    let [height, width] = matrix(&shape);
+    let out = empty(&x, shape, x.dtype);
+    let vector = vector_size(&[&x, &weight, &out], width);
+    let (count, dim) = rows(&client, height, width / vector);
     let dtypes = [x.dtype.into(), weight.dtype.into()];
     // SAFETY: no unit reads or writes beyond the rows.
     unsafe {
@@ -95,6 +113,45 @@ fn rms_norm<R: CubeRuntime>(
         );
     }
     out
+}
+
+/// Rows and width of `[…, width]`.
+fn matrix(shape: &[usize]) -> [usize; 2] {
+    let width = shape.last().copied().unwrap_or(1);
+    [shape.iter().product::<usize>() / width.max(1), width]
+}
+
+/// The sum is written over `y` if nobody else holds it.
+fn residual_rms_norm<R: CubeRuntime>(
+    x: CubeTensor<R>,
+    y: CubeTensor<R>,
+    weight: CubeTensor<R>,
+    epsilon: f64,
+) -> (CubeTensor<R>, CubeTensor<R>) {
+    let (client, shape) = (x.client.clone(), x.shape());
+    let [height, width] = matrix(&shape);
+    let sum = own(y);
+    let out = empty(&x, shape, x.dtype);
+    let vector = vector_size(&[&x, &sum, &weight, &out], width);
+    let (count, dim) = rows(&client, height, width / vector);
+    let dtypes = [x.dtype.into(), weight.dtype.into()];
+    // SAFETY: no unit reads or writes beyond the rows.
+    unsafe {
+        residual_rms_norm_kernel::launch_unchecked(
+            &client,
+            count,
+            dim,
+            vector,
+            x.into_linear_view(),
+            sum.clone().into_linear_view(),
+            weight.into_linear_view(),
+            out.clone().into_linear_view(),
+            epsilon as f32,
+            dim.x as usize,
+            dtypes,
+        );
+    }
+    (sum, out)
 }
 
 fn layer_norm<R: CubeRuntime>(
@@ -130,21 +187,28 @@ fn layer_norm<R: CubeRuntime>(
 /// Rows whose part of a weight's gradient one unit sums.
 const BLOCK: usize = 32;
 
-/// The gradient of `x`, and those of weight and bias if they are wanted. `centered`: of the layer norm.
+/// The gradient of `x`, and those of weight and bias if they are wanted. `centered`: of the layer norm. The gradient of
+/// `x` is added to `residual`, in its place if nobody else holds it.
 fn backward<R: CubeRuntime>(
     x: CubeTensor<R>,
     weight: CubeTensor<R>,
     epsilon: f64,
     grad: CubeTensor<R>,
+    residual: Option<CubeTensor<R>>,
     centered: bool,
     wants_weight: bool,
 ) -> (CubeTensor<R>, Option<[CubeTensor<R>; 2]>) {
     let (client, shape) = (x.client.clone(), x.shape());
+    let [height, width] = matrix(&shape);
     let weight_dtype = weight.dtype;
-    let grad_x = empty(&x, shape.clone(), x.dtype);
-    let statistics = empty(&x, Shape::new([shape[0], 2]), DType::F32);
-    let vector = vector_size(&[&x, &weight, &grad, &grad_x], shape[1]);
-    let (count, dim) = rows(&client, shape[0], shape[1] / vector);
+    let adds = residual.is_some();
+    let grad_x = match residual {
+        Some(residual) => own(residual),
+        None => empty(&x, shape, x.dtype),
+    };
+    let statistics = empty(&x, Shape::new([height, 2]), DType::F32);
+    let vector = vector_size(&[&x, &weight, &grad, &grad_x], width);
+    let (count, dim) = rows(&client, height, width / vector);
     let dtypes = [x.dtype.into(), weight_dtype.into(), grad.dtype.into()];
     // SAFETY: no unit reads or writes beyond the rows.
     unsafe {
@@ -161,6 +225,7 @@ fn backward<R: CubeRuntime>(
             epsilon as f32,
             dim.x as usize,
             centered,
+            adds,
             dtypes,
         );
     }
@@ -175,14 +240,15 @@ fn weight_gradients<R: CubeRuntime>(
     statistics: CubeTensor<R>,
     dtype: DType,
 ) -> [CubeTensor<R>; 2] {
-    let (client, shape) = (x.client.clone(), x.shape());
-    let blocks = shape[0].div_ceil(BLOCK);
-    let partial = || empty(&x, Shape::new([blocks, shape[1]]), DType::F32);
+    let client = x.client.clone();
+    let [height, width] = matrix(&x.shape());
+    let blocks = height.div_ceil(BLOCK);
+    let partial = || empty(&x, Shape::new([blocks, width]), DType::F32);
     let (partial_weight, partial_bias) = (partial(), partial());
-    let result = || empty(&x, Shape::new([shape[1]]), dtype);
+    let result = || empty(&x, Shape::new([width]), dtype);
     let (weight, bias) = (result(), result());
-    let vector = vector_size(&[&x, &grad, &partial_weight, &weight], shape[1]);
-    let (count, dim) = units(&client, blocks * shape[1] / vector);
+    let vector = vector_size(&[&x, &grad, &partial_weight, &weight], width);
+    let (count, dim) = units(&client, blocks * width / vector);
     let dtypes = [x.dtype.into(), grad.dtype.into()];
     // SAFETY: no unit reads or writes beyond the blocks, and no block reaches beyond the rows.
     unsafe {
@@ -196,13 +262,13 @@ fn weight_gradients<R: CubeRuntime>(
             statistics.into_linear_view(),
             partial_weight.clone().into_linear_view(),
             partial_bias.clone().into_linear_view(),
-            shape[0],
-            shape[1] / vector,
+            height,
+            width / vector,
             BLOCK,
             dtypes,
         );
     }
-    let (count, dim) = units(&client, shape[1] / vector);
+    let (count, dim) = units(&client, width / vector);
     // SAFETY: no unit reads or writes beyond the columns.
     unsafe {
         columns_kernel::launch_unchecked(
@@ -295,6 +361,46 @@ fn rms_norm_kernel<F: Float, W: Float, N: Size>(
     }
 }
 
+/// `sum` is `y` before.
+#[cube(launch_unchecked)]
+fn residual_rms_norm_kernel<F: Float, W: Float, N: Size>(
+    x: &LinearView<Vector<F, N>>,
+    sum: &mut LinearView<Vector<F, N>, ReadWrite>,
+    weight: &LinearView<Vector<W, N>>,
+    out: &mut LinearView<Vector<F, N>, ReadWrite>,
+    epsilon: f32,
+    #[comptime] units: usize,
+    #[define(F, W)] _dtypes: [StorageType; 2],
+) {
+    let width = weight.shape();
+    let start = CUBE_POS * width;
+    if start >= x.shape() {
+        terminate!();
+    }
+    let mut squares = Vector::<f32, N>::new(f32::new(0.0));
+    let mut column = UNIT_POS as usize;
+    while column < width {
+        let place = start + column;
+        let exact = Vector::<f32, N>::cast_from(x[place]) + Vector::<f32, N>::cast_from(sum[place]);
+        let rounded = Vector::<F, N>::cast_from(exact);
+        sum[place] = rounded;
+        let value = Vector::<f32, N>::cast_from(rounded);
+        squares += value * value;
+        column += units;
+    }
+    let mean = cube_sum(lanes_sum::<N>(squares), units) / f32::cast_from(width * N::value());
+    let inverse = f32::new(1.0) / f32::sqrt(mean + epsilon);
+    // A unit reads what it has written itself.
+    let mut column = UNIT_POS as usize;
+    while column < width {
+        let place = start + column;
+        let normalized = Vector::<f32, N>::cast_from(sum[place]) * Vector::new(inverse);
+        let weighted = normalized * Vector::<f32, N>::cast_from(weight[column]);
+        out[place] = Vector::cast_from(weighted);
+        column += units;
+    }
+}
+
 #[cube(launch_unchecked)]
 fn layer_norm_kernel<F: Float, W: Float, V: Float, N: Size>(
     x: &LinearView<Vector<F, N>>,
@@ -323,7 +429,7 @@ fn layer_norm_kernel<F: Float, W: Float, V: Float, N: Size>(
     }
 }
 
-/// The gradient of `x`, and mean and inverse deviation of each row.
+/// The gradient of `x`, added to what stands in its place if it `adds`, and mean and inverse deviation of each row.
 #[cube(launch_unchecked)]
 fn backward_kernel<F: Float, W: Float, G: Float, N: Size>(
     x: &LinearView<Vector<F, N>>,
@@ -334,6 +440,7 @@ fn backward_kernel<F: Float, W: Float, G: Float, N: Size>(
     epsilon: f32,
     #[comptime] units: usize,
     #[comptime] centered: bool,
+    #[comptime] adds: bool,
     #[define(F, W, G)] _dtypes: [StorageType; 3],
 ) {
     let width = weight.shape();
@@ -371,7 +478,11 @@ fn backward_kernel<F: Float, W: Float, G: Float, N: Size>(
         let scaled = Vector::<f32, N>::cast_from(grad[start + column])
             * Vector::<f32, N>::cast_from(weight[column]);
         let across = scaled - Vector::new(shift) - normalized * Vector::new(along);
-        grad_x[start + column] = Vector::cast_from(across * Vector::new(inverse));
+        let mut result = across * Vector::new(inverse);
+        if comptime!(adds) {
+            result += Vector::<f32, N>::cast_from(grad_x[start + column]);
+        }
+        grad_x[start + column] = Vector::cast_from(result);
         column += units;
     }
     if UNIT_POS == 0 {

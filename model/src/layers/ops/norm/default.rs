@@ -2,9 +2,11 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Shape, Tensor, TensorMetadata};
 
+use super::NormOps;
 use crate::layers::ops::primitive::{from_f32, to_f32};
+use crate::layers::ops::residual::ResidualOps;
 
 /// `1 / sqrt(mean(x²) + epsilon)` per row.
 fn inverse_rms<B: Backend>(x: Tensor<B, 2>, epsilon: f64) -> Tensor<B, 2> {
@@ -21,10 +23,41 @@ pub fn rms_norm<B: Backend>(
     weight: FloatTensor<B>,
     epsilon: f64,
 ) -> FloatTensor<B> {
-    let (x, dtype) = to_f32::<B, 2>(x);
+    let shape = x.shape();
+    let (x, dtype) = to_f32::<B, 2>(rows::<B>(x));
     let (weight, _) = to_f32::<B, 1>(weight);
     let normalized = x.clone() * inverse_rms(x, epsilon);
-    from_f32(normalized * weight.unsqueeze::<2>(), dtype)
+    let output = from_f32(normalized * weight.unsqueeze::<2>(), dtype);
+    B::float_reshape(output, shape)
+}
+
+/// `[…, width]` as `[rows, width]`.
+fn rows<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    let shape = x.shape();
+    let width = shape[shape.num_dims() - 1];
+    B::float_reshape(x, Shape::new([shape.num_elements() / width.max(1), width]))
+}
+
+/// See [`NormOps::glm_residual_rms_norm`](super::NormOps::glm_residual_rms_norm).
+pub fn residual_rms_norm<B: NormOps>(
+    x: FloatTensor<B>,
+    y: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    epsilon: f64,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let sum = B::glm_residual_sum(x, y);
+    (sum.clone(), B::glm_rms_norm(sum, weight, epsilon))
+}
+
+/// A gradient, added to another one if there is one.
+pub fn onto<B: ResidualOps>(
+    residual: Option<FloatTensor<B>>,
+    grad: FloatTensor<B>,
+) -> FloatTensor<B> {
+    match residual {
+        Some(residual) => B::glm_residual_sum(residual, grad),
+        None => grad,
+    }
 }
 
 /// See [`NormOps::glm_rms_norm_backward`](super::NormOps::glm_rms_norm_backward).
@@ -35,9 +68,10 @@ pub fn rms_norm_backward<B: Backend>(
     grad: FloatTensor<B>,
     wants_weight: bool,
 ) -> (FloatTensor<B>, Option<FloatTensor<B>>) {
-    let (x, x_dtype) = to_f32::<B, 2>(x);
+    let shape = x.shape();
+    let (x, x_dtype) = to_f32::<B, 2>(rows::<B>(x));
     let (weight, weight_dtype) = to_f32::<B, 1>(weight);
-    let (grad, _) = to_f32::<B, 2>(grad);
+    let (grad, _) = to_f32::<B, 2>(rows::<B>(grad));
 
     let inverse = inverse_rms(x.clone(), epsilon);
     let normalized = x * inverse.clone();
@@ -45,8 +79,8 @@ pub fn rms_norm_backward<B: Backend>(
         wants_weight.then(|| sum_of_rows::<B>(grad.clone() * normalized.clone(), weight_dtype));
     let scaled = grad * weight.unsqueeze::<2>();
     let along = (scaled.clone() * normalized.clone()).mean_dim(1);
-    let grad_x = (scaled - normalized * along) * inverse;
-    (from_f32(grad_x, x_dtype), grad_weight)
+    let grad_x = from_f32((scaled - normalized * along) * inverse, x_dtype);
+    (B::float_reshape(grad_x, shape), grad_weight)
 }
 
 /// The sum over all rows, in a type.

@@ -4,7 +4,7 @@ use burn::tensor::{Shape, TensorMetadata};
 use burn_flex::Flex;
 use rayon::prelude::*;
 
-use super::{NormOps, ROWS};
+use super::{NormOps, ROWS, default};
 use crate::layers::ops::flex::Float;
 use crate::layers::ops::flex::simd::{simd, sum};
 use crate::layers::ops::flex::values::{Values, assume_written, filled, from_vec};
@@ -19,10 +19,12 @@ impl NormOps for Flex {
         weight: Float,
         epsilon: f64,
         grad: Float,
+        residual: Option<Float>,
         wants_weight: bool,
     ) -> (Float, Option<Float>) {
         // Its gradient comes along in the same pass.
         let (grad_x, grad_weight) = rms_norm_backward(x, weight, epsilon, grad);
+        let grad_x = default::onto::<Self>(residual, grad_x);
         (grad_x, wants_weight.then_some(grad_weight))
     }
 
@@ -34,7 +36,7 @@ impl NormOps for Flex {
 /// See [`NormOps::glm_rms_norm`](super::NormOps::glm_rms_norm).
 pub fn rms_norm(x: Float, weight: Float, epsilon: f64) -> Float {
     let (shape, dtype) = (x.shape(), x.dtype());
-    let width = shape[1];
+    let width = shape[shape.num_dims() - 1];
     let (x, weight) = (Values::of(x), Values::of(weight));
     // SAFETY: a row's elements are all written and none read.
     let out = unsafe {
@@ -98,7 +100,7 @@ fn inverse_rms(x: &[f32], epsilon: f64) -> f32 {
 /// See [`NormOps::glm_rms_norm_backward`](super::NormOps::glm_rms_norm_backward).
 pub fn rms_norm_backward(x: Float, weight: Float, epsilon: f64, grad: Float) -> (Float, Float) {
     let (shape, dtype, weight_dtype) = (x.shape(), x.dtype(), weight.dtype());
-    let width = shape[1];
+    let width = shape[shape.num_dims() - 1];
     let (x, weight, grad) = (Values::of(x), Values::of(weight), Values::of(grad));
     let mut grad_x = vec![0.0; x.len()];
     let block = (ROWS * width).max(1);

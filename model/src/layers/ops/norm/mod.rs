@@ -9,20 +9,21 @@ pub mod default;
 mod flex;
 pub mod memory;
 
-use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 
 pub use affine::AffineGradients;
+
+use super::residual::ResidualOps;
 
 /// Rows that one task of the CPU's backward pass works on; each task sums the weight's gradient on its own.
 const ROWS: usize = 64;
 
 /// Root-mean-square norm and layer norm.
-pub trait NormOps: Backend {
+pub trait NormOps: ResidualOps {
     /// `x / sqrt(mean(x²) + epsilon) · weight` over the last axis (Zhang and Sennrich 2019).
     ///
     /// # Shapes
-    /// - `x` and result: `[rows, width]`, `weight`: `[width]`
+    /// - `x` and result: `[…, width]`, `weight`: `[width]`
     fn glm_rms_norm(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -31,19 +32,36 @@ pub trait NormOps: Backend {
         default::rms_norm::<Self>(x, weight, epsilon)
     }
 
-    /// Gradients of [`glm_rms_norm`](Self::glm_rms_norm): of `x`, then of `weight` if that is wanted.
+    /// `x + y`, a residual stream and what a branch adds to it, and [`glm_rms_norm`](Self::glm_rms_norm) of the sum.
     ///
     /// # Shapes
-    /// - `x`, `grad` and the gradient of `x`: `[rows, width]`
+    /// - `x`, `y` and results: `[…, width]`, `weight`: `[width]`
+    fn glm_residual_rms_norm(
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        default::residual_rms_norm::<Self>(x, y, weight, epsilon)
+    }
+
+    /// Gradients of [`glm_rms_norm`](Self::glm_rms_norm): of `x`, then of `weight` if that is wanted. `residual`: what
+    /// the gradient of `x` is added to, where `x` is a stream that goes on.
+    ///
+    /// # Shapes
+    /// - `x`, `grad`, `residual` and the gradient of `x`: `[…, width]`
     /// - `weight` and its gradient: `[width]`
     fn glm_rms_norm_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         epsilon: f64,
         grad: FloatTensor<Self>,
+        residual: Option<FloatTensor<Self>>,
         wants_weight: bool,
     ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
-        default::rms_norm_backward::<Self>(x, weight, epsilon, grad, wants_weight)
+        let (grad_x, grad_weight) =
+            default::rms_norm_backward::<Self>(x, weight, epsilon, grad, wants_weight);
+        (default::onto::<Self>(residual, grad_x), grad_weight)
     }
 
     /// `(x - mean) / sqrt(variance + epsilon) · weight + bias` over the last axis (Ba et al. 2016).

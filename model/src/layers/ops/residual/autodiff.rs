@@ -11,7 +11,7 @@ use super::ResidualOps;
 use crate::layers::ops::autodiff::{finish, register};
 
 #[derive(Debug)]
-struct ResidualSum;
+pub(in crate::layers::ops) struct ResidualSum;
 
 impl<B: ResidualOps> Backward<B, 2> for ResidualSum {
     type State = ();

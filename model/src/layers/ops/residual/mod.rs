@@ -1,6 +1,6 @@
 //! The sum of a residual stream and what a branch adds to it.
 
-mod autodiff;
+pub(super) mod autodiff;
 pub mod default;
 #[cfg(feature = "flex")]
 mod flex;

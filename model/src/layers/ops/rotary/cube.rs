@@ -41,25 +41,12 @@ fn rotary<R: CubeRuntime>(
     pairs: RotaryPairs,
     direction: Direction,
 ) -> CubeTensor<R> {
-    let (client, dtype, shape, table) = (x.client.clone(), x.dtype, x.shape(), cos.shape());
+    let (client, dtype, shape) = (x.client.clone(), x.dtype, x.shape());
     let out = empty(&x, shape.clone(), dtype);
-    let [tokens, heads, head_dim] = [shape[1], shape[2], shape[3]];
-    // The partners of a vector's elements are a vector: itself, or another one of the same head.
-    let vector = match pairs {
-        RotaryPairs::Interleaved => vector_size(&[&x, &out], head_dim),
-        RotaryPairs::TwoHalves => vector_size(&[&x, &out], head_dim / 4),
-    };
+    let [heads, head_dim] = [shape[2], shape[3]];
+    let vector = vector_size(&[&x, &out], lanes(pairs, head_dim));
     let (count, dim) = units(&client, shape.num_elements() / vector);
-    let sign = match direction {
-        Direction::Forward => 1.0f32,
-        Direction::Inverse => -1.0,
-    };
-    // A table of one row serves all of the batch.
-    let table_rows = if table[0] == 1 {
-        tokens
-    } else {
-        tokens * shape[0]
-    };
+    let turn = TurnLaunch::of(&cos.shape(), shape[0], direction);
     // SAFETY: no unit reads or writes beyond the elements.
     unsafe {
         rotary_kernel::launch_unchecked(
@@ -73,9 +60,7 @@ fn rotary<R: CubeRuntime>(
             out.clone().into_linear_view(),
             heads,
             head_dim,
-            table_rows,
-            table[2],
-            sign,
+            turn,
             pairs == RotaryPairs::Interleaved,
             dtype.into(),
         );
@@ -83,7 +68,37 @@ fn rotary<R: CubeRuntime>(
     out
 }
 
-/// `table_rows`: tokens that the table has, `pairs`: angles of each.
+/// A number of elements of which a vector has a part: the partners of its elements are then a vector, itself or another
+/// one of the same head.
+pub(in crate::layers::ops) fn lanes(pairs: RotaryPairs, head_dim: usize) -> usize {
+    match pairs {
+        RotaryPairs::Interleaved => head_dim,
+        RotaryPairs::TwoHalves => head_dim / 4,
+    }
+}
+
+/// A table of angles, and which way to turn.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub(in crate::layers::ops) struct Turn {
+    /// Tokens that the table has.
+    rows: usize,
+    /// Angles of each.
+    pairs: usize,
+    sign: f32,
+}
+
+impl<R: CubeRuntime> TurnLaunch<R> {
+    /// By a table of a shape, for so many rows of a batch, all of which a table of one row serves.
+    pub(in crate::layers::ops) fn of(table: &[usize], batch: usize, direction: Direction) -> Self {
+        let rows = if table[0] == 1 { 1 } else { batch };
+        let sign = match direction {
+            Direction::Forward => 1.0f32,
+            Direction::Inverse => -1.0,
+        };
+        Self::new(rows * table[1], table[2], sign)
+    }
+}
+
 #[cube(launch_unchecked)]
 fn rotary_kernel<F: Float, N: Size>(
     x: &LinearView<Vector<F, N>>,
@@ -92,9 +107,7 @@ fn rotary_kernel<F: Float, N: Size>(
     out: &mut LinearView<Vector<F, N>, ReadWrite>,
     heads: usize,
     head_dim: usize,
-    table_rows: usize,
-    pairs: usize,
-    sign: f32,
+    turn: Turn,
     #[comptime] interleaved: bool,
     #[define(F)] _dtype: StorageType,
 ) {
@@ -103,29 +116,53 @@ fn rotary_kernel<F: Float, N: Size>(
     }
     let head = ABSOLUTE_POS * N::value() / head_dim;
     let first = ABSOLUTE_POS * N::value() % head_dim;
-    let row = head / heads % table_rows * pairs;
-    let own = Vector::<f32, N>::cast_from(x[ABSOLUTE_POS]);
+    out[ABSOLUTE_POS] = Vector::cast_from(turned::<F, N>(
+        x,
+        ABSOLUTE_POS,
+        first,
+        head / heads,
+        head_dim,
+        cos,
+        sin,
+        &turn,
+        interleaved,
+    ));
+}
+
+/// The vector at a place, turned: that of a head from its element `first` on, of a token.
+#[cube]
+pub(in crate::layers::ops) fn turned<F: Float, N: Size>(
+    x: &LinearView<Vector<F, N>>,
+    place: usize,
+    first: usize,
+    token: usize,
+    head_dim: usize,
+    cos: &LinearView<f32>,
+    sin: &LinearView<f32>,
+    turn: &Turn,
+    #[comptime] interleaved: bool,
+) -> Vector<f32, N> {
+    let row = token % turn.rows * turn.pairs;
+    let own = Vector::<f32, N>::cast_from(x[place]);
     if comptime!(interleaved) {
-        out[ABSOLUTE_POS] = Vector::cast_from(turn_interleaved::<F, N>(
-            x, own, cos, sin, first, row, pairs, sign,
-        ));
+        turn_interleaved::<F, N>(x, place, own, cos, sin, first, row, turn)
     } else {
         let quarter = head_dim / 4;
         let leads = first / quarter % 2 == 0;
         let partner = select(
             leads,
-            ABSOLUTE_POS + quarter / N::value(),
-            ABSOLUTE_POS - quarter / N::value(),
+            place + quarter / N::value(),
+            place - quarter / N::value(),
         );
         let other = Vector::<f32, N>::cast_from(x[partner]);
-        let sign = select(leads, f32::new(0.0) - sign, sign);
+        let sign = select(leads, f32::new(0.0) - turn.sign, turn.sign);
         let angle = row + first / (2 * quarter) * quarter + first % quarter;
         let mut turned = Vector::<f32, N>::empty();
         #[unroll]
         for lane in 0..N::value() {
             turned[lane] = own[lane] * cos[angle + lane] + sign * other[lane] * sin[angle + lane];
         }
-        out[ABSOLUTE_POS] = Vector::cast_from(turned);
+        turned
     }
 }
 
@@ -133,29 +170,29 @@ fn rotary_kernel<F: Float, N: Size>(
 #[cube]
 fn turn_interleaved<F: Float, N: Size>(
     x: &LinearView<Vector<F, N>>,
+    at: usize,
     own: Vector<f32, N>,
     cos: &LinearView<f32>,
     sin: &LinearView<f32>,
     first: usize,
     row: usize,
-    pairs: usize,
-    sign: f32,
+    turn: &Turn,
 ) -> Vector<f32, N> {
     let vector = N::value();
     let mut turned = Vector::<f32, N>::empty();
     #[unroll]
     for lane in 0..vector {
         let place = first + lane;
-        let turns = place < 2 * pairs;
+        let turns = place < 2 * turn.pairs;
         let leads = place % 2 == 0;
         let other = if comptime!(vector == 1) {
-            let partner = select(leads, ABSOLUTE_POS + 1, ABSOLUTE_POS - 1);
-            let partner = Vector::<f32, N>::cast_from(x[select(turns, partner, ABSOLUTE_POS)]);
+            let partner = select(leads, at + 1, at - 1);
+            let partner = Vector::<f32, N>::cast_from(x[select(turns, partner, at)]);
             partner[0]
         } else {
             own[comptime!(lane ^ 1)]
         };
-        let sine_sign = select(leads, f32::new(0.0) - sign, sign);
+        let sine_sign = select(leads, f32::new(0.0) - turn.sign, turn.sign);
         let angle = select(turns, row + place / 2, row);
         let value = own[lane] * cos[angle] + sine_sign * other * sin[angle];
         turned[lane] = select(turns, value, own[lane]);

@@ -2,7 +2,7 @@
 
 mod autodiff;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-mod cube;
+pub(super) mod cube;
 pub mod default;
 #[cfg(feature = "flex")]
 mod flex;

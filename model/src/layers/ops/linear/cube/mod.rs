@@ -3,15 +3,16 @@
 
 mod kernels;
 
-use burn::tensor::TensorMetadata;
 use burn::tensor::ops::{FloatTensor, FloatTensorOps};
+use burn::tensor::{Shape, TensorMetadata};
+use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 
 use super::LinearOps;
 use super::default::add_bias;
 use super::kernels::{Pass, ProductClass, kernel};
-use crate::layers::ops::cube::fused;
+use crate::layers::ops::cube::{empty, fused};
 
 impl<R, F, I, BT> LinearOps for CubeBackend<R, F, I, BT>
 where
@@ -72,5 +73,21 @@ where
 {
     let measured = kernel(lhs.dtype, class).filter(|_| fused(&[&lhs, &rhs]));
     let by_kernel = measured.and_then(|name| kernels::product(&name, lhs.clone(), rhs.clone()));
-    by_kernel.unwrap_or_else(|| CubeBackend::<R, F, I, BT>::float_matmul(lhs, rhs))
+    by_kernel
+        .or_else(|| product_without_gaps(lhs.clone(), rhs.clone()))
+        .unwrap_or_else(|| CubeBackend::<R, F, I, BT>::float_matmul(lhs, rhs))
+}
+
+/// A product by Burn's choice whose rows follow one another in memory: the gaps that Burn leaves between rows cost a
+/// copy where the result is seen in another shape.
+fn product_without_gaps<R: CubeRuntime>(
+    lhs: CubeTensor<R>,
+    rhs: CubeTensor<R>,
+) -> Option<CubeTensor<R>> {
+    if !fused(&[&lhs, &rhs]) {
+        return None;
+    }
+    let (dtype, shape) = (lhs.dtype, Shape::new([lhs.shape()[0], rhs.shape()[1]]));
+    let out = empty(&lhs, shape, dtype);
+    matmul(lhs, rhs, Some(out), MatmulStrategy::default(), dtype).ok()
 }
