@@ -151,7 +151,7 @@ fn with_trainings(
     let case = Case {
         processes,
         devices: match processes {
-            1 => args.train.model.devices.len().max(1),
+            1 => args.train.model.compute.devices.len().max(1),
             // They take one of the devices each.
             _ => 1,
         },
