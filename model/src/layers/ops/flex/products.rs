@@ -198,18 +198,11 @@ pub(in crate::layers::ops) fn widen<N: Number>(numbers: &[N], out: &mut [f32]) {
 ///
 /// # Panics
 /// If there is not room for exactly as many.
-pub(in crate::layers::ops) fn narrow<N: Number>(numbers: &[f32], out: &mut [MaybeUninit<N>]) {
+pub(in crate::layers::ops) fn narrow<N: Number>(numbers: &[f32], out: &mut [N]) {
     assert!(numbers.len() == out.len());
     let registers = Registers::of_this_cpu();
     // SAFETY: both slices are as long; the registers are this processor's.
-    unsafe {
-        vector::narrow(
-            registers,
-            numbers.as_ptr(),
-            out.as_mut_ptr().cast::<N>(),
-            out.len(),
-        )
-    };
+    unsafe { vector::narrow(registers, numbers.as_ptr(), out.as_mut_ptr(), out.len()) };
 }
 
 /// `out = a + b`, number by number, in float32 and rounded to the nearest.

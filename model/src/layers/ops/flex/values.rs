@@ -140,10 +140,13 @@ pub fn from_vec(values: Vec<f32>, shape: Shape, dtype: DType) -> FlexTensor {
 }
 
 fn narrow<N: Number + bytemuck::Pod>(values: &[f32]) -> Bytes {
-    // SAFETY: a conversion writes all of a chunk.
+    // SAFETY: a conversion writes all of a chunk and reads none of it.
     let out = unsafe {
         filled(values.len(), CHUNK, |index, chunk| {
-            products::narrow::<N>(&values[index * CHUNK..][..chunk.len()], chunk);
+            products::narrow::<N>(
+                &values[index * CHUNK..][..chunk.len()],
+                assume_written(chunk),
+            );
         })
     };
     Bytes::from_elems(out)

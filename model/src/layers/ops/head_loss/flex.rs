@@ -2,16 +2,19 @@
 //! gradient in place, and dropped.
 
 use burn::tensor::ops::IntTensor;
-use burn::tensor::{DType, Shape, Tensor, TensorMetadata};
+use burn::tensor::{DType, Element, Shape, Tensor, TensorMetadata};
 use burn_flex::{Flex, FlexTensor};
+use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::{HeadAdapter, HeadFactors, HeadGradients, HeadLoss, HeadLossOps, head_rows};
 use crate::layers::ops::flex::Float;
+use crate::layers::ops::flex::products::{self, Number};
 use crate::layers::ops::flex::simd::{exp, maximum, simd, sum};
 use crate::layers::ops::flex::values::{Values, from_vec};
 use crate::layers::ops::linear::flex as linear;
 use crate::layers::ops::primitive::{unwrap, wrap};
+use crate::layers::ops::residual::ResidualOps;
 
 impl HeadLossOps for Flex {
     fn glm_head_loss(
@@ -47,7 +50,7 @@ pub fn head_loss(
         let mut logits = linear::linear(x.clone(), base.weight.clone(), None);
         if let (Some(low), Some(adapter)) = (&low, &adapter) {
             let added = linear::linear(low.clone(), adapter.weight.clone(), None);
-            logits = unwrap(wrap::<Flex, 2>(logits) + wrap::<Flex, 2>(added));
+            logits = Flex::glm_residual_sum(added, logits);
         }
         let (loss, grad) = chunk_loss(logits, targets, factors.logits as f32);
         total += loss;
@@ -136,22 +139,46 @@ fn scale(values: &mut [f32], factor: f32) {
     }
 }
 
-/// The sum of the losses of some rows, and its gradient for their logits times a factor.
-fn chunk_loss(logits: Float, targets: &[usize], factor: f32) -> (f64, Float) {
-    let dtype = logits.dtype();
-    let mut logits = Values::of(logits).into_tensor();
-    let shape = logits.shape();
-    let values: &mut [f32] = logits.storage_mut();
-    let losses: Vec<f32> = values
-        .par_chunks_mut(shape[1])
-        .zip(targets)
+/// The sum of the losses of some rows, and its gradient for their logits times a factor, written over these.
+fn chunk_loss(mut logits: Float, targets: &[usize], factor: f32) -> (f64, Float) {
+    // In their own place, so that they have one holder.
+    logits = logits.to_contiguous();
+    let losses = match logits.dtype() {
+        DType::F16 => losses_of_halves::<f16>(&mut logits, targets, factor),
+        DType::BF16 => losses_of_halves::<bf16>(&mut logits, targets, factor),
+        _ => losses(&mut logits, targets, factor),
+    };
+    (losses.into_iter().map(f64::from).sum(), logits)
+}
+
+/// The losses of the rows of float32 logits.
+fn losses(logits: &mut FlexTensor, targets: &[usize], factor: f32) -> Vec<f32> {
+    let width = logits.shape()[1];
+    let rows = logits.storage_mut::<f32>().par_chunks_mut(width);
+    rows.zip(targets)
         .map(|(row, &target)| row_loss(row, target, factor))
-        .collect();
-    let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-    match dtype {
-        DType::F32 => (loss, logits),
-        dtype => (loss, from_vec(Values::of(logits).to_vec(), shape, dtype)),
-    }
+        .collect()
+}
+
+/// The losses of the rows of 16-bit logits, of which each thread widens one at a time.
+fn losses_of_halves<N: Number + Element + bytemuck::Pod>(
+    logits: &mut FlexTensor,
+    targets: &[usize],
+    factor: f32,
+) -> Vec<f32> {
+    let width = logits.shape()[1];
+    let rows = logits.storage_mut::<N>().par_chunks_mut(width);
+    rows.zip(targets)
+        .map_init(
+            || vec![0.0; width],
+            |widened, (row, &target)| {
+                products::widen(row, widened);
+                let loss = row_loss(widened, target, factor);
+                products::narrow(widened, row);
+                loss
+            },
+        )
+        .collect()
 }
 
 simd! {

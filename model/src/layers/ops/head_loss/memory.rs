@@ -75,8 +75,8 @@ impl Chunks {
     /// The most that is held: the gradients so far, and what becomes of a chunk's logits.
     fn work(&self, compute: &Compute, base: &HeadTerm, adapter: Option<&HeadTerm>) -> u64 {
         let logits = compute.bytes(self.chunk * self.vocabulary);
-        // Float32 logits become their gradient in place; in 16 bits it is rounded from a copy.
-        let loss = logits + 2 * compute.widened(self.chunk * self.vocabulary);
+        // Logits become their gradient in place; a row of 16-bit ones is widened meanwhile.
+        let loss = logits + compute.scratch(self.chunk, compute.widened(self.vocabulary));
         let first = self.product(base).forward_work(compute);
         let second = adapter.map_or(0, |term| logits + self.product(term).forward_work(compute));
         let terms = || [base].into_iter().chain(adapter);
@@ -127,10 +127,7 @@ impl Chunks {
             false => 0,
         };
         let of_weight = match term.weight.is_tracked() {
-            true => {
-                compute.widened(self.chunk * (product.input + product.output))
-                    + product.sum_work(compute)
-            }
+            true => product.sum_work(compute),
             false => 0,
         };
         of_x.max(of_weight)

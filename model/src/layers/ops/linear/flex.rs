@@ -1,20 +1,22 @@
 //! Products with a weight of `[out, in]`.
 //!
 //! Some rows (generation) meet each line of the weight together, 16-bit ones as they are stored where reading them is
-//! what takes the time. Many go to `gemm`; 16-bit weights are widened a panel at a time, so that no float32 copy of a
-//! weight ever exists.
+//! what takes the time. Many meet columns of it that are packed, on a processor with AVX-512; on others they go to
+//! `gemm`, for which 16-bit weights are widened a panel at a time, so that no float32 copy of a weight ever exists.
 
-use burn::tensor::{Bytes, DType, Shape, TensorMetadata};
+use burn::tensor::{Bytes, DType, Element, Shape, TensorMetadata};
 use burn_flex::{Flex, FlexTensor, Layout};
-use half::bf16;
+use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::LinearOps;
 use super::lines::{self, Weight};
-use super::pairs::{self, Second};
+use super::pairs;
 use super::panel::{SOME_ROWS, backward_panel, forward_panel, sum_panel};
 use super::sizes::Sizes;
+use super::tiles;
 use crate::layers::ops::flex::Float;
+use crate::layers::ops::flex::products::Number;
 use crate::layers::ops::flex::simd::simd;
 use crate::layers::ops::flex::values::{Halves, Shared, Values, from_vec};
 
@@ -44,7 +46,7 @@ pub fn linear(x: Float, weight: Float, bias: Option<Float>) -> Float {
     let bias = bias.map(Values::of);
     if sizes.rows > SOME_ROWS {
         let dims = [sizes.rows, sizes.input, sizes.output];
-        if let Some(out) = by_pairs(&x, &weight, true, bias.as_deref(), dims) {
+        if let Some(out) = by_columns(&x, &weight, true, bias.as_deref(), dims) {
             return out;
         }
     }
@@ -60,28 +62,66 @@ pub fn linear(x: Float, weight: Float, bias: Option<Float>) -> Float {
     from_vec(out, Shape::new([sizes.rows, sizes.output]), dtype)
 }
 
-/// The product of two bfloat16 tensors by an instruction for them, if the processor has it; the second is contiguous,
-/// and `[columns, depth]` if it is turned.
-fn by_pairs(
+/// The product of two tensors of one type from columns of the second that are packed, if the processor is one for
+/// which that is written; the second is contiguous, and `[columns, depth]` if it is turned.
+fn by_columns(
     first: &Float,
     second: &FlexTensor,
     is_turned: bool,
     bias: Option<&[f32]>,
     dims: [usize; 3],
 ) -> Option<Float> {
-    let are_numbers = first.dtype() == DType::BF16 && second.dtype() == DType::BF16;
-    if !are_numbers || !pairs::suits(dims[1]) {
+    if first.dtype() != second.dtype() {
         return None;
     }
     let first = first.to_contiguous();
+    match first.dtype() {
+        DType::F32 => by_tiles::<f32>(&first, second, is_turned, bias, dims),
+        DType::F16 => by_tiles::<f16>(&first, second, is_turned, bias, dims),
+        DType::BF16 => by_pairs(&first, second, is_turned, bias, dims)
+            .or_else(|| by_tiles::<bf16>(&first, second, is_turned, bias, dims)),
+        _ => None,
+    }
+}
+
+/// [`by_columns`] with an instruction for pairs of bfloat16 numbers.
+fn by_pairs(
+    first: &FlexTensor,
+    second: &FlexTensor,
+    is_turned: bool,
+    bias: Option<&[f32]>,
+    dims: [usize; 3],
+) -> Option<Float> {
     let numbers: &[bf16] = second.storage();
     let second = match is_turned {
-        true => Second::Turned(numbers),
-        false => Second::Plain(numbers),
+        true => pairs::Second::Turned(numbers),
+        false => pairs::Second::Plain(numbers),
     };
     let out = pairs::product(first.storage(), second, bias, dims)?;
-    let shape = Layout::contiguous(Shape::new([dims[0], dims[2]]));
-    Some(FlexTensor::new(Bytes::from_elems(out), shape, DType::BF16))
+    Some(matrix(out, dims))
+}
+
+/// [`by_columns`] in float32.
+fn by_tiles<N: Number + Element + bytemuck::Pod>(
+    first: &FlexTensor,
+    second: &FlexTensor,
+    is_turned: bool,
+    bias: Option<&[f32]>,
+    dims: [usize; 3],
+) -> Option<Float> {
+    let numbers: &[N] = second.storage();
+    let second = match is_turned {
+        true => tiles::Second::Turned(numbers),
+        false => tiles::Second::Plain(numbers),
+    };
+    let out = tiles::product(first.storage(), second, bias, dims)?;
+    Some(matrix(out, dims))
+}
+
+/// The result of a product.
+fn matrix<N: Element + bytemuck::Pod>(numbers: Vec<N>, [rows, _, columns]: [usize; 3]) -> Float {
+    let layout = Layout::contiguous(Shape::new([rows, columns]));
+    FlexTensor::new(Bytes::from_elems(numbers), layout, N::dtype())
 }
 
 fn add_bias(out: &mut [f32], bias: &[f32]) {
@@ -194,7 +234,7 @@ pub fn backward_input(grad: Float, weight: Float) -> Float {
         output: weight.shape()[0],
     };
     let dims = [sizes.rows, sizes.output, sizes.input];
-    if let Some(out) = by_pairs(&grad, &weight, false, None, dims) {
+    if let Some(out) = by_columns(&grad, &weight, false, None, dims) {
         return out;
     }
     let grad = Values::of(grad);
@@ -228,13 +268,7 @@ pub fn backward_weight(grad: Float, x: Float) -> Float {
     let mut out = Vec::with_capacity(elements);
     // SAFETY: there is room for all sums, which are written and not read.
     unsafe {
-        weight_gradient(
-            Shared::room(&mut out),
-            false,
-            &Values::of(grad),
-            &Values::of(x),
-            sizes,
-        );
+        weight_gradient(Shared::room(&mut out), false, grad, x, sizes);
         out.set_len(elements);
     }
     from_vec(out, Shape::new([sizes.output, sizes.input]), dtype)
@@ -249,22 +283,51 @@ pub fn add_weight_gradient(sum: &mut [f32], grad: Float, x: Float) {
     };
     assert!(sum.len() == sizes.output * sizes.input);
     // SAFETY: all sums are there.
-    unsafe {
-        weight_gradient(
-            Shared::new(sum),
-            true,
-            &Values::of(grad),
-            &Values::of(x),
-            sizes,
-        );
-    }
+    unsafe { weight_gradient(Shared::new(sum), true, grad, x, sizes) };
 }
 
-/// `sum[out, in] = gradᵀ · x`, added to what is there if it `adds`. A task has a range of outputs.
+/// `sum[out, in] = gradᵀ · x`, added to what is there if it `adds`.
 ///
 /// # Safety
 /// There must be room for `out·in` sums, which must have been written if it adds to them.
-unsafe fn weight_gradient(sum: Shared, adds: bool, grad: &[f32], x: &[f32], sizes: Sizes) {
+unsafe fn weight_gradient(sum: Shared, adds: bool, grad: Float, x: Float, sizes: Sizes) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let is_done = grad.dtype() == x.dtype()
+            && match grad.dtype() {
+                DType::F32 => sum_by_tiles::<f32>(sum, adds, &grad, &x, sizes),
+                DType::F16 => sum_by_tiles::<f16>(sum, adds, &grad, &x, sizes),
+                DType::BF16 => sum_by_tiles::<bf16>(sum, adds, &grad, &x, sizes),
+                _ => false,
+            };
+        if !is_done {
+            sum_by_panels(sum, adds, &Values::of(grad), &Values::of(x), sizes);
+        }
+    }
+}
+
+/// [`weight_gradient`] of factors that are widened as they are packed, if the processor is one for which that is written.
+///
+/// # Safety
+/// As there.
+unsafe fn sum_by_tiles<N: Number + Element + bytemuck::Pod>(
+    sum: Shared,
+    adds: bool,
+    grad: &Float,
+    x: &Float,
+    sizes: Sizes,
+) -> bool {
+    let (grad, x) = (grad.to_contiguous(), x.to_contiguous());
+    let dims = [sizes.output, sizes.rows, sizes.input];
+    // SAFETY: the caller's promise.
+    unsafe { tiles::sum::<N>(sum, adds, grad.storage(), x.storage(), dims) }
+}
+
+/// [`weight_gradient`] in float32. A task has a range of outputs.
+///
+/// # Safety
+/// As there.
+unsafe fn sum_by_panels(sum: Shared, adds: bool, grad: &[f32], x: &[f32], sizes: Sizes) {
     let Sizes {
         rows,
         input,

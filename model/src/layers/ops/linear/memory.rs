@@ -7,7 +7,8 @@ use super::pairs;
 use super::panel::{
     DIRECT_ROWS, LINES, OUTPUTS, SOME_ROWS, THIN, backward_panel, forward_panel, sum_panel,
 };
-use crate::memory::{Compute, Copied, Gradient, Kept, Operation, Stage, Trace, Traced};
+use super::tiles;
+use crate::memory::{Compute, Copied, Gradient, Kept, Kernels, Operation, Stage, Trace, Traced};
 
 /// The sizes of a product.
 #[derive(Debug, Clone, Copy)]
@@ -64,15 +65,20 @@ pub fn linear(trace: &Trace, rows: u64, x: Traced, weight: Traced, bias: Option<
     trace.call(inputs, (rows * product.output, compute.size()), operation)
 }
 
-/// Whether a product that sums over so many numbers is one of pairs of bfloat16 numbers.
-fn multiplies_pairs(compute: &Compute, depth: u64) -> bool {
-    compute.dtype == DType::BF16 && compute.widens() && pairs::suits(depth as usize)
-}
-
-/// What the threads pack of a factor, `[depth, columns]`.
-fn packed_pairs(compute: &Compute, depth: u64, columns: u64) -> u64 {
-    let tasks = columns.div_ceil(pairs::COLUMNS as u64);
-    compute.scratch(tasks, pairs::packed_bytes(depth))
+/// What the threads pack of the second factor of a product, `[rows, depth, columns]`, if it is computed so.
+fn packed(compute: &Compute, sizes: [u64; 3]) -> Option<u64> {
+    let Kernels::Cpu { threads } = compute.kernels else {
+        return None;
+    };
+    let [_, depth, columns] = sizes;
+    if compute.dtype == DType::BF16 && pairs::suits(depth as usize) {
+        let tasks = columns.div_ceil(pairs::COLUMNS as u64);
+        return Some(compute.scratch(tasks, pairs::packed_bytes(depth)));
+    }
+    tiles::is_here().then(|| {
+        let (tasks, bytes) = tiles::scratch(sizes, compute.size(), threads);
+        compute.scratch(tasks, bytes)
+    })
 }
 
 impl Product {
@@ -90,11 +96,11 @@ impl Product {
                 false => output,
             };
         }
+        if let Some(packed) = packed(compute, [self.rows, self.input, self.output]) {
+            return output + packed;
+        }
         if !compute.widens() {
             return output;
-        }
-        if multiplies_pairs(compute, self.input) {
-            return output + packed_pairs(compute, self.input, self.output);
         }
         let height = forward_panel(self.input as usize, self.output as usize) as u64;
         let tasks = self.output.div_ceil(height.max(1));
@@ -112,11 +118,11 @@ impl Product {
     pub fn input_work(&self, compute: &Compute) -> u64 {
         let (x, out) = (self.rows * self.input, self.rows * self.output);
         let gradient = compute.bytes(x);
+        if let Some(packed) = packed(compute, [self.rows, self.output, self.input]) {
+            return gradient + packed;
+        }
         if !compute.widens() {
             return gradient;
-        }
-        if multiplies_pairs(compute, self.output) {
-            return gradient + packed_pairs(compute, self.output, self.input);
         }
         let height = backward_panel(self.input as usize, self.output as usize) as u64;
         compute.widened(out + x) + gradient.max(4 * height * self.input)
@@ -124,9 +130,9 @@ impl Product {
 
     /// What `grad · weight` has copies of.
     pub fn input_copies(&self, compute: &Compute) -> Vec<Copied> {
-        match multiplies_pairs(compute, self.output) {
-            true => Vec::new(),
-            false => compute.copied(vec![Copied::Gradient]),
+        match packed(compute, [self.rows, self.output, self.input]) {
+            Some(_) => Vec::new(),
+            None => compute.copied(vec![Copied::Gradient]),
         }
     }
 
@@ -134,20 +140,34 @@ impl Product {
     pub fn weight_work(&self, compute: &Compute) -> u64 {
         let weight = self.output * self.input;
         let gradient = compute.bytes(weight);
-        let packed = match self.input <= THIN as u64 {
-            true => 0,
+        let factors = match self.input <= THIN as u64 {
+            true => self.widened_factors(compute),
             false => self.sum_work(compute),
         };
-        if !compute.widens() {
-            return gradient + packed;
+        match compute.widens() {
+            true => compute.widened(weight) + factors.max(gradient),
+            false => gradient + factors,
         }
-        let factors = compute.widened(self.rows * (self.input + self.output));
-        compute.widened(weight) + (factors + packed).max(gradient)
     }
 
-    /// What the threads hold that add `gradᵀ · x` to a sum: the gradient of a panel of outputs each, as the product
-    /// packs it.
+    /// What is held while `gradᵀ · x` is added to a sum: nothing where both factors are widened as they are packed.
     pub fn sum_work(&self, compute: &Compute) -> u64 {
+        match tiles::is_here() {
+            true => 0,
+            false => self.widened_factors(compute) + self.panels(compute),
+        }
+    }
+
+    fn widened_factors(&self, compute: &Compute) -> u64 {
+        match tiles::is_here() {
+            true => 0,
+            false => compute.widened(self.rows * (self.input + self.output)),
+        }
+    }
+
+    /// What the threads hold that sum `gradᵀ · x` otherwise: the gradient of a panel of outputs each, as the product
+    /// packs it.
+    fn panels(&self, compute: &Compute) -> u64 {
         let height = sum_panel(self.rows as usize, self.output as usize) as u64;
         compute.scratch(self.output.div_ceil(height.max(1)), 4 * height * self.rows)
     }

@@ -14,6 +14,7 @@ mod pairs;
 mod panel;
 #[cfg(feature = "flex")]
 mod sizes;
+mod tiles;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;

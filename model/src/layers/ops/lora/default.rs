@@ -7,9 +7,10 @@ use super::operands::{LoraForward, LoraGradients, LoraKept, LoraLayer};
 use crate::layers::ops::dropout::{Dropout, DropoutOps};
 use crate::layers::ops::linear::LinearOps;
 use crate::layers::ops::primitive::{to_type, unwrap, wrap};
+use crate::layers::ops::residual::ResidualOps;
 
 /// See [`LoraOps::glm_lora`](super::LoraOps::glm_lora).
-pub fn lora<B: LinearOps + DropoutOps>(layer: LoraLayer<B>) -> LoraForward<B> {
+pub fn lora<B: LinearOps + DropoutOps + ResidualOps>(layer: LoraLayer<B>) -> LoraForward<B> {
     let dtype = layer.x.dtype();
     let [a, b] = [layer.a, layer.b].map(|factor| typed::<B>(factor, dtype));
     let low = B::glm_linear(dropped::<B>(layer.x.clone(), layer.dropout), a, None);
@@ -17,13 +18,13 @@ pub fn lora<B: LinearOps + DropoutOps>(layer: LoraLayer<B>) -> LoraForward<B> {
     let base = B::glm_linear(layer.x, layer.weight, layer.bias);
     let delta = B::glm_linear(low.clone(), b, None);
     LoraForward {
-        output: B::float_add(base, delta),
+        output: B::glm_residual_sum(base, delta),
         low,
     }
 }
 
 /// See [`LoraOps::glm_lora_backward`](super::LoraOps::glm_lora_backward).
-pub fn lora_backward<B: LinearOps + DropoutOps>(
+pub fn lora_backward<B: LinearOps + DropoutOps + ResidualOps>(
     kept: LoraKept<B>,
     grad: FloatTensor<B>,
 ) -> LoraGradients<B> {
@@ -43,7 +44,7 @@ pub fn lora_backward<B: LinearOps + DropoutOps>(
     let grad_x = kept.weight.zip(grad_low).map(|(weight, grad_low)| {
         let base = B::glm_linear_backward_input(grad, weight);
         let delta = B::glm_linear_backward_input(grad_low, a);
-        B::float_add(base, dropped::<B>(delta, dropout))
+        B::glm_residual_sum(base, dropped::<B>(delta, dropout))
     });
     LoraGradients {
         x: grad_x,
@@ -52,15 +53,21 @@ pub fn lora_backward<B: LinearOps + DropoutOps>(
     }
 }
 
-fn typed<B: LinearOps + DropoutOps>(x: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
+fn typed<B: LinearOps + DropoutOps + ResidualOps>(
+    x: FloatTensor<B>,
+    dtype: DType,
+) -> FloatTensor<B> {
     unwrap(to_type(wrap::<B, 2>(x), dtype))
 }
 
-fn scaled<B: LinearOps + DropoutOps>(x: FloatTensor<B>, scaling: f64) -> FloatTensor<B> {
+fn scaled<B: LinearOps + DropoutOps + ResidualOps>(
+    x: FloatTensor<B>,
+    scaling: f64,
+) -> FloatTensor<B> {
     unwrap(wrap::<B, 2>(x).mul_scalar(scaling))
 }
 
-fn dropped<B: LinearOps + DropoutOps>(
+fn dropped<B: LinearOps + DropoutOps + ResidualOps>(
     x: FloatTensor<B>,
     dropout: Option<Dropout>,
 ) -> FloatTensor<B> {

@@ -1,7 +1,7 @@
 //! What a linear layer with LoRA holds: the input is kept once, as it is, and dropped from again.
 
 use crate::layers::ops::linear::memory::Product;
-use crate::memory::{Compute, Gradient, Kept, Operation, Stage, Trace, Traced};
+use crate::memory::{Compute, Copied, Gradient, Kept, Kernels, Operation, Stage, Trace, Traced};
 
 /// What a layer is given where only memory is counted.
 #[derive(Debug, Clone)]
@@ -161,23 +161,35 @@ impl<'a> Sizes<'a> {
         Stage {
             gradients: vec![(2, Gradient::New(bytes))],
             work: self.casts + low.max(self.low() + self.dropping().max(product)),
+            // Dropped from in a widened copy.
+            copied: match self.drops {
+                true => compute.copied(vec![Copied::Input(0)]),
+                false => Vec::new(),
+            },
             releases: vec![0],
-            ..Stage::default()
         }
     }
 
     fn gradient_of_x(&self) -> Stage {
         let compute = self.compute;
         let gradient = compute.bytes(self.base.rows * self.base.input);
-        let delta = gradient
-            + self
-                .down
-                .input_work(compute)
-                .max(gradient + self.dropping());
+        // What it drops from is gone where that was widened.
+        let dropped = match compute.widens() && self.drops {
+            true => self.dropping(),
+            false => gradient + self.dropping(),
+        };
+        let delta = gradient + self.down.input_work(compute).max(dropped);
+        let mut base = self.base.input_work(compute);
+        let mut copied = self.base.input_copies(compute);
+        if copied.is_empty() && compute.kernels != Kernels::Gpu {
+            // The gradient that came goes with the first product.
+            base += self.output();
+            copied.push(Copied::Gradient);
+        }
         Stage {
             gradients: vec![(0, Gradient::New(gradient))],
-            work: self.casts + self.low() + self.base.input_work(compute).max(delta),
-            copied: self.base.input_copies(compute),
+            work: self.casts + self.low() + base.max(delta),
+            copied,
             releases: vec![1],
         }
     }

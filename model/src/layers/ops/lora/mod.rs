@@ -16,9 +16,10 @@ use burn::tensor::ops::FloatTensor;
 
 use super::dropout::DropoutOps;
 use super::linear::LinearOps;
+use super::residual::ResidualOps;
 
 /// Linear layers with LoRA.
-pub trait LoraOps: LinearOps + DropoutOps {
+pub trait LoraOps: LinearOps + DropoutOps + ResidualOps {
     /// `x·Wᵀ + bias + scaling·(drop(x)·Aᵀ)·Bᵀ`.
     ///
     /// # Shapes

@@ -1,0 +1,245 @@
+//! Products of many rows in float32, whatever the type of the factors, where the processor has AVX-512: some columns of
+//! one factor are packed, widened on the way, and stay in the cache of a core while all rows of the other meet them;
+//! sums stay in registers, and are rounded as they are written.
+
+#[cfg(all(feature = "flex", target_arch = "x86_64"))]
+mod kernel;
+#[cfg(all(feature = "flex", target_arch = "x86_64"))]
+mod product;
+#[cfg(all(feature = "flex", target_arch = "x86_64"))]
+mod sum;
+
+#[cfg(feature = "flex")]
+use crate::layers::ops::flex::products::Number;
+#[cfg(feature = "flex")]
+use crate::layers::ops::flex::values::Shared;
+
+/// Columns of the result that are computed at once.
+const COLUMNS: usize = 64;
+/// Numbers of a column that are packed at a time, at most: 128 KiB of all columns together.
+const DEPTH: usize = 512;
+/// Rows that meet the columns at once, as many as the registers hold sums of.
+const ROWS: usize = 6;
+/// Rows of a task at least, where rows are shared out as well: fewer do not pay for packing the columns.
+const ROWS_OF_TASK: usize = 126;
+/// Tasks for each thread, where there is work for so many.
+const TASKS: usize = 4;
+
+/// Whether products are computed so by the processor at hand.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn is_here() -> bool {
+    use std::arch::is_x86_feature_detected as has;
+    has!("avx512f") && has!("avx2") && has!("fma") && has!("f16c")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn is_here() -> bool {
+    false
+}
+
+/// How a product is shared out: tasks of so many rows and of up to [`COLUMNS`] columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Division {
+    rows: usize,
+    /// Numbers of a column that are packed at a time.
+    depth: usize,
+    /// Tasks beside each other, and one below the other.
+    tasks: [usize; 2],
+}
+
+impl Division {
+    fn of([rows, depth, columns]: [usize; 3], threads: usize) -> Self {
+        let panels = columns.div_ceil(COLUMNS).max(1);
+        let wanted = (TASKS * threads).div_ceil(panels);
+        let blocks = wanted.min(rows / ROWS_OF_TASK).max(1);
+        let rows_of_task = rows.div_ceil(blocks).next_multiple_of(ROWS).max(ROWS);
+        Self {
+            rows: rows_of_task,
+            depth: step(depth),
+            tasks: [panels, rows.div_ceil(rows_of_task)],
+        }
+    }
+}
+
+/// Numbers of so many that are packed at a time, in parts of one size.
+fn step(depth: usize) -> usize {
+    let parts = depth.div_ceil(DEPTH).max(1);
+    depth.div_ceil(parts).next_multiple_of(16).max(16)
+}
+
+/// Tasks of a product, and the bytes that each holds beside what its thread keeps for all of them; `size` is that of a
+/// number.
+pub(super) fn scratch([rows, depth, columns]: [u64; 3], size: u64, threads: usize) -> (u64, u64) {
+    let sizes = [rows, depth, columns].map(|size| size as usize);
+    let division = Division::of(sizes, threads);
+    let width = columns.min(COLUMNS as u64).next_multiple_of(16);
+    let sums = match size < 4 && sizes[1] > division.depth {
+        true => 4 * width * division.rows as u64,
+        false => 0,
+    };
+    let [across, down] = division.tasks.map(|tasks| tasks as u64);
+    (across * down, sums)
+}
+
+/// The second factor, as it is stored.
+#[cfg(feature = "flex")]
+#[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+pub(super) enum Second<'a, N> {
+    /// `[columns, depth]`: a column's numbers are adjacent.
+    Turned(&'a [N]),
+    /// `[depth, columns]`.
+    Plain(&'a [N]),
+}
+
+/// `first · second (+ bias)`, `[rows, columns]`, where `first` is `[rows, depth]`; `None` where [`is_here`] says no.
+///
+/// # Panics
+/// If the factors have other sizes.
+#[cfg(feature = "flex")]
+pub(super) fn product<N: Number>(
+    first: &[N],
+    second: Second<'_, N>,
+    bias: Option<&[f32]>,
+    sizes: [usize; 3],
+) -> Option<Vec<N>> {
+    #[cfg(target_arch = "x86_64")]
+    let found = is_here().then(|| product::product(first, second, bias, sizes));
+    #[cfg(not(target_arch = "x86_64"))]
+    let found = {
+        let _ = (first, second, bias, sizes);
+        None
+    };
+    found
+}
+
+/// `sums += firstᵀ · second`, or `=` unless it `adds`, `[rows, columns]`, where `first` is `[depth, rows]` and `second`
+/// `[depth, columns]`; `false`, and nothing done, where [`is_here`] says no.
+///
+/// # Safety
+/// There must be room for all sums, which must have been written if it adds to them.
+///
+/// # Panics
+/// If the factors have other sizes.
+#[cfg(feature = "flex")]
+pub(super) unsafe fn sum<N: Number>(
+    sums: Shared,
+    adds: bool,
+    first: &[N],
+    second: &[N],
+    sizes: [usize; 3],
+) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if is_here() {
+        // SAFETY: the caller's promise.
+        unsafe { sum::sum(sums, adds, first, second, sizes) };
+        return true;
+    }
+    let _ = (sums, adds, first, second, sizes);
+    false
+}
+
+#[cfg(all(test, feature = "flex", target_arch = "x86_64"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use half::{bf16, f16};
+
+    use super::*;
+
+    /// Small enough for all types to hold each sum.
+    fn number(i: usize) -> f32 {
+        ((i * 7919) % 3) as f32 - 1.0
+    }
+
+    fn check<N: Number>(sizes: [usize; 3]) {
+        let [rows, depth, columns] = sizes;
+        let at = |row: usize, column: usize| number(row * 31 + column * 17);
+        let of = |count: usize, value: &dyn Fn(usize) -> f32| -> Vec<N> {
+            (0..count).map(|i| N::nearest(value(i))).collect()
+        };
+        let first = of(rows * depth, &number);
+        let plain = of(depth * columns, &|i| at(i / columns, i % columns));
+        let turned = of(depth * columns, &|i| at(i % depth, i / depth));
+        let bias: Vec<f32> = (0..columns).map(|i| (i % 5) as f32).collect();
+        for second in [Second::Plain(&plain), Second::Turned(&turned)] {
+            let Some(found) = product(&first, second, Some(&bias), sizes) else {
+                return;
+            };
+            assert_eq!(found.len(), rows * columns);
+            for (index, found) in found.into_iter().enumerate() {
+                let (row, column) = (index / columns, index % columns);
+                let terms = (0..depth).map(|i| number(row * depth + i) * at(i, column));
+                let expected = N::nearest(terms.sum::<f32>() + bias[column]).value();
+                assert_eq!(found.value(), expected, "{sizes:?}: {row}, {column}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_are_those_of_whole_numbers() {
+        for sizes in [
+            [1, 1, 1],
+            [7, 34, 70],
+            [13, 128, 64],
+            [6, 10, 129],
+            [263, 33, 17],
+            [11, 1057, 50],
+            [3, 0, 5],
+        ] {
+            check::<f32>(sizes);
+            check::<f16>(sizes);
+            check::<bf16>(sizes);
+        }
+    }
+
+    fn check_sum<N: Number>(sizes: [usize; 3]) {
+        let [rows, depth, columns] = sizes;
+        let of = |count: usize, from: usize| -> Vec<N> {
+            (0..count).map(|i| N::nearest(number(i + from))).collect()
+        };
+        let (first, second) = (of(depth * rows, 0), of(depth * columns, 5));
+        let mut sums = vec![0.5; rows * columns];
+        for adds in [false, true] {
+            let room = Shared::new(&mut sums);
+            // SAFETY: there are so many sums.
+            if !unsafe { sum(room, adds, &first, &second, sizes) } {
+                return;
+            }
+            for (index, &found) in sums.iter().enumerate() {
+                let (row, column) = (index / columns, index % columns);
+                let terms = (0..depth)
+                    .map(|i| first[i * rows + row].value() * second[i * columns + column].value());
+                let expected = terms.sum::<f32>() * if adds { 2.0 } else { 1.0 };
+                assert_eq!(found, expected, "{sizes:?}: {row}, {column}");
+            }
+        }
+    }
+
+    #[test]
+    fn sums_are_those_of_whole_numbers() {
+        for sizes in [
+            [1, 1, 1],
+            [7, 34, 70],
+            [96, 128, 64],
+            [130, 1057, 50],
+            [33, 515, 200],
+            [5, 0, 3],
+        ] {
+            check_sum::<f32>(sizes);
+            check_sum::<f16>(sizes);
+            check_sum::<bf16>(sizes);
+        }
+    }
+
+    #[test]
+    fn few_columns_are_shared_out_by_rows() {
+        let division = Division::of([1560, 512, 16], 2);
+        assert_eq!(division.tasks, [1, 8]);
+        assert_eq!(Division::of([1560, 512, 768], 2).tasks, [12, 1]);
+        assert_eq!(Division::of([5, 1408, 16], 2).depth, 480);
+        let sum = sum::SumDivision::of([16, 1560, 512], 2);
+        assert_eq!((sum.rows, sum.panels, sum.tasks), (16, 1, [8, 1]));
+        let sum = sum::SumDivision::of([2816, 1560, 512], 2);
+        assert_eq!((sum.rows, sum.panels, sum.tasks), (96, 8, [1, 30]));
+    }
+}
