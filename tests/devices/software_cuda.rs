@@ -236,16 +236,23 @@ impl Training {
     /// Bytes that one step of LoRA brings to the device if all matrices visit it: those of the blocks twice, for the
     /// forward and the backward pass, the others once.
     fn visiting(&self) -> u64 {
+        let matrices = self.matrices();
+        matrices
+            .map(|(name, bytes)| bytes * if name.contains(".layers.") { 2 } else { 1 })
+            .sum()
+    }
+
+    /// The model's matrices, and their bytes in the file.
+    fn matrices(&self) -> impl Iterator<Item = (String, u64)> {
         let bytes = std::fs::read(self.path("model/model-00001-of-00001.safetensors")).unwrap();
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
         let matrices = header.tensors().into_iter();
         let matrices = matrices.filter(|(_, info)| info.shape.len() > 1);
-        matrices
-            .map(|(name, info)| {
-                let bytes = (info.data_offsets.1 - info.data_offsets.0) as u64;
-                bytes * if name.contains(".layers.") { 2 } else { 1 }
-            })
-            .sum()
+        let matrices = matrices.map(|(name, info)| {
+            let bytes = (info.data_offsets.1 - info.data_offsets.0) as u64;
+            (name, bytes)
+        });
+        matrices.collect::<Vec<_>>().into_iter()
     }
 }
 
@@ -256,11 +263,13 @@ impl Training {
         command.args(["inspect", &self.path("model"), "--plan", "--json"]);
         let plan: serde_json::Value =
             serde_json::from_str(&succeeded(command.args(more).output().unwrap())).unwrap();
-        let total = &plan["plan of lora, f32"]["device"]["total"];
+        let plans = plan.as_object().unwrap().iter();
+        let mut plans = plans.filter(|(name, _)| name.starts_with("plan of "));
+        let total = &plans.next().unwrap().1["device"]["total"];
         total.as_u64().unwrap_or_else(|| panic!("{plan}"))
     }
 
-    /// What the device's memory holds at most when a step of that training is launched, computed or not.
+    /// What the first device's memory holds at most when a step of that training is launched, computed or not.
     fn launched(&self, libraries: &Path, more: &[&str]) -> u64 {
         let trace = self.path("trace.json");
         let mut program = program(libraries);
@@ -269,6 +278,7 @@ impl Training {
         }
         // The card of the plan; arithmetic until the model is loaded.
         program.env("SOFTWARE_CUDA_MEMORY", "4");
+        program.env("SOFTWARE_CUDA_DEVICES", "4");
         program.env("SOFTWARE_CUDA_TRIAL", "100000");
         program.env("SOFTWARE_CUDA_TRACE", &trace);
         succeeded(self.train(program, more));
@@ -278,11 +288,8 @@ impl Training {
     }
 }
 
-/// What is planned for a GPU is what the pools take of it, within a tenth.
-#[test]
-fn a_plan_is_what_the_pools_take() {
-    let Some(libraries) = libraries() else { return };
-    let training = Training::of("100m");
+/// Rows of 512 tokens, and the flags for them.
+fn long_rows(training: &Training) -> Vec<&'static str> {
     let rows: String = (0..8)
         .map(|row| {
             let ids: Vec<String> = (0..512)
@@ -300,17 +307,63 @@ fn a_plan_is_what_the_pools_take() {
         "--gradient_accumulation_steps",
         "1",
     ];
+    [&lengths[..], &batch, &["--dtype", "f32"]].concat()
+}
+
+/// What is planned for a GPU is what the pools take of it, within a tenth.
+#[test]
+fn a_plan_is_what_the_pools_take() {
+    let Some(libraries) = libraries() else { return };
+    let training = Training::of("100m");
+    let rows = long_rows(&training);
     for flag in [
         "--gradient_checkpointing",
         "--no_shuffle",
         "--offload_param",
     ] {
-        let more = [&lengths[..], &batch, &["--dtype", "f32", flag]].concat();
+        let more = [&rows[..], &["--devices", "0", flag]].concat();
         let (planned, found) = (training.planned(&more), training.launched(libraries, &more));
         let beside = planned as f64 / found as f64 - 1.0;
         assert!(
             beside.abs() < 0.1,
             "{flag}: {planned} bytes planned, {found} taken"
+        );
+    }
+}
+
+/// Cards that share the weights out hold their part each, and two segments' on a visit; of all that is trained they have
+/// state of their part alone.
+#[test]
+fn a_cards_memory_falls_with_the_number_of_cards() {
+    let Some(libraries) = libraries() else { return };
+    let training = Training::of("100m");
+    let rows = long_rows(&training);
+    let file = training.path("stage3.json");
+    std::fs::write(&file, r#"{"zero_optimization": {"stage": 3}}"#).unwrap();
+    let bytes = training.matrices().map(|(_, bytes)| bytes).sum::<u64>();
+    for (method, state) in [("lora", 1), ("all", 3)] {
+        let method = ["--train_type", method, "--gradient_checkpointing"];
+        let more = |devices: &'static str, shared: bool| {
+            let stage: &[&str] = if shared { &["--ds_file", &file] } else { &[] };
+            [&rows[..], &method, &["--devices", devices], stage].concat()
+        };
+        let cases = [("0", false), ("0,1", true), ("0,1,2,3", true)];
+        let found = cases.map(|(devices, shared)| {
+            let more = more(devices, shared);
+            let (planned, found) = (training.planned(&more), training.launched(libraries, &more));
+            println!("{method:?} on {devices}: {planned} bytes planned, {found} taken");
+            let beside = planned as f64 / found as f64 - 1.0;
+            assert!(
+                beside.abs() < 0.1,
+                "{method:?} on {devices}: {planned} bytes planned, {found} taken"
+            );
+            found
+        });
+        let fallen = found[1] - found[2];
+        let beside = fallen as f64 / (bytes * state / 4) as f64 - 1.0;
+        assert!(
+            beside.abs() < 0.1,
+            "{method:?}: {found:?}, matrices {bytes}"
         );
     }
 }
