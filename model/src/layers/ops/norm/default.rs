@@ -4,7 +4,6 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Shape, Tensor, TensorMetadata};
 
-use super::NormOps;
 use crate::layers::ops::primitive::{from_f32, to_f32};
 use crate::layers::ops::residual::ResidualOps;
 
@@ -39,14 +38,14 @@ fn rows<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
 }
 
 /// See [`NormOps::glm_residual_rms_norm`](super::NormOps::glm_residual_rms_norm).
-pub fn residual_rms_norm<B: NormOps>(
+pub fn residual_rms_norm<B: ResidualOps>(
     x: FloatTensor<B>,
     y: FloatTensor<B>,
     weight: FloatTensor<B>,
     epsilon: f64,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
     let sum = B::glm_residual_sum(x, y);
-    (sum.clone(), B::glm_rms_norm(sum, weight, epsilon))
+    (sum.clone(), rms_norm::<B>(sum, weight, epsilon))
 }
 
 /// A gradient, added to another one if there is one.

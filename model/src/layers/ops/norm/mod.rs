@@ -42,7 +42,8 @@ pub trait NormOps: ResidualOps {
         weight: FloatTensor<Self>,
         epsilon: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        default::residual_rms_norm::<Self>(x, y, weight, epsilon)
+        let sum = Self::glm_residual_sum(x, y);
+        (sum.clone(), Self::glm_rms_norm(sum, weight, epsilon))
     }
 
     /// Gradients of [`glm_rms_norm`](Self::glm_rms_norm): of `x`, then of `weight` if that is wanted. `residual`: what
