@@ -14,7 +14,7 @@ impl<N> Lines<N> {
     /// # Safety
     /// The line must be there.
     #[inline(always)]
-    unsafe fn line(&self, index: usize) -> *const N {
+    pub(super) unsafe fn line(&self, index: usize) -> *const N {
         // SAFETY: the caller's promise.
         unsafe { self.first.add(index * self.stride) }
     }
