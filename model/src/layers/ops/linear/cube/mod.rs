@@ -73,9 +73,14 @@ where
 {
     let measured = kernel(lhs.dtype, class).filter(|_| fused(&[&lhs, &rhs]));
     let by_kernel = measured.and_then(|name| kernels::product(&name, lhs.clone(), rhs.clone()));
-    by_kernel
-        .or_else(|| product_without_gaps(lhs.clone(), rhs.clone()))
-        .unwrap_or_else(|| CubeBackend::<R, F, I, BT>::float_matmul(lhs, rhs))
+    // The gradient of a weight lies as the weight does, whose room it may take when a visiting weight has left: CubeCL
+    // keeps that for tensors of the same size alone.
+    let without_gaps = || match class.pass {
+        Pass::Weight => None,
+        Pass::Forward | Pass::Input => product_without_gaps(lhs.clone(), rhs.clone()),
+    };
+    let found = by_kernel.or_else(without_gaps);
+    found.unwrap_or_else(|| CubeBackend::<R, F, I, BT>::float_matmul(lhs, rhs))
 }
 
 /// A product by Burn's choice whose rows follow one another in memory: the gaps that Burn leaves between rows cost a
