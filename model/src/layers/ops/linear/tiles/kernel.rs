@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::{COLUMNS, DEPTH, ROWS};
+use super::division::{COLUMNS, DEPTH, ROWS};
 use crate::layers::ops::flex::products::Number;
 
 /// Numbers of a register.
@@ -126,12 +126,6 @@ pub(super) unsafe fn tile<T: Number, const R: usize, const PARTS: usize>(
     // SAFETY: the caller's promises.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); PARTS]; R];
-        for row in 0..R {
-            for part in 0..PARTS {
-                let from = begin.first.add(row * begin.stride + LANES * part);
-                sums[row][part] = _mm512_loadu_ps(from);
-            }
-        }
         let lines: [*const f32; R] = std::array::from_fn(|row| rows.first.add(row * rows.stride));
         for at in 0..depth {
             let mut second = [_mm512_setzero_ps(); PARTS];
@@ -143,6 +137,13 @@ pub(super) unsafe fn tile<T: Number, const R: usize, const PARTS: usize>(
                 for part in 0..PARTS {
                     sums[row][part] = _mm512_fmadd_ps(first, second[part], sums[row][part]);
                 }
+            }
+        }
+        // What there is already is added at the end: a sum over a great depth is one of parts, which rounds less.
+        for row in 0..R {
+            for part in 0..PARTS {
+                let from = begin.first.add(row * begin.stride + LANES * part);
+                sums[row][part] = _mm512_add_ps(sums[row][part], _mm512_loadu_ps(from));
             }
         }
         for row in 0..R {
@@ -163,6 +164,7 @@ pub(super) unsafe fn tile<T: Number, const R: usize, const PARTS: usize>(
         }
     }
 }
+
 /// Sixteen lines of sixteen numbers each, turned.
 ///
 /// # Safety

@@ -2,70 +2,27 @@
 //! one factor are packed, widened on the way, and stay in the cache of a core while all rows of the other meet them;
 //! sums stay in registers, and are rounded as they are written.
 
+mod division;
+mod instructions;
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
 mod kernel;
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
 mod product;
+#[cfg(feature = "flex")]
+mod second;
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
 mod sum;
+
+use division::{COLUMNS, Division};
+
+pub(super) use instructions::is_here;
+#[cfg(feature = "flex")]
+pub(super) use second::Second;
 
 #[cfg(feature = "flex")]
 use crate::layers::ops::flex::products::Number;
 #[cfg(feature = "flex")]
 use crate::layers::ops::flex::values::Shared;
-
-/// Columns of the result that are computed at once.
-const COLUMNS: usize = 64;
-/// Numbers of a column that are packed at a time, at most: 128 KiB of all columns together.
-const DEPTH: usize = 512;
-/// Rows that meet the columns at once, as many as the registers hold sums of.
-const ROWS: usize = 6;
-/// Rows of a task at least, where rows are shared out as well: fewer do not pay for packing the columns.
-const ROWS_OF_TASK: usize = 126;
-/// Tasks for each thread, where there is work for so many.
-const TASKS: usize = 4;
-
-/// Whether products are computed so by the processor at hand.
-#[cfg(target_arch = "x86_64")]
-pub(super) fn is_here() -> bool {
-    use std::arch::is_x86_feature_detected as has;
-    has!("avx512f") && has!("avx2") && has!("fma") && has!("f16c")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) fn is_here() -> bool {
-    false
-}
-
-/// How a product is shared out: tasks of so many rows and of up to [`COLUMNS`] columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Division {
-    rows: usize,
-    /// Numbers of a column that are packed at a time.
-    depth: usize,
-    /// Tasks beside each other, and one below the other.
-    tasks: [usize; 2],
-}
-
-impl Division {
-    fn of([rows, depth, columns]: [usize; 3], threads: usize) -> Self {
-        let panels = columns.div_ceil(COLUMNS).max(1);
-        let wanted = (TASKS * threads).div_ceil(panels);
-        let blocks = wanted.min(rows / ROWS_OF_TASK).max(1);
-        let rows_of_task = rows.div_ceil(blocks).next_multiple_of(ROWS).max(ROWS);
-        Self {
-            rows: rows_of_task,
-            depth: step(depth),
-            tasks: [panels, rows.div_ceil(rows_of_task)],
-        }
-    }
-}
-
-/// Numbers of so many that are packed at a time, in parts of one size.
-fn step(depth: usize) -> usize {
-    let parts = depth.div_ceil(DEPTH).max(1);
-    depth.div_ceil(parts).next_multiple_of(16).max(16)
-}
 
 /// Tasks of a product, and the bytes that each holds beside what its thread keeps for all of them; `size` is that of a
 /// number.
@@ -79,17 +36,6 @@ pub(super) fn scratch([rows, depth, columns]: [u64; 3], size: u64, threads: usiz
     };
     let [across, down] = division.tasks.map(|tasks| tasks as u64);
     (across * down, sums)
-}
-
-/// The second factor, as it is stored.
-#[cfg(feature = "flex")]
-#[derive(Clone, Copy)]
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-pub(super) enum Second<'a, N> {
-    /// `[columns, depth]`: a column's numbers are adjacent.
-    Turned(&'a [N]),
-    /// `[depth, columns]`.
-    Plain(&'a [N]),
 }
 
 /// `first · second (+ bias)`, `[rows, columns]`, where `first` is `[rows, depth]`; `None` where [`is_here`] says no.

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use super::division::{COLUMNS, Division, ROWS};
+use super::instructions::is_here;
 use super::kernel::{LANES, Lines, Place, meet, pack, pack_turned, with_room};
-use super::{COLUMNS, Division, ROWS, Second, is_here};
+use super::second::Second;
 use crate::layers::ops::flex::products::Number;
 use crate::layers::ops::linear::sizes::Sizes;
 

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use super::division::{COLUMNS, ROWS, TASKS, step};
+use super::instructions::is_here;
 use super::kernel::{LANES, Lines, pack, pack_turned, tile, with_room};
-use super::{COLUMNS, ROWS, TASKS, is_here, step};
 use crate::layers::ops::flex::products::Number;
 use crate::layers::ops::flex::values::Shared;
 use crate::layers::ops::linear::sizes::Sizes;
