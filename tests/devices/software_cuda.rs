@@ -351,7 +351,6 @@ fn a_cards_memory_falls_with_the_number_of_cards() {
         let found = cases.map(|(devices, shared)| {
             let more = more(devices, shared);
             let (planned, found) = (training.planned(&more), training.launched(libraries, &more));
-            println!("{method:?} on {devices}: {planned} bytes planned, {found} taken");
             let beside = planned as f64 / found as f64 - 1.0;
             assert!(
                 beside.abs() < 0.1,
