@@ -16,6 +16,20 @@ use rayon::prelude::*;
 use crate::checkpoint::contents;
 use crate::error::Result;
 
+/// Part `index` of some parts of so many elements each, flat; zeros stand for those beyond the end.
+pub(crate) fn flat_part(whole: &TensorData, index: usize, elements: usize) -> TensorData {
+    let bytes = elements * whole.dtype.size();
+    let begin = (index * bytes).min(whole.bytes.len());
+    let end = (begin + bytes).min(whole.bytes.len());
+    let mut part = whole.bytes[begin..end].to_vec();
+    part.resize(bytes, 0);
+    TensorData {
+        bytes: Bytes::from_bytes_vec(part),
+        shape: Shape::new([elements]),
+        dtype: whole.dtype,
+    }
+}
+
 /// Elements that one task converts at least.
 const CHUNK: usize = 1 << 15;
 

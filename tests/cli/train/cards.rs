@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{GoldenRun, column, metrics};
+use super::{GoldenRun, assert_same_validations, column};
 use crate::common::golden_run::{matrices, stage3, visits};
 use crate::common::software_cuda::{capability, libraries};
 use crate::{Run, glmtune_on_software_cuda, glmtune_on_traced_cuda};
@@ -193,16 +193,7 @@ fn validated() {
         return;
     };
     let one = on_one_device(&golden, 2, &more);
-    let losses = |output: &Path| -> Vec<f64> {
-        let lines = metrics(output).into_iter();
-        let lines = lines.filter(|line| line["split"] == "eval");
-        lines.map(|line| line["loss"].as_f64().unwrap()).collect()
-    };
-    let (found, expected) = (losses(&cards), losses(&one));
-    assert_eq!((found.len(), expected.len()), (2, 2));
-    for (a, b) in found.iter().zip(&expected) {
-        assert!((a - b).abs() <= TOLERANCE * b, "{found:?} {expected:?}");
-    }
+    assert_same_validations(&cards, &one, 2, TOLERANCE);
 }
 
 /// Without NCCL gradients meet in the host's memory, and the run says so once.

@@ -18,7 +18,7 @@ mod state;
 mod trajectories;
 mod validation;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use crate::common::golden_run::{GoldenRun, column, metrics};
 
@@ -43,5 +43,19 @@ impl GoldenRun {
     ) -> crate::Run {
         let args = self.arguments(&self.folder.path().join(name), more);
         glmtune(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
+/// Two runs have found the same losses in so many validations.
+fn assert_same_validations(found: &Path, expected: &Path, count: usize, tolerance: f64) {
+    let losses = |output: &Path| -> Vec<f64> {
+        let lines = metrics(output).into_iter();
+        let lines = lines.filter(|line| line["split"] == "eval");
+        lines.map(|line| line["loss"].as_f64().unwrap()).collect()
+    };
+    let (found, expected) = (losses(found), losses(expected));
+    assert_eq!((found.len(), expected.len()), (count, count));
+    for (a, b) in found.iter().zip(&expected) {
+        assert!((a - b).abs() <= tolerance * b, "{found:?} {expected:?}");
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use safetensors::SafeTensors;
 
-use super::{GoldenRun, column, metrics};
+use super::{GoldenRun, assert_same_validations, column};
 use crate::common::golden_run::{RUNS, stage3};
 
 /// Largest `max|a-b| / max|b|` of a trajectory.
@@ -178,16 +178,7 @@ fn validated() {
         let eval = ["--eval_path", rows.to_str().unwrap(), "--eval_steps", "2"];
         let more = [&eval[..], &["--max_steps", "4", "--load_best_model_at_end"]].concat();
         let (two, one) = (shared(&golden, "two", 2, &more), alone(&golden, 2, &more));
-        let losses = |output: &Path| -> Vec<f64> {
-            let lines = metrics(output).into_iter();
-            let lines = lines.filter(|line| line["split"] == "eval");
-            lines.map(|line| line["loss"].as_f64().unwrap()).collect()
-        };
-        let (found, expected) = (losses(&two), losses(&one));
-        assert_eq!((found.len(), expected.len()), (2, 2));
-        for (a, b) in found.iter().zip(&expected) {
-            assert!((a - b).abs() <= TOLERANCE * b, "{found:?} {expected:?}");
-        }
+        assert_same_validations(&two, &one, 2, TOLERANCE);
     }
 }
 

@@ -16,8 +16,8 @@ use crate::parallel::processes::sharding::RankSharding;
 use crate::settings::TrainSettings;
 
 /// Loads a base, or a base and an adapter to go on with, and puts on it what the settings train. The model is on the
-/// first of the devices; weights and masters come where the settings have them; `progress` is called with the number of tensors that are loaded and
-/// that of all.
+/// first of the devices; weights and masters come where the settings have them; `progress` is called with the number of
+/// tensors that are loaded and that of all.
 ///
 /// # Errors
 /// If a file cannot be read, or base, adapter and method do not fit each other.

@@ -18,6 +18,7 @@ use glmtune_model::resident::{make_room, staying, upload};
 use crate::error::{Error, Result};
 use crate::gradients::float;
 use crate::optim::ops::TrainingBackend;
+use crate::tensors::flat_part;
 
 /// Elements that a part is a multiple of: two parts of any type begin where a tensor of its own may.
 const PART: usize = 256;
@@ -156,17 +157,8 @@ impl<B: TrainingBackend> Parts<B> {
 /// The parts of a tensor on their devices.
 fn brought<B: TrainingBackend>(whole: &TensorData, devices: &[B::Device]) -> Vec<FloatTensor<B>> {
     let elements = part_len(whole.shape.num_elements(), devices.len());
-    let bytes = elements * whole.dtype.size();
     let parts = devices.iter().enumerate().map(|(index, device)| {
-        let begin = (index * bytes).min(whole.bytes.len());
-        let end = (begin + bytes).min(whole.bytes.len());
-        let mut part = whole.bytes[begin..end].to_vec();
-        part.resize(bytes, 0);
-        let part = TensorData {
-            bytes: Bytes::from_bytes_vec(part),
-            shape: Shape::new([elements]),
-            dtype: whole.dtype,
-        };
+        let part = flat_part(whole, index, elements);
         let part = upload::<B, 1>(part, device, whole.dtype);
         part.into_primitive().tensor()
     });

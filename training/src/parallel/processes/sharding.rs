@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Bytes, Shape, TensorData};
+use burn::tensor::{Bytes, TensorData};
 use glmtune_model::host_weights::Sharding;
 
 use super::ranks::{Lane, Ranks, part_len};
+use crate::tensors::flat_part;
 
 /// Parts as those of the optimizer: one after the other, zeros at the end of the last.
 #[derive(Debug)]
@@ -15,15 +16,7 @@ pub(crate) struct RankSharding(pub Arc<dyn Ranks>);
 impl Sharding for RankSharding {
     fn part(&self, whole: TensorData) -> TensorData {
         let elements = part_len(whole.shape.num_elements(), self.0.size());
-        let bytes = elements * whole.dtype.size();
-        let own = whole.bytes.iter().skip(self.0.rank() * bytes).take(bytes);
-        let mut part: Vec<u8> = own.copied().collect();
-        part.resize(bytes, 0);
-        TensorData {
-            bytes: Bytes::from_bytes_vec(part),
-            shape: Shape::new([elements]),
-            dtype: whole.dtype,
-        }
+        flat_part(&whole, self.0.rank(), elements)
     }
 
     fn parts(&self, own: TensorData) -> glmtune_model::Result<Bytes> {

@@ -13,6 +13,7 @@ use super::LinearOps;
 use super::lines::{self, Weight};
 use super::pairs;
 use super::panel::{SOME_ROWS, backward_panel, forward_panel, sum_panel};
+use super::second::Second;
 use super::sizes::Sizes;
 use super::tiles;
 use crate::layers::ops::flex::Float;
@@ -76,46 +77,34 @@ fn by_columns(
     }
     let first = first.to_contiguous();
     match first.dtype() {
-        DType::F32 => by_tiles::<f32>(&first, second, is_turned, bias, dims),
-        DType::F16 => by_tiles::<f16>(&first, second, is_turned, bias, dims),
-        DType::BF16 => by_pairs(&first, second, is_turned, bias, dims)
-            .or_else(|| by_tiles::<bf16>(&first, second, is_turned, bias, dims)),
+        DType::F32 => product_of::<f32>(&first, second, is_turned, dims, |first, second| {
+            tiles::product(first, second, bias, dims)
+        }),
+        DType::F16 => product_of::<f16>(&first, second, is_turned, dims, |first, second| {
+            tiles::product(first, second, bias, dims)
+        }),
+        DType::BF16 => product_of::<bf16>(&first, second, is_turned, dims, |first, second| {
+            pairs::product(first, second, bias, dims)
+                .or_else(|| tiles::product(first, second, bias, dims))
+        }),
         _ => None,
     }
 }
 
-/// [`by_columns`] with an instruction for pairs of bfloat16 numbers.
-fn by_pairs(
+/// The product of two contiguous tensors of a type, computed by `multiply`.
+fn product_of<N: Number + Element + bytemuck::Pod>(
     first: &FlexTensor,
     second: &FlexTensor,
     is_turned: bool,
-    bias: Option<&[f32]>,
     dims: [usize; 3],
-) -> Option<Float> {
-    let numbers: &[bf16] = second.storage();
-    let second = match is_turned {
-        true => pairs::Second::Turned(numbers),
-        false => pairs::Second::Plain(numbers),
-    };
-    let out = pairs::product(first.storage(), second, bias, dims)?;
-    Some(matrix(out, dims))
-}
-
-/// [`by_columns`] in float32.
-fn by_tiles<N: Number + Element + bytemuck::Pod>(
-    first: &FlexTensor,
-    second: &FlexTensor,
-    is_turned: bool,
-    bias: Option<&[f32]>,
-    dims: [usize; 3],
+    multiply: impl FnOnce(&[N], Second<'_, N>) -> Option<Vec<N>>,
 ) -> Option<Float> {
     let numbers: &[N] = second.storage();
     let second = match is_turned {
-        true => tiles::Second::Turned(numbers),
-        false => tiles::Second::Plain(numbers),
+        true => Second::Turned(numbers),
+        false => Second::Plain(numbers),
     };
-    let out = tiles::product(first.storage(), second, bias, dims)?;
-    Some(matrix(out, dims))
+    Some(matrix(multiply(first.storage(), second)?, dims))
 }
 
 /// The result of a product.

@@ -13,6 +13,8 @@ pub mod memory;
 mod pairs;
 mod panel;
 #[cfg(feature = "flex")]
+mod second;
+#[cfg(feature = "flex")]
 mod sizes;
 mod tiles;
 

@@ -5,6 +5,9 @@
 #[cfg(feature = "flex")]
 use half::bf16;
 
+#[cfg(feature = "flex")]
+use super::second::Second;
+
 /// Columns of the result that are computed at once.
 pub(super) const COLUMNS: usize = 64;
 /// The most numbers that a product may sum over: packed columns of more of them (1 MiB) leave the second-level cache.
@@ -31,17 +34,6 @@ pub(super) fn packed_bytes(depth: u64) -> u64 {
     2 * COLUMNS as u64 * depth
 }
 
-/// The second factor, as it is stored.
-#[cfg(feature = "flex")]
-#[derive(Clone, Copy)]
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-pub(super) enum Second<'a> {
-    /// `[columns, depth]`: a column's numbers are adjacent.
-    Turned(&'a [bf16]),
-    /// `[depth, columns]`.
-    Plain(&'a [bf16]),
-}
-
 /// `first · second (+ bias)`, `[rows, columns]`, where `first` is `[rows, depth]`; `None` where [`suits`] says no.
 ///
 /// # Panics
@@ -49,7 +41,7 @@ pub(super) enum Second<'a> {
 #[cfg(feature = "flex")]
 pub(super) fn product(
     first: &[bf16],
-    second: Second<'_>,
+    second: Second<'_, bf16>,
     bias: Option<&[f32]>,
     sizes: [usize; 3],
 ) -> Option<Vec<bf16>> {
@@ -70,12 +62,13 @@ mod x86 {
     use half::bf16;
     use rayon::prelude::*;
 
-    use super::{COLUMNS, Second, suits};
+    use super::{COLUMNS, suits};
+    use crate::layers::ops::linear::second::Second;
 
     /// Rows that meet the columns at once, as many as the registers hold sums of.
     const ROWS: usize = 6;
 
-    impl Second<'_> {
+    impl Second<'_, bf16> {
         fn len(&self) -> usize {
             match self {
                 Self::Turned(numbers) | Self::Plain(numbers) => numbers.len(),
@@ -128,7 +121,7 @@ mod x86 {
     /// See [`product`](super::product).
     pub fn product(
         first: &[bf16],
-        second: Second<'_>,
+        second: Second<'_, bf16>,
         bias: Option<&[f32]>,
         [rows, depth, columns]: [usize; 3],
     ) -> Vec<bf16> {

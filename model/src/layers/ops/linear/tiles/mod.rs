@@ -8,17 +8,15 @@ mod instructions;
 mod kernel;
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
 mod product;
-#[cfg(feature = "flex")]
-mod second;
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
 mod sum;
 
 use division::{COLUMNS, Division};
 
 pub(super) use instructions::is_here;
-#[cfg(feature = "flex")]
-pub(super) use second::Second;
 
+#[cfg(feature = "flex")]
+use super::second::Second;
 #[cfg(feature = "flex")]
 use crate::layers::ops::flex::products::Number;
 #[cfg(feature = "flex")]

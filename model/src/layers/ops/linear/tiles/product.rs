@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::division::{COLUMNS, Division, ROWS};
 use super::instructions::is_here;
 use super::kernel::{LANES, Lines, Place, meet, pack, pack_turned, with_room};
-use super::second::Second;
 use crate::layers::ops::flex::products::Number;
+use crate::layers::ops::linear::second::Second;
 use crate::layers::ops::linear::sizes::Sizes;
 
 /// See [`product`](super::product).

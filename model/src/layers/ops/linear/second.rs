@@ -3,7 +3,7 @@
 /// The second factor, as it is stored.
 #[derive(Clone, Copy)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-pub(in crate::layers::ops::linear) enum Second<'a, N> {
+pub(super) enum Second<'a, N> {
     /// `[columns, depth]`: a column's numbers are adjacent.
     Turned(&'a [N]),
     /// `[depth, columns]`.
